@@ -1,0 +1,1 @@
+"""The CipherStorage API in Python: spec parsing, conditions, names, reasons. Standard library only."""

@@ -1,0 +1,1 @@
+"""The running operator: kopf as informer, the scheduler, one reconcile per storage."""

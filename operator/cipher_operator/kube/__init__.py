@@ -1,0 +1,1 @@
+"""The edge that speaks to the Kubernetes API server."""
