@@ -125,7 +125,7 @@ ADVICE: dict[Reason, str] = {
     Reason.SECRET_KEY_MISSING: "Add the key to the Secret, or name the right one in `spec.connection.secretRef.keys`.",
     Reason.AUTHENTICATION_FAILED: "Correct user and password in the connection Secret.",
     Reason.ACCESS_DENIED: "Let the operator in: pg_hba.conf, the role's LOGIN attribute, or the authentication method.",
-    Reason.TLS_NOT_SUPPORTED: "Turn TLS on at the server, or set `spec.connection.sslMode: disable` (trusted networks).",
+    Reason.TLS_NOT_SUPPORTED: "Turn TLS on at the server, or set `sslMode: disable` on a trusted network.",
     Reason.TLS_REQUIRED: "Set `spec.connection.sslMode: require`: the server refuses plaintext.",
     Reason.TLS_UNTRUSTED: "Put the server's CA into a Secret or ConfigMap and name it in `spec.connection.caRef`.",
     Reason.TLS_HOSTNAME_MISMATCH: "Use the name that stands in the certificate as host, or `sslMode: verify-ca`.",

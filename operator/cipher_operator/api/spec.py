@@ -1,0 +1,351 @@
+"""A CipherStorage in Python. The API server has validated it against the schema; an object stored under another
+schema may still have any shape, so every reading names the field that it cannot use."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from cipher_operator.api import names
+from cipher_operator.api.durations import parse_duration
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+
+
+class SSLMode(StrEnum):
+    """libpq's sslmode values."""
+
+    DISABLE = "disable"
+    ALLOW = "allow"
+    PREFER = "prefer"
+    REQUIRE = "require"
+    VERIFY_CA = "verify-ca"
+    VERIFY_FULL = "verify-full"
+
+
+class UserMode(StrEnum):
+    """Whose login is published."""
+
+    DEDICATED = "Dedicated"
+    SHARED = "Shared"
+
+
+class DeletionPolicy(StrEnum):
+    """What happens to the data when the CipherStorage is deleted."""
+
+    RETAIN = "Retain"
+    DELETE = "Delete"
+
+
+class AdoptionPolicy(StrEnum):
+    """Whether unmarked objects of our names may be taken over."""
+
+    NEVER = "Never"
+    IF_UNOWNED = "IfUnowned"
+
+
+class ManagementPolicy(StrEnum):
+    """Whether the operator writes or only plans."""
+
+    MANAGE = "Manage"
+    OBSERVE = "Observe"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretKeys:
+    """Names of the keys inside the connection Secret."""
+
+    url: str
+    host: str
+    port: str
+    database: str
+    user: str
+    password: str
+    ssl: str
+
+
+DEFAULT_KEYS = SecretKeys(
+    names.KEY_URL,
+    names.KEY_HOST,
+    names.KEY_PORT,
+    names.KEY_DATABASE,
+    names.KEY_USER,
+    names.KEY_PASSWORD,
+    names.KEY_SSL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """A key of a Secret in the same namespace."""
+
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CARef:
+    """A key of a Secret or ConfigMap that holds the server's CA as PEM."""
+
+    kind: str
+    name: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """The operator's way in, as administrator."""
+
+    secret_name: str
+    keys: SecretKeys
+    ssl_mode: SSLMode | None
+    ca: CARef | None
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The database; `name` None means the connection URL's."""
+
+    name: str | None
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """The login that is published; `name` None means the derived one."""
+
+    mode: UserMode
+    name: str | None
+    connection_limit: int
+    password_ref: KeyRef | None
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """What pods are given."""
+
+    secret_name: str
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    host: str | None
+    port: int | None
+    ca_path: str | None
+    max_connections: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptFrom:
+    """The owner whose objects are taken over."""
+
+    instance: str
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """The spec, with defaults. Durations are seconds; `interval` None is the operator's, 0 means on change only."""
+
+    connection: Connection
+    database: Database
+    schema: str
+    user: User
+    extensions: tuple[str, ...]
+    app: App
+    rotation_interval: float | None
+    interval: float | None
+    deletion_policy: DeletionPolicy
+    adoption_policy: AdoptionPolicy
+    adopt_from: AdoptFrom | None
+    management_policy: ManagementPolicy
+    suspend: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """A CipherStorage as the API server gave it; `status` and `raw_spec` are JSON."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    resource_version: str
+    deleting: bool
+    finalizers: tuple[str, ...]
+    annotations: Mapping[str, str]
+    raw_spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Return (namespace, name)."""
+        return self.namespace, self.name
+
+
+def parse_resource(body: Mapping[str, Any]) -> Resource:
+    """Return the object's facts; whatever has another shape than it must have counts as empty."""
+    metadata = _mapping(body.get("metadata"))
+    finalizers = metadata.get("finalizers")
+    return Resource(
+        namespace=str(metadata.get("namespace", "")),
+        name=str(metadata.get("name", "")),
+        uid=str(metadata.get("uid", "")),
+        generation=generation if isinstance(generation := metadata.get("generation"), int) else 0,
+        resource_version=str(metadata.get("resourceVersion", "")),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        finalizers=tuple(map(str, finalizers)) if isinstance(finalizers, list) else (),
+        annotations={str(k): str(v) for k, v in _mapping(metadata.get("annotations")).items()},
+        raw_spec=_mapping(body.get("spec")),
+        status=_mapping(body.get("status")),
+    )
+
+
+def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
+    """Return the spec with defaults. Raises Failure InvalidSpec that names the field."""
+    root = _Node(spec, "spec")
+    connection, database, user = root.node("connection"), root.node("database"), root.node("user")
+    mode = user.choice("mode", UserMode, UserMode.DEDICATED)
+    return Spec(
+        connection=_connection(connection),
+        database=Database(database.text("name"), database.flag("create", default=True)),
+        schema=root.text("schema") or "public",
+        user=User(mode, user.text("name"), user.number("connectionLimit", -1), _key_ref(user, "passwordSecretRef")),
+        extensions=tuple(item.required("name") for item in root.items("extensions")),
+        app=_app(root.node("app"), name),
+        rotation_interval=root.node("passwordRotation").seconds("interval"),
+        interval=root.seconds("interval"),
+        deletion_policy=root.choice("deletionPolicy", DeletionPolicy, DeletionPolicy.RETAIN),
+        adoption_policy=root.choice("adoptionPolicy", AdoptionPolicy, AdoptionPolicy.NEVER),
+        adopt_from=_adopt_from(root),
+        management_policy=root.choice("managementPolicy", ManagementPolicy, ManagementPolicy.MANAGE),
+        suspend=root.flag("suspend", default=False),
+    )
+
+
+def _connection(node: "_Node") -> Connection:
+    secret = node.node("secretRef")
+    keys = secret.node("keys")
+    ca = node.node("caRef")
+    return Connection(
+        secret_name=secret.required("name"),
+        keys=SecretKeys(**{field: keys.text(field) or getattr(DEFAULT_KEYS, field) for field in SecretKeys.__slots__}),
+        ssl_mode=node.choice("sslMode", SSLMode, None),
+        ca=CARef(ca.text("kind") or "Secret", ca.required("name"), ca.text("key") or "ca.crt") if ca else None,
+    )
+
+
+def _key_ref(parent: "_Node", field: str) -> KeyRef | None:
+    node = parent.node(field)
+    return KeyRef(node.required("name"), node.text("key") or "password") if node else None
+
+
+def _app(node: "_Node", name: str) -> App:
+    return App(
+        secret_name=node.text("secretName") or names.default_secret_name(name),
+        labels=node.texts("labels"),
+        annotations=node.texts("annotations"),
+        host=node.text("host"),
+        port=node.number("port", None),
+        ca_path=node.text("caPath"),
+        max_connections=node.number("maxConnections", None),
+    )
+
+
+def _adopt_from(root: "_Node") -> AdoptFrom | None:
+    node = root.node("adoptFrom")
+    return AdoptFrom(node.required("instance"), node.required("namespace"), node.required("name")) if node else None
+
+
+Choice = TypeVar("Choice", bound=StrEnum)
+ChoiceDefault = TypeVar("ChoiceDefault")
+NumberDefault = TypeVar("NumberDefault")
+
+
+class _Node:
+    """An object in the spec with its path; an absent one is empty and false."""
+
+    def __init__(self, value: Any, path: str) -> None:
+        if value is not None and not isinstance(value, Mapping):
+            raise _invalid(path, "must be an object")
+        self._value: Mapping[str, Any] = value or {}
+        self._path = path
+        self._present = value is not None
+
+    def __bool__(self) -> bool:
+        return self._present
+
+    def node(self, field: str) -> "_Node":
+        return _Node(self._value.get(field), f"{self._path}.{field}")
+
+    def items(self, field: str) -> list["_Node"]:
+        value = self._value.get(field)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise _invalid(f"{self._path}.{field}", "must be a list")
+        return [_Node(item, f"{self._path}.{field}[{position}]") for position, item in enumerate(value)]
+
+    def text(self, field: str) -> str | None:
+        value = self._value.get(field)
+        if value is not None and not isinstance(value, str):
+            raise _invalid(f"{self._path}.{field}", "must be a string")
+        if value is not None and "\0" in value:
+            raise _invalid(f"{self._path}.{field}", "must not contain NUL")
+        return value or None
+
+    def required(self, field: str) -> str:
+        value = self.text(field)
+        if value is None:
+            raise _invalid(f"{self._path}.{field}", "must be set")
+        return value
+
+    def texts(self, field: str) -> Mapping[str, str]:
+        value = self._value.get(field)
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
+            raise _invalid(f"{self._path}.{field}", "must be a map of strings")
+        return {str(key): item for key, item in value.items()}
+
+    def flag(self, field: str, *, default: bool) -> bool:
+        value = self._value.get(field)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise _invalid(f"{self._path}.{field}", "must be true or false")
+        return value
+
+    def number(self, field: str, default: NumberDefault) -> int | NumberDefault:
+        value = self._value.get(field)
+        if value is None:
+            return default
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _invalid(f"{self._path}.{field}", "must be a whole number")
+        return value
+
+    def choice(self, field: str, kind: type[Choice], default: ChoiceDefault) -> Choice | ChoiceDefault:
+        value = self.text(field)
+        if value is None:
+            return default
+        try:
+            return kind(value)
+        except ValueError:
+            allowed = ", ".join(kind)
+            raise _invalid(f"{self._path}.{field}", f"must be one of {allowed}") from None
+
+    def seconds(self, field: str) -> float | None:
+        value = self.text(field)
+        if value is None:
+            return None
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            raise _invalid(f"{self._path}.{field}", str(error)) from None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _invalid(field: str, rule: str) -> Failure:
+    return Failure(Reason.INVALID_SPEC, f"`{field}` {rule}")

@@ -1,0 +1,155 @@
+"""Planning of roles, memberships, settings and grants."""
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core import steps
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import LOGIN, OWNER, SECOND_LOGIN
+from cipher_operator.core.observed import Observed, Role
+from cipher_operator.core.ownership import Claim, judge_login, tokens_of_roles
+from cipher_operator.core.steps import Step
+
+MODERN_MEMBERSHIP = 160000
+"""server_version_num from which a membership has INHERIT and SET options."""
+ALL_ON_DATABASE = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
+ALL_ON_SCHEMA = frozenset({"USAGE", "CREATE"})
+
+
+def lacking(what: str, remedy: str) -> Failure:
+    """Return InsufficientPrivilege with the SQL that mends it."""
+    return Failure(
+        Reason.INSUFFICIENT_PRIVILEGE, f"{what}; run: {remedy}", stage=ConditionType.ACCESS_GRANTED, sqlstate="42501"
+    )
+
+
+def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """Return the steps for roles, and the marker tokens of those that they create.
+
+    Raises Failure InsufficientPrivilege or AlreadyExists.
+    """
+    credential = desired.credential
+    if credential is None:
+        return (), ()
+    admin, modern = observed.server.admin, observed.server.version >= MODERN_MEMBERSHIP
+    planned: list[Step] = []
+    created: list[str] = []
+    owner = observed.roles.get(desired.owner)
+    wanted_login = observed.roles.get(credential.login)
+    for login in desired.logins:
+        if (role := observed.roles.get(login)) is not None:
+            judge_login(desired, claim, role)
+    if (owner is None or wanted_login is None) and not (admin.superuser or admin.createrole):
+        raise lacking(
+            f"role '{admin.name}' may not create roles",
+            f'ALTER ROLE "{admin.name}" CREATEROLE (as a superuser); where nobody can, as on Heroku, set '
+            "`spec.user.mode: Shared`",
+        )
+    if owner is None:
+        planned.append(steps.CreateOwner(desired.owner, ""))
+        created.append(OWNER)
+    if not admin.superuser and (owner is None or not (owner.usage and owner.set)):
+        if owner is not None and modern and not owner.admin:
+            raise lacking(
+                f"role '{admin.name}' may not manage role '{desired.owner}'",
+                f'GRANT "{desired.owner}" TO "{admin.name}" WITH ADMIN OPTION (as the role that created it)',
+            )
+        planned.append(steps.JoinRole(desired.owner, admin.name, modern))
+    for login in desired.logins:
+        role = observed.roles.get(login)
+        if role is not None:
+            planned.extend(_keep_login(desired, observed, role, modern))
+        elif login == credential.login:
+            planned.append(steps.CreateLogin(login, desired.owner, credential.verifier, desired.connection_limit))
+            created.append(tokens_of_roles(desired)[login])
+    if wanted_login is not None and credential.change:
+        planned.append(steps.SetPassword(credential.login, credential.verifier))
+    if desired.adopt_unowned:
+        adopted = {desired.logins[0]: LOGIN, desired.logins[1]: SECOND_LOGIN}
+        created.extend(token for login, token in adopted.items() if login in observed.roles)
+    return tuple(planned), tuple(created)
+
+
+def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) -> list[Step]:
+    """Return what restores a login of ours. The one that is not published may be disabled, and stays so."""
+    planned: list[Step] = []
+    credential = desired.credential
+    published = credential is not None and role.name == credential.login
+    drifted = not role.login or role.connection_limit != desired.connection_limit or role.expires
+    if published and drifted and not (credential is not None and credential.change and not role.login):
+        planned.append(steps.AlterLogin(role.name, desired.connection_limit))
+    if not role.in_owner:
+        planned.append(steps.JoinRole(desired.owner, role.name, modern))
+    everywhere = dict(setting.split("=", 1) for setting in role.settings.get("", ()))
+    here = dict(setting.split("=", 1) for setting in role.settings.get("=", ()))
+    if everywhere.get("role") != desired.owner:
+        planned.append(steps.SetActingRole(role.name, desired.owner))
+    if "role" in here:
+        planned.append(steps.ResetSetting(role.name, "role", desired.database))
+    if observed.database is not None and not _same_path(here.get("search_path"), search_path(desired)):
+        planned.append(steps.SetSearchPath(role.name, desired.database, search_path(desired)))
+    return planned
+
+
+def search_path(desired: Desired) -> tuple[str, ...]:
+    """Return the schemas that an app login searches."""
+    return (desired.schema,)
+
+
+def _same_path(setting: str | None, wanted: tuple[str, ...]) -> bool:
+    if setting is None:
+        return False
+    return tuple(part.strip().strip('"') for part in setting.split(",")) == wanted
+
+
+def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tuple[Step, ...]:
+    """Return the grants that the database lacks; `ours` where the operator created it."""
+    database = observed.database
+    if desired.shared or database is None:
+        return ()
+    planned: list[Step] = []
+    credential, has = desired.credential, database.granted if ours else database.effective
+    if not has >= ALL_ON_DATABASE:
+        if not (observed.server.admin.superuser or database.owned):
+            raise lacking(
+                f"role '{observed.server.admin.name}' may not grant on database '{desired.database}'",
+                f'GRANT ALL ON DATABASE "{desired.database}" TO "{desired.owner}" '
+                f"(as its owner '{database.owner}', once the role exists), or GRANT \"{database.owner}\" "
+                f'TO "{observed.server.admin.name}"',
+            )
+        planned.append(steps.GrantDatabase(desired.database, desired.owner))
+    if ours and database.public & {"CONNECT", "TEMPORARY"}:
+        planned.append(steps.RevokePublic(desired.database))
+    if credential is not None and credential.login not in observed.roles:
+        planned.append(steps.SetSearchPath(credential.login, desired.database, search_path(desired)))
+    return tuple(planned)
+
+
+def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tuple[tuple[Step, ...], bool]:
+    """Return the steps for the schema and its grants, and whether they create it."""
+    local, database = observed.local, observed.database
+    assert local is not None and database is not None  # noqa: PT018 - the caller planned inside the database
+    admin, planned = observed.server.admin, list[Step]()
+    schema = local.schema
+    if schema is None:
+        if not (admin.superuser or database.can_create or database.owned):
+            raise lacking(
+                f"role '{admin.name}' may not create schema '{desired.schema}' in database '{desired.database}'",
+                f'GRANT CREATE ON DATABASE "{desired.database}" TO "{admin.name}" (as its owner \'{database.owner}\')',
+            )
+        planned.append(steps.CreateSchema(desired.schema, desired.owner))
+    elif not schema.effective >= ALL_ON_SCHEMA and schema.owner != desired.owner:
+        if not (admin.superuser or schema.grantable) or desired.shared:
+            raise lacking(
+                f"role '{admin.name}' may not grant on schema '{desired.schema}' of database '{desired.database}'",
+                f'GRANT USAGE, CREATE ON SCHEMA "{desired.schema}" TO "{desired.owner}" '
+                f"(as its owner '{schema.owner}')",
+            )
+        planned.append(steps.GrantSchema(desired.schema, desired.owner))
+    if ours and not desired.shared:
+        for kind in ("TABLE", "SEQUENCE"):
+            if names := tuple(name for of, name in local.ungranted if of == kind):
+                planned.append(steps.GrantRelations(desired.schema, kind, names, desired.owner))
+        for kind in ("r", "S"):
+            if kind not in local.default_privileges:
+                planned.append(steps.GrantFuture(desired.schema, kind, admin.name, desired.owner))
+    return tuple(planned), schema is None

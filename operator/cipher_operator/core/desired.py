@@ -1,0 +1,60 @@
+"""What a storage shall be on the server: the spec with every name decided."""
+
+from dataclasses import dataclass
+
+from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
+from cipher_operator.api.spec import AdoptFrom
+from cipher_operator.core.marker import Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """The login that is, or is about to be, published.
+
+    `verifier` is a SCRAM verifier, never the password. `change` asks to set it although the role exists.
+    """
+
+    login: str
+    verifier: str
+    change: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """One storage. In Shared mode `credential` is None and the admin's own role owns Cipher's relations."""
+
+    identity: Identity
+    database: str
+    create_database: bool
+    schema: str
+    user: str
+    credential: Credential | None
+    connection_limit: int = -1
+    extensions: tuple[str, ...] = ()
+    adopt_unowned: bool = False
+    adopt_from: AdoptFrom | None = None
+    established: bool = False
+    """The storage has been Ready before: what is missing now is lost, not new."""
+    recreate: bool = False
+    """A person asked to begin again where the data is lost."""
+
+    @property
+    def shared(self) -> bool:
+        """Return whether the admin's own login is published."""
+        return self.credential is None
+
+    @property
+    def owner(self) -> str:
+        """Return the role that owns Cipher's relations."""
+        return self.user if self.shared else self.user + OWNER_SUFFIX
+
+    @property
+    def logins(self) -> tuple[str, ...]:
+        """Return the two login roles between which a password change alternates."""
+        return () if self.shared else (self.user, self.user + SECOND_LOGIN_SUFFIX)
+
+
+def other_login(user: str, login: str) -> str:
+    """Return the login that a password change goes to, given the one that is published now."""
+    second = user + SECOND_LOGIN_SUFFIX
+    return user if login == second else second

@@ -1,0 +1,211 @@
+"""What a server is, as plain values: the catalog query's answer in dataclasses."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cipher_operator.core.marker import Marker, parse_marker
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The session's own role; capability is judged by session_user."""
+
+    name: str
+    superuser: bool
+    createrole: bool
+    createdb: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """The server and the database the query ran in. `version` is server_version_num."""
+
+    version: int
+    database: str
+    read_only: bool
+    admin: Admin
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One of our roles. `usage`, `set` and `admin` say what the session may do with it."""
+
+    name: str
+    login: bool
+    elevated: bool
+    """Superuser, createrole, createdb, replication or bypassrls."""
+    connection_limit: int
+    expires: bool
+    comment: str | None
+    usage: bool
+    set: bool
+    admin: bool
+    in_owner: bool
+    settings: Mapping[str, tuple[str, ...]]
+    """'' for all databases, '=' for the desired one; each `name=value`."""
+
+    @property
+    def marker(self) -> Marker | None:
+        """Return the marker in the role's comment."""
+        return parse_marker(self.comment)
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """The desired database, whichever database the query ran in."""
+
+    owner: str
+    owned: bool
+    """The session's role is, or is a member of, the database's owner."""
+    allows_connections: bool
+    can_create: bool
+    public: frozenset[str]
+    """Privileges of PUBLIC."""
+    granted: frozenset[str]
+    """Privileges granted to the owner role itself."""
+    effective: frozenset[str]
+    """Privileges that the owner role has, through whatever way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """The desired schema and what the owner role may do in it."""
+
+    owner: str
+    effective: frozenset[str]
+    grantable: bool
+    """The session may grant USAGE and CREATE on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """An index as it is."""
+
+    columns: tuple[str | None, ...]
+    valid: bool
+    plain: bool
+    """A btree without predicate or expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFacts:
+    """A column as it is; `filled` by a default, an identity or a generation rule."""
+
+    type: str
+    not_null: bool
+    filled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation that has the name of one of Cipher's tables."""
+
+    kind: str
+    owner: str
+    owner_marker: Marker | None
+    owner_usage: bool
+    comment: str | None
+    pages: int
+    columns: Mapping[str, ColumnFacts]
+    primary_key: tuple[str, ...]
+    indexes: Mapping[str, IndexFacts]
+    foreign_grantees: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What only a session inside the desired database can see."""
+
+    schema: Schema | None
+    relations: Mapping[str, Relation]
+    taken_names: Mapping[str, str]
+    """Index names of ours that another relation has, to the table it stands on."""
+    ungranted: tuple[tuple[str, str], ...]
+    """(kind 'TABLE' or 'SEQUENCE', name) of the admin's relations in the schema that the owner role lacks."""
+    default_privileges: frozenset[str]
+    """Of 'r' and 'S': future relations of the admin in the schema come with ALL for the owner role."""
+    extensions: Mapping[str, str]
+    """Extension to its schema."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The state of one storage on the server. `local` is None when seen from another database."""
+
+    server: Server
+    roles: Mapping[str, Role]
+    database: Database | None
+    local: Local | None
+
+
+def decode(raw: Mapping[str, Any]) -> Observed:
+    """Return the catalog query's JSON as facts. KeyError or TypeError mean a bug in the query, not bad input."""
+    server, database = raw["server"], raw["database"]
+    return Observed(
+        server=Server(
+            version=server["version"],
+            database=server["database"],
+            read_only=server["recovery"] or server["readonly"],
+            admin=Admin(**server["admin"]),
+        ),
+        roles={name: _role(name, role) for name, role in raw["roles"].items()},
+        database=None
+        if database is None
+        else Database(
+            owner=database["owner"],
+            owned=database["owned"],
+            allows_connections=database["allowconn"],
+            can_create=database["can_create"],
+            public=frozenset(database["public"]),
+            granted=frozenset(database["granted"]),
+            effective=frozenset(database["effective"]),
+        ),
+        local=None if raw["local"] is None else _local(raw["local"]),
+    )
+
+
+def _role(name: str, role: Mapping[str, Any]) -> Role:
+    return Role(
+        name=name,
+        login=role["login"],
+        elevated=role["elevated"],
+        connection_limit=role["connlimit"],
+        expires=role["expires"],
+        comment=role["comment"],
+        usage=role["usage"],
+        set=role["set"],
+        admin=role["admin"],
+        in_owner=role["in_owner"],
+        settings={scope: tuple(values) for scope, values in role["settings"].items()},
+    )
+
+
+def _local(local: Mapping[str, Any]) -> Local:
+    schema = local["schema"]
+    return Local(
+        schema=None if schema is None else Schema(schema["owner"], frozenset(schema["effective"]), schema["grantable"]),
+        relations={name: _relation(relation) for name, relation in local["relations"].items()},
+        taken_names=dict(local["taken"]),
+        ungranted=tuple((kind, name) for kind, name in local["ungranted"]),
+        default_privileges=frozenset(local["defaults"]),
+        extensions=dict(local["extensions"]),
+    )
+
+
+def _relation(relation: Mapping[str, Any]) -> Relation:
+    return Relation(
+        kind=relation["kind"],
+        owner=relation["owner"],
+        owner_marker=parse_marker(relation["owner_comment"]),
+        owner_usage=relation["owner_usage"],
+        comment=relation["comment"],
+        pages=relation["pages"],
+        columns={name: ColumnFacts(*facts) for name, facts in relation["columns"].items()},
+        primary_key=tuple(relation["pk"]),
+        indexes={
+            name: IndexFacts(tuple(index["columns"]), index["valid"], index["plain"])
+            for name, index in relation["indexes"].items()
+        },
+        foreign_grantees=tuple(relation["grantees"]),
+    )

@@ -1,0 +1,173 @@
+"""Whose a storage on the server is: the verdict that comes before every plan."""
+
+from dataclasses import dataclass, replace
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_RECREATE
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SECOND_LOGIN, Marker, parse_marker
+from cipher_operator.core.observed import Observed, Relation, Role
+from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What we own. `standing` is the comment text now, None where there is no marker yet; `marker` is the truth
+    to write, still without what the coming plan creates."""
+
+    standing: str | None
+    marker: Marker
+
+    def created(self, token: str) -> bool:
+        """Return whether the operator made this thing."""
+        return token in self.marker.created
+
+
+def judge(desired: Desired, observed: Observed) -> Claim:
+    """Return our claim on the storage.
+
+    Raises Failure: DatabaseLost where an established storage is gone, Conflict for another owner's marker,
+    AlreadyExists for an unmarked role, DatabaseMissing where the database shall not be created.
+    """
+    if desired.established and not desired.recreate:
+        _refuse_lost(desired, observed)
+    if observed.database is None and not desired.create_database:
+        raise database_gone(desired)
+    standing = standing_comment(desired, observed)
+    if standing is None:
+        if not desired.shared and (owner := observed.roles.get(desired.owner)) is not None:
+            _refuse_unmarked(desired, owner)
+        return Claim(None, Marker(desired.identity))
+    marker = parse_marker(standing)
+    if marker is None:
+        if not desired.shared:
+            _refuse_unmarked(desired, observed.roles[desired.owner])
+        return Claim(standing, Marker(desired.identity))
+    if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, marker):
+        raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
+    if observed.database is None:
+        # A database that is gone and may be made again is a new one.
+        marker = marker.without(DATABASE, *TABLE_NAMES)
+    return Claim(standing, replace(marker, identity=desired.identity))
+
+
+def standing_comment(desired: Desired, observed: Observed) -> str | None:
+    """Return the comment that carries, or would carry, our marker; None where there is none."""
+    if desired.shared:
+        relation = observed.local.relations.get(MARKER_TABLE) if observed.local else None
+        return relation.comment if relation else None
+    owner = observed.roles.get(desired.owner)
+    return owner.comment if owner else None
+
+
+def judge_login(desired: Desired, claim: Claim, role: Role) -> None:
+    """Raise AlreadyExists for a login of our name that we did not make and may not adopt."""
+    token = LOGIN if role.name == desired.user else SECOND_LOGIN
+    if claim.created(token) or (desired.adopt_unowned and not role.elevated):
+        return
+    refused = " (a role with SUPERUSER, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS is never adopted)"
+    raise Failure(
+        Reason.ALREADY_EXISTS,
+        f"role '{role.name}' exists and was not created by this CipherStorage; set another `spec.user.name`, or "
+        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if role.elevated else ''}",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
+
+
+def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation) -> None:
+    """Raise Conflict or AlreadyExists for a table of our name that belongs to somebody else."""
+    if relation.owner in (desired.owner, *desired.logins) or claim.created(name):
+        return
+    where = f"table '{name}' in schema '{desired.schema}' of database '{desired.database}'"
+    if relation.owner_marker is not None:
+        if _handed_over(desired, relation.owner_marker):
+            return
+        raise _foreign(desired, where, relation.owner_marker)
+    if desired.shared and (marker := parse_marker(relation.comment)) is not None:
+        raise _foreign(desired, where, marker)
+    if desired.adopt_unowned:
+        return
+    raise Failure(
+        Reason.ALREADY_EXISTS,
+        f"{where} exists and is owned by role '{relation.owner}'; set another `spec.schema`, or "
+        "`spec.adoptionPolicy: IfUnowned` to take it over",
+        stage=ConditionType.SCHEMA_APPLIED,
+    )
+
+
+def _handed_over(desired: Desired, marker: Marker) -> bool:
+    """Return whether `adoptFrom` names exactly the owner in the marker."""
+    source, owner = desired.adopt_from, marker.identity
+    return source is not None and (source.instance, source.namespace, source.name) == (
+        owner.instance,
+        owner.namespace,
+        owner.name,
+    )
+
+
+def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
+    owner = marker.identity
+    instance = "" if owner.instance == desired.identity.instance else f" of operator instance '{owner.instance}'"
+    return Failure(
+        Reason.CONFLICT,
+        f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; choose another database, "
+        "schema or user name, or name that owner in `spec.adoptFrom` to take its objects over",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
+
+
+def _refuse_unmarked(desired: Desired, role: Role) -> None:
+    if desired.adopt_unowned and not role.elevated and not role.login:
+        return
+    raise Failure(
+        Reason.ALREADY_EXISTS,
+        f"role '{role.name}' exists without a marker of this operator; set another `spec.user.name`, drop the role, "
+        "or set `spec.adoptionPolicy: IfUnowned` to take it over",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
+
+
+def _refuse_lost(desired: Desired, observed: Observed) -> None:
+    """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
+    lost = None
+    if observed.database is None:
+        raise database_gone(desired)
+    if not desired.shared and desired.owner not in observed.roles:
+        lost = f"role '{desired.owner}' does not exist any more"
+    elif not desired.shared and observed.roles[desired.owner].marker is None:
+        lost = f"role '{desired.owner}' has lost its marker"
+    elif observed.local is not None and not observed.local.relations:
+        lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
+    if lost is not None:
+        raise _lost(lost)
+
+
+def _lost(what: str) -> Failure:
+    return Failure(
+        Reason.DATABASE_LOST,
+        f"{what}: this may be another or an empty server, and nothing was written. Restore the data or point the "
+        f"connection Secret at the right server; to begin again empty, set annotation `{ANNOTATION_RECREATE}` "
+        "to a new value",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
+def database_gone(desired: Desired) -> Failure:
+    """Return what a missing database means: lost where it was ready before, else still to be created."""
+    if desired.established and not desired.recreate:
+        return _lost(f"database '{desired.database}' does not exist any more")
+    return Failure(
+        Reason.DATABASE_MISSING,
+        f"database '{desired.database}' does not exist; set `spec.database.create: true`, or run: "
+        f'CREATE DATABASE "{desired.database}"; GRANT ALL ON DATABASE "{desired.database}" TO '
+        "<the operator's admin role> WITH GRANT OPTION",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
+def tokens_of_roles(desired: Desired) -> dict[str, str]:
+    """Return role name to its token in the marker."""
+    if desired.shared:
+        return {}
+    return {desired.owner: OWNER, desired.logins[0]: LOGIN, desired.logins[1]: SECOND_LOGIN}

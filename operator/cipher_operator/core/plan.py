@@ -1,0 +1,128 @@
+"""From desired and observed to the steps that are missing: pure, total, and empty when nothing is."""
+
+from dataclasses import dataclass, field, replace
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core import steps
+from cipher_operator.core.access import plan_database_access, plan_roles, plan_schema_access
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import DATABASE, SCHEMA
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.ownership import Claim, judge
+from cipher_operator.core.relations import plan_relations
+from cipher_operator.core.schema import MARKER_TABLE
+from cipher_operator.core.steps import Step
+
+PROVIDER_SINCE = 150000
+"""server_version_num from which CREATE DATABASE knows LOCALE_PROVIDER."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The comment that must still stand when a message runs; `schema` is set where it stands on a table."""
+
+    on: str
+    comment: str
+    schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in their order. Empty means: the server is as desired, as far as it could be seen."""
+
+    steps: tuple[Step, ...] = ()
+    fence: Fence | None = None
+    lock: str = ""
+    """Whose advisory lock the messages take: the owner role's name."""
+    warnings: tuple[str, ...] = field(default=(), compare=False)
+
+    def __bool__(self) -> bool:
+        return bool(self.steps)
+
+    def messages(self) -> tuple[tuple[Step, ...], ...]:
+        """Return the steps grouped into messages: one transaction each, steps that run alone by themselves."""
+        groups: list[list[Step]] = []
+        for step in self.steps:
+            if steps.is_alone(step) or not groups or steps.is_alone(groups[-1][0]):
+                groups.append([])
+            groups[-1].append(step)
+        return tuple(map(tuple, groups))
+
+    def lines(self) -> tuple[str, ...]:
+        """Return the SQL for people, a statement each, verifiers as '***'."""
+        return tuple(f"{line};" for step in self.steps for line in steps.masked(step))
+
+
+def plan(desired: Desired, observed: Observed) -> Plan:
+    """Return what is missing.
+
+    Seen from another database (`observed.local` is None), it covers roles and the database itself; seen from
+    inside, everything. Raises Failure where the storage cannot or must not be provisioned; then nothing was
+    planned and nothing is written.
+    """
+    if observed.server.read_only:
+        raise Failure(
+            Reason.READ_ONLY_SERVER,
+            "the server is read-only (a standby, or default_transaction_read_only is on); point the connection Secret "
+            "at the writer endpoint, or free the server's disk",
+            stage=ConditionType.CONNECTED,
+        )
+    claim = judge(desired, observed)
+    created: list[str] = []
+    relation_steps: tuple[Step, ...] = ()
+    if observed.local is not None:
+        # Judged before any step is planned: a conflict on a table must leave the server without new roles.
+        relation_steps, new_tables = plan_relations(desired, observed, claim)
+        created.extend(new_tables)
+    role_steps, new_roles = plan_roles(desired, observed, claim)
+    created.extend(new_roles)
+    planned: list[Step] = [*role_steps]
+    if observed.database is None:
+        planned.append(_create_database(desired, observed))
+        created.append(DATABASE)
+    elif observed.local is not None:
+        ours = claim.created(DATABASE)
+        planned.extend(plan_database_access(desired, observed, ours))
+        schema_steps, made = plan_schema_access(desired, observed, ours)
+        created.extend([SCHEMA] if made else [])
+        planned.extend(schema_steps)
+        planned.extend(relation_steps)
+    return _with_marker(desired, observed, claim, planned, tuple(created))
+
+
+def _create_database(desired: Desired, observed: Observed) -> Step:
+    admin = observed.server.admin
+    if not (admin.superuser or admin.createdb):
+        raise Failure(
+            Reason.INSUFFICIENT_PRIVILEGE,
+            f"role '{admin.name}' may not create database '{desired.database}'; run as a superuser: "
+            f'ALTER ROLE "{admin.name}" CREATEDB',
+            stage=ConditionType.DATABASE_READY,
+        )
+    return steps.CreateDatabase(desired.database, admin.name, observed.server.version >= PROVIDER_SINCE)
+
+
+def _with_marker(
+    desired: Desired, observed: Observed, claim: Claim, planned: list[Step], created: tuple[str, ...]
+) -> Plan:
+    """Return the plan with its marker written in the message that does the work, and its fence."""
+    marker = claim.marker.having(*created)
+    if any(isinstance(step, steps.CreateLogin | steps.SetPassword) for step in planned):
+        marker = replace(marker, rev=marker.rev + 1)
+    text = marker.text()
+    if desired.shared:
+        standing = claim.standing if observed.local and MARKER_TABLE in observed.local.relations else None
+        if text != standing and observed.local is not None:
+            planned.append(steps.WriteTableMarker(desired.schema, MARKER_TABLE, text))
+        fence = Fence(MARKER_TABLE, standing, desired.schema) if standing is not None else None
+        return Plan(tuple(planned), fence, desired.owner)
+    if claim.standing is None and desired.owner not in observed.roles:
+        head = planned[0]
+        assert isinstance(head, steps.CreateOwner)  # plan_roles puts it first where the role is missing
+        planned[0] = replace(head, marker=text)
+        return Plan(tuple(planned), None, desired.owner)
+    if text != claim.standing:
+        # Before the first step that runs alone: what it makes must be claimed when it exists.
+        planned.insert(0, steps.WriteMarker(desired.owner, text))
+    return Plan(tuple(planned), Fence(desired.owner, claim.standing or ""), desired.owner)

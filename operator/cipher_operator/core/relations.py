@@ -1,0 +1,101 @@
+"""Planning of Cipher's tables and indexes."""
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core import steps
+from cipher_operator.core.access import lacking
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.observed import Observed, Relation
+from cipher_operator.core.ownership import Claim, judge_relation
+from cipher_operator.core.schema import INDEXES, TABLES, Table
+from cipher_operator.core.steps import Step
+
+LARGE_PAGES = 10_000
+"""Pages (8 KiB each) from which an index is built concurrently: a plain build would stall writers."""
+_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
+
+
+def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+    """Return the steps for tables and indexes, and the names of the tables that they create.
+
+    Raises Failure Conflict, AlreadyExists, SchemaConflict or InsufficientPrivilege.
+    """
+    local = observed.local
+    assert local is not None  # the caller planned inside the database
+    planned: list[Step] = []
+    created: list[str] = []
+    for table in TABLES:
+        relation = local.relations.get(table.name)
+        if relation is None:
+            planned.append(steps.CreateTable(desired.schema, table, desired.owner))
+            created.append(table.name)
+            continue
+        judge_relation(desired, claim, table.name, relation)
+        if differences := _differences(table, relation):
+            raise _conflict(desired, f"table '{table.name}'", differences)
+        if relation.owner != desired.owner:
+            planned.append(_take_over(desired, observed, table.name, relation))
+    if local.taken_names:
+        name, place = next(iter(sorted(local.taken_names.items())))
+        raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])
+    planned.extend(_plan_indexes(desired, local.relations))
+    return tuple(planned), tuple(created)
+
+
+def _plan_indexes(desired: Desired, relations: "dict[str, Relation] | object") -> list[Step]:
+    assert isinstance(relations, dict)
+    planned: list[Step] = []
+    for index in INDEXES:
+        relation: Relation | None = relations.get(index.table)
+        facts = relation.indexes.get(index.name) if relation else None
+        if facts is None:
+            large = relation is not None and relation.pages > LARGE_PAGES
+            planned.append(steps.CreateIndex(desired.schema, index, desired.owner, large))
+        elif not facts.plain or facts.columns != index.columns:
+            wanted = ", ".join(index.columns)
+            raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
+        elif not facts.valid:
+            planned.append(steps.RebuildIndex(desired.schema, index.name))
+    return planned
+
+
+def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> Step:
+    if not (observed.server.admin.superuser or relation.owner_usage or relation.owner in desired.logins):
+        raise lacking(
+            f"role '{observed.server.admin.name}' may not change the owner of table '{name}'",
+            f'ALTER TABLE "{desired.schema}"."{name}" OWNER TO "{desired.owner}" (as role \'{relation.owner}\' or a '
+            "superuser)",
+        )
+    return steps.SetTableOwner(desired.schema, name, desired.owner)
+
+
+def _differences(table: Table, relation: Relation) -> list[str]:
+    """Return what keeps a relation from being Cipher's table; [] where Cipher can use it as it is."""
+    if relation.kind not in ("r", "p"):
+        return [f"it is a {_KINDS.get(relation.kind, 'different kind of relation')}, must be a table"]
+    found: list[str] = []
+    for column in table.columns:
+        facts = relation.columns.get(column.name)
+        if facts is None:
+            found.append(f"column '{column.name}' ({column.type}) is missing")
+        elif facts.type != column.type:
+            found.append(f"column '{column.name}' is {facts.type}, must be {column.type}")
+    wanted = {column.name for column in table.columns}
+    found.extend(
+        f"extra column '{name}' is NOT NULL without a default, so Cipher could not insert"
+        for name, facts in sorted(relation.columns.items())
+        if name not in wanted and facts.not_null and not facts.filled
+    )
+    if relation.primary_key != table.primary_key:
+        has = f"({', '.join(relation.primary_key)})" if relation.primary_key else "missing"
+        found.append(f"primary key is {has}, must be ({', '.join(table.primary_key)})")
+    return found
+
+
+def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
+    return Failure(
+        Reason.SCHEMA_CONFLICT,
+        f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
+        f"{'; '.join(differences)}. Change it, move it away, or set another `spec.schema`; the operator never alters it",
+        stage=ConditionType.SCHEMA_APPLIED,
+    )

@@ -1,0 +1,145 @@
+"""Observe, plan, apply and observe again, over the two databases that this takes."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+
+import psycopg
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.ownership import database_gone
+from cipher_operator.core.plan import Plan, plan
+from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.errors import classify, is_race
+from cipher_operator.postgres.inspect import observe
+from cipher_operator.postgres.session import Session
+
+Connect = Callable[[str], AbstractAsyncContextManager[Session]]
+"""Opens an admin session in the named database; raises Failure."""
+
+ROUNDS = 8
+"""Tries against others who write the same objects; each that loses a race observes again."""
+RACE_PAUSE = 0.05
+"""Seconds at most, before a lost race is looked at again."""
+DEFAULT_MAINTENANCE = "postgres"
+
+
+@dataclass(slots=True)
+class Converged:
+    """What a run found and did. `changes` are the SQL lines that ran, verifiers as '***'."""
+
+    observed: Observed
+    ssl_in_use: bool
+    statements: int = 0
+    connections: int = 0
+    changes: list[str] = field(default_factory=list)
+    pending: tuple[str, ...] = ()
+    """Observe mode: what would have run."""
+
+
+async def converge(
+    connect: Connect, desired: Desired, *, maintenance: str | None, write: bool = True
+) -> Converged:
+    """Make the server as desired and return what is there; with `write` false, only plan.
+
+    An established storage goes straight to its database; a new one asks the maintenance database first,
+    because a login to a missing database costs a connection and says nothing of the roles. Raises Failure.
+    """
+    run = _Run(connect, desired, write)
+    if not desired.established or desired.recreate:
+        await run.prepare(maintenance)
+        if run.result is not None and run.result.pending:
+            return run.result
+    return await run.finish()
+
+
+class _Run:
+    def __init__(self, connect: Connect, desired: Desired, write: bool) -> None:
+        self.connect, self.desired, self.write = connect, desired, write
+        self.result: Converged | None = None
+
+    async def prepare(self, maintenance: str | None) -> None:
+        """Make roles and database where the database is missing."""
+        for database in _maintenance_databases(maintenance, self.desired.database):
+            try:
+                async with self.connect(database) as session:
+                    await self._converge_in(session, only_missing_database=True)
+                    return
+            except Failure as failure:
+                if failure.reason not in (Reason.DATABASE_MISSING, Reason.INSUFFICIENT_PRIVILEGE, Reason.ACCESS_DENIED):
+                    raise
+                if failure.stage is not ConditionType.CONNECTED:
+                    raise
+
+    async def finish(self) -> Converged:
+        """Make everything else, inside the database."""
+        try:
+            async with self.connect(self.desired.database) as session:
+                await self._converge_in(session, only_missing_database=False)
+        except Failure as failure:
+            if failure.reason is Reason.DATABASE_MISSING and failure.stage is ConditionType.CONNECTED:
+                raise database_gone(self.desired) from failure
+            raise
+        assert self.result is not None
+        return self.result
+
+    async def _converge_in(self, session: Session, *, only_missing_database: bool) -> None:
+        result = self._result(session, await _observe(session, self.desired))
+        if only_missing_database and result.observed.database is not None:
+            return
+        for attempt in range(ROUNDS):
+            missing = plan(self.desired, result.observed)
+            if not missing:
+                return
+            if not self.write:
+                result.pending = (*result.pending, *missing.lines())
+                return
+            await self._apply(session, missing, result, attempt)
+            if only_missing_database and result.observed.database is not None:
+                return
+        raise Failure(
+            Reason.INSUFFICIENT_PRIVILEGE,
+            "the server took these statements without effect; run them as a role that may: "
+            + " ".join(plan(self.desired, result.observed).lines()),
+        )
+
+    async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> None:
+        try:
+            observed, count = await apply(session, missing, self.desired)
+        except psycopg.Error as error:
+            if not is_race(error) or session.closed:
+                raise classify(error) from None
+            await asyncio.sleep(random.uniform(0, RACE_PAUSE) * (attempt + 1))  # noqa: S311 - spreads, hides nothing
+            result.observed = await _observe(session, self.desired)
+            return
+        result.statements += count
+        result.changes.extend(missing.lines())
+        if self.desired.credential is not None and self.desired.credential.change:
+            self.desired = replace(self.desired, credential=replace(self.desired.credential, change=False))
+        assert observed is not None
+        result.observed = observed
+
+    def _result(self, session: Session, observed: Observed) -> Converged:
+        if self.result is None:
+            self.result = Converged(observed, session.ssl_in_use)
+        self.result.observed = observed
+        self.result.connections += 1
+        return self.result
+
+
+async def _observe(session: Session, desired: Desired) -> Observed:
+    try:
+        return await observe(session, desired)
+    except psycopg.Error as error:
+        raise classify(error) from None
+
+
+def _maintenance_databases(given: str | None, target: str) -> list[str]:
+    """Return where to look before the database exists: the URL's own database, else `postgres`."""
+    candidates = [given, DEFAULT_MAINTENANCE]
+    return list(dict.fromkeys(name for name in candidates if name and name != target))
