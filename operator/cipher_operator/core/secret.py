@@ -1,0 +1,160 @@
+"""The app Secret: one login in three forms, for Cipher (node-pg), for libpq, and for Service Binding.
+
+node-pg and libpq give `sslmode` different meanings, so there are two URLs: `CIPHER_PG_URL` and `uri`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from cipher_operator.api.names import (
+    KEY_DATABASE,
+    KEY_HOST,
+    KEY_PASSWORD,
+    KEY_PORT,
+    KEY_SSL,
+    KEY_URL,
+    KEY_USER,
+    MANAGED_BY,
+)
+from cipher_operator.api.spec import App, SSLMode
+from cipher_operator.core import supabase
+from cipher_operator.core.connection import AdminConnection
+from cipher_operator.core.password import Password
+from cipher_operator.core.url import quote
+
+PUBLIC_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
+"""Where Debian, Ubuntu and Alpine images keep the public CAs; libpq needs a path to verify with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppEndpoint:
+    """Where and how pods connect. `tls` is the mode decided: never allow or prefer.
+
+    `ca` is PEM text of certificates; `ca_path` where pods mount them. `ref` is the Supabase project, if any.
+    """
+
+    host: str
+    port: int
+    database: str
+    tls: SSLMode
+    ca: str | None = None
+    ca_path: str | None = None
+    max_connections: int | None = None
+    ref: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AppCredentials:
+    """A role on the server and its password, before any pooler's spelling of the login."""
+
+    role: str
+    password: Password
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedLogin:
+    """What an app Secret says now: the login as published, the role behind it, and the password."""
+
+    user: str
+    role: str
+    password: Password
+
+
+def app_endpoint(admin: AdminConnection, app: App, database: str, *, ssl_in_use: bool) -> AppEndpoint:
+    """Return where pods connect: the operator's own endpoint with `spec.app`'s host, port and CA path.
+
+    `ssl_in_use` says whether the operator's own connection used TLS; it decides allow and prefer.
+    """
+    tls = admin.ssl_mode
+    if tls in {SSLMode.ALLOW, SSLMode.PREFER}:
+        tls = SSLMode.REQUIRE if ssl_in_use else SSLMode.DISABLE
+    return AppEndpoint(
+        host=app.host or admin.host,
+        port=app.port or admin.port,
+        database=database,
+        tls=tls,
+        ca=admin.ca,
+        ca_path=app.ca_path,
+        max_connections=app.max_connections or admin.max_connections,
+        ref=supabase.project_ref(admin.host, admin.user),
+    )
+
+
+def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
+    """Return the operator's own way in with the app's login: what the login test connects with."""
+    ref = supabase.project_ref(admin.host, admin.user)
+    return replace(
+        admin, user=supabase.login_of(admin.host, credentials.role, ref), password=credentials.password, warnings=()
+    )
+
+
+def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> dict[str, str]:
+    """Return the Secret's data as plain text by key; the same input gives the same text, byte for byte."""
+    user = supabase.login_of(endpoint.host, credentials.role, endpoint.ref)
+    password = credentials.password.reveal()
+    host = endpoint.host.strip("[]")
+    data = {
+        KEY_URL: _url(endpoint, user, password, _node_parameters(endpoint)),
+        KEY_HOST: host,
+        KEY_PORT: str(endpoint.port),
+        KEY_DATABASE: endpoint.database,
+        KEY_USER: user,
+        KEY_PASSWORD: password,
+        KEY_SSL: "false" if endpoint.tls is SSLMode.DISABLE else "true",
+        "type": "postgresql",
+        "provider": MANAGED_BY,
+        "host": host,
+        "port": str(endpoint.port),
+        "database": endpoint.database,
+        "username": user,
+        "password": password,
+        "uri": _url(endpoint, user, password, _libpq_parameters(endpoint)),
+    }
+    if endpoint.ca is not None:
+        data["certificates"] = endpoint.ca
+    return data
+
+
+def read_app_secret(data: Mapping[str, bytes]) -> PublishedLogin | None:
+    """Return the login in an app Secret of ours; None where user or password is missing, empty or not text."""
+    try:
+        user, password = data["username"].decode(), data["password"].decode()
+        host = data.get("host", b"").decode()
+    except (KeyError, UnicodeDecodeError):
+        return None
+    if not user or not password:
+        return None
+    return PublishedLogin(user, supabase.role_of(host, user), Password(password))
+
+
+def _url(endpoint: AppEndpoint, user: str, password: str, parameters: list[tuple[str, str]]) -> str:
+    bare = endpoint.host.strip("[]")
+    host = f"[{bare}]" if ":" in bare else bare
+    query = "&".join(f"{name}={quote(value).replace('%2F', '/')}" for name, value in parameters)
+    return (
+        f"postgresql://{quote(user)}:{quote(password)}@{host}:{endpoint.port}/{quote(endpoint.database)}"
+        f"{'?' if query else ''}{query}"
+    )
+
+
+def _libpq_parameters(endpoint: AppEndpoint) -> list[tuple[str, str]]:
+    """Return `sslmode`, and the root certificates without which libpq's verify-* looks into the pod's HOME."""
+    parameters = [("sslmode", endpoint.tls.value)]
+    if endpoint.tls in {SSLMode.VERIFY_CA, SSLMode.VERIFY_FULL}:
+        parameters.append(("sslrootcert", endpoint.ca_path or PUBLIC_CA_BUNDLE))
+    return parameters
+
+
+def _node_parameters(endpoint: AppEndpoint) -> list[tuple[str, str]]:
+    """Return the same meaning for node-pg, whose `require` verifies unless `uselibpqcompat` is set."""
+    parameters = [("sslmode", endpoint.tls.value)]
+    if endpoint.tls is SSLMode.VERIFY_CA:
+        # node-pg throws for verify-ca without a root certificate.
+        parameters.append(("sslrootcert", endpoint.ca_path or PUBLIC_CA_BUNDLE))
+    elif endpoint.tls is SSLMode.VERIFY_FULL and endpoint.ca_path:
+        parameters.append(("sslrootcert", endpoint.ca_path))
+    if endpoint.tls in {SSLMode.REQUIRE, SSLMode.VERIFY_CA}:
+        parameters.append(("uselibpqcompat", "true"))
+    if endpoint.max_connections is not None:
+        parameters.append(("max_connections", str(endpoint.max_connections)))
+    return parameters
