@@ -4,8 +4,8 @@ See README.md in this folder. Importing this package starts nothing and needs on
 """
 
 from devcluster.controlplane import ControlPlane, KubectlError
-#from devcluster.faults import FaultProxy
-#from devcluster.postgres import PostgresServer
+from devcluster.faults import FaultProxy
+from devcluster.postgres import PostgresServer
 from devcluster.tls import TlsFixture
 
 __all__ = ["ControlPlane", "FaultProxy", "KubectlError", "PostgresServer", "TlsFixture"]

@@ -10,6 +10,7 @@ run with threads; this process has one thread. Being the "subreaper" it also inh
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -30,12 +31,12 @@ _folders: list[str] = []
 
 def _descendants(root: int) -> list[int]:
     """Return the process ids below `root`, parents before their children."""
-    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True) if not _libc else None
     below: dict[int, list[int]] = {}
-    if table is not None:
-        for line in table.stdout.splitlines():
-            pid, parent = map(int, line.split())
-            below.setdefault(parent, []).append(pid)
+    if _libc is None:
+        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+        for line in listing.splitlines():
+            pid, above = map(int, line.split())
+            below.setdefault(above, []).append(pid)
     else:
         for name in filter(str.isdigit, os.listdir("/proc")):
             try:
@@ -56,10 +57,8 @@ def _descendants(root: int) -> list[int]:
 
 
 def _send(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _spawn(request: dict[str, Any]) -> dict[str, Any]:
@@ -83,7 +82,7 @@ def _spawn(request: dict[str, Any]) -> dict[str, Any]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=die_with_the_guard,
+            preexec_fn=die_with_the_guard,  # noqa: PLW1509 - this process has one thread
             **identity,
         )
     _processes[process.pid] = process

@@ -54,7 +54,7 @@ def _pip() -> list[str]:
     if importlib.util.find_spec("pip") is not None:
         return [sys.executable, "-m", "pip"]
     # Environments made by uv or by distributions that split Python have no pip of their own.
-    venv = filled("pip", lambda folder: _pip_venv(folder))
+    venv = filled(f"pip-{sys.version_info.major}.{sys.version_info.minor}", _pip_venv)
     return [str(venv / "bin" / "python"), "-m", "pip"]
 
 

@@ -1,0 +1,319 @@
+"""One PostgreSQL server on 127.0.0.1, of any major from 13 to 18."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+from urllib.parse import quote, urlencode
+
+from devcluster.postgres_data import copy_data_folder, hand_over, new_data_folder, reachable, server_identity
+from devcluster.postgres_programs import Installation, find_postgres
+from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
+from devcluster.tls import TlsFixture
+
+StopMode = Literal["smart", "fast", "immediate"]
+_STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+_PASSWORD = "devcluster"
+_ATTEMPTS = 5
+_SETTINGS = {
+    # The data lives as long as the test; speed matters and durability does not.
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "log_connections": "on",
+    "log_line_prefix": "%m [%p] %u@%d ",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+    "password_encryption": "scram-sha-256",
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+}
+_HBA = """\
+host all all 127.0.0.1/32 scram-sha-256
+host replication all 127.0.0.1/32 scram-sha-256
+"""
+
+
+class PostgresServer:
+    """A server with its own data, port and log; gone at the end. Usable as a context manager.
+
+    After `start`: `host`, `port`, `log_path`, `installation` (major, version, whether it has TLS and pgvector).
+    `settings` is a dict of postgresql.conf entries; a change takes effect at the next start.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self,
+        major: int | None = None,
+        *,
+        tls: TlsFixture | None = None,
+        vector: bool = False,
+        settings: Mapping[str, str] | None = None,
+        hba: str | Sequence[str] | None = None,
+        superuser: str = "postgres",
+        password: str = _PASSWORD,
+        initdb_args: Sequence[str] = (),
+        installation: Installation | None = None,
+    ) -> None:
+        """Describe a server.
+
+        `major` None means any; `tls` gives it a certificate and TLS, `vector` one with pgvector; `hba` replaces
+        pg_hba.conf, which by default asks everyone on 127.0.0.1 for a password (SCRAM).
+        """
+        self._major = major
+        self._tls = tls
+        self._vector = vector
+        self._initdb_args = tuple(initdb_args)
+        self._installation = installation
+        self._process: Process | None = None
+        self._mark = 0
+        self._standby_of: PostgresServer | None = None
+        self.settings = _SETTINGS | dict(settings or {})
+        self.hba = _HBA if hba is None else hba if isinstance(hba, str) else "\n".join(hba) + "\n"
+        self.superuser = superuser
+        self.password = password
+        self.folder = Path()
+        self.port = 0
+
+    def __enter__(self) -> PostgresServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def installation(self) -> Installation:
+        """The programs it runs; fetched when missing. Raises SetupError."""
+        if self._installation is None:
+            self._installation = find_postgres(self._major, tls=self._tls is not None, vector=self._vector)
+        return self._installation
+
+    @property
+    def data_path(self) -> Path:
+        """The data folder."""
+        return self.folder / "data"
+
+    @property
+    def log_path(self) -> Path:
+        """The server's log: one file over all restarts."""
+        return self.folder / "postgresql.log"
+
+    @property
+    def running(self) -> bool:
+        """Whether the server process exists (a frozen one does)."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, *, timeout: float = 30.0) -> None:
+        """Start it, the first time with fresh data; on a later start port and data are the same as before.
+
+        Returns when it accepts connections (0.1 to 0.6 s). Raises SetupError or ProcessError.
+        """
+        if self.running:
+            return
+        if self.folder == Path():
+            self.folder = run_folder("postgres")
+            new_data_folder(
+                self.installation,
+                self.data_path,
+                superuser=self.superuser,
+                password=self.password,
+                initdb_args=self._initdb_args,
+                keep=self.password == _PASSWORD,
+            )
+        settled = self.port != 0
+        for attempt in range(1, _ATTEMPTS + 1):
+            if not settled:
+                (self.port,) = free_ports(1)
+            self._configure()
+            try:
+                self._launch(timeout)
+                return
+            except ProcessError as error:
+                if "Address already in use" not in str(error) or attempt == _ATTEMPTS:
+                    raise
+                # The known port must come back: clients hold it in their URLs. Whoever has it now may go soon.
+                if settled:
+                    time.sleep(0.5)
+
+    def _configure(self) -> None:
+        settings = self.settings | {"port": str(self.port)}
+        if self._tls is not None:
+            settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
+            for source, name in ((self._tls.certificate, "server.crt"), (self._tls.key, "server.key")):
+                target = self.data_path / name
+                target.unlink(missing_ok=True)
+                with open(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as handle:
+                    handle.write(source.read_bytes())
+                hand_over(target)
+        if self._standby_of is not None:
+            upstream = self._standby_of
+            settings["primary_conninfo"] = (
+                f"host={upstream.host} port={upstream.port} user={upstream.superuser} password={upstream.password}"
+            )
+        lines = [f"{name} = '{_conf_quoted(value)}'" for name, value in settings.items()]
+        # A file of its own that postgresql.conf includes, so that ALTER SYSTEM still wins over it.
+        (self.data_path / "devcluster.conf").write_text("\n".join(lines) + "\n")
+        main = self.data_path / "postgresql.conf"
+        if "devcluster.conf" not in main.read_text():
+            with main.open("a") as file:
+                file.write("include 'devcluster.conf'\n")
+        (self.data_path / "pg_hba.conf").write_text(self.hba)
+        for name in ("devcluster.conf", "postgresql.conf", "pg_hba.conf"):
+            hand_over(self.data_path / name)
+
+    def _launch(self, timeout: float) -> None:
+        installation = reachable(self.installation)
+        before = self.log_path.stat().st_size if self.log_path.exists() else 0
+        (self.data_path / "postmaster.pid").unlink(missing_ok=True)
+        process = Process(
+            [installation.bin / "postgres", "-D", self.data_path],
+            log=self.log_path,
+            env=installation.environment(),
+            cwd=self.data_path,
+            identity=server_identity(),
+        )
+        self._process = process
+        deadline = time.monotonic() + timeout
+        # The last line of postmaster.pid says it without a connection, which would show up in the log and the counts.
+        while not _says_ready(self.data_path / "postmaster.pid"):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.stop(grace=0.1, number=signal.SIGQUIT)
+                said = self.log_path.read_bytes()[before:].decode(errors="replace")
+                raise ProcessError(f"PostgreSQL {installation.version} did not start:\n{said[-3000:]}")
+            time.sleep(0.02)
+
+    def stop(self, mode: StopMode = "fast", *, timeout: float = 30.0) -> None:
+        """Stop it and keep its data and port. `immediate` is a crash; `smart` waits for clients to go.
+
+        A frozen server is thawed first. After `timeout` seconds it is killed.
+        """
+        if self._process is not None:
+            self._process.stop(grace=timeout, number=_STOP_SIGNALS[mode])
+            self._process = None
+
+    def restart(self, mode: StopMode = "fast") -> None:
+        """Stop and start it."""
+        self.stop(mode)
+        self.start()
+
+    def close(self) -> None:
+        """Stop it for good and remove its data and log. Harmless when it never ran."""
+        self.stop("immediate")
+        if self.folder != Path():
+            drop_folder(self.folder)
+            self.folder = Path()
+
+    def freeze(self) -> None:
+        """Stop the clock of the server and all its backends (SIGSTOP): connections are taken, nothing answers."""
+        assert self._process is not None
+        self._process.send(signal.SIGSTOP, tree=True)
+
+    def thaw(self) -> None:
+        """End `freeze`."""
+        assert self._process is not None
+        self._process.send(signal.SIGCONT, tree=True)
+
+    def admin_url(
+        self, database: str = "postgres", *, user: str | None = None, password: str | None = None, **query: str
+    ) -> str:
+        """Return a connection URL, by default the superuser's; `query` becomes its parameters (sslmode="disable")."""
+        login = f"{quote(user or self.superuser, safe='')}:{quote(password or self.password, safe='')}"
+        parameters = f"?{urlencode(query)}" if query else ""
+        return f"postgresql://{login}@{self.host}:{self.port}/{quote(database, safe='')}{parameters}"
+
+    def execute(
+        self,
+        sql: str,
+        parameters: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        database: str = "postgres",
+        user: str | None = None,
+        password: str | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """Run SQL in a connection of its own, outside a transaction block, and return the rows of the last result.
+
+        Raises psycopg.Error.
+        """
+        import psycopg
+
+        with psycopg.connect(
+            host=self.host,
+            port=self.port,
+            dbname=database,
+            user=user or self.superuser,
+            password=password or self.password,
+            connect_timeout=10,
+            autocommit=True,
+        ) as connection:
+            # SQL of a test's own making; psycopg wants a literal so that nobody builds SQL from strangers' input.
+            cursor = connection.execute(sql.encode(), parameters)
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    def log_text(self) -> str:
+        """Return the log since `mark_log` was called last, or all of it."""
+        with self.log_path.open("rb") as file:
+            file.seek(self._mark)
+            return file.read().decode(errors="replace")
+
+    def mark_log(self) -> None:
+        """Make `log_text` and `connections_authorized` begin here."""
+        self._mark = self.log_path.stat().st_size
+
+    def connections_authorized(self, *, user: str | None = None) -> int:
+        """Return how many connections were let in since the mark, of everybody or of one user."""
+        whose = rf"user={re.escape(user)}(?=[ \n])" if user else ""
+        return len(re.findall(rf"connection authorized: {whose}", self.log_text()))
+
+    def standby(self) -> PostgresServer:
+        """Return a started streaming standby of this server, read-only, with the same logins.
+
+        Made from a copy of the data folder, for which this server is stopped for about a second and started again.
+        """
+        copy = PostgresServer(
+            tls=self._tls,
+            settings=self.settings,
+            hba=self.hba,
+            superuser=self.superuser,
+            password=self.password,
+            installation=self.installation,
+        )
+        copy._standby_of = self
+        copy.folder = run_folder("standby")
+        self.stop("fast")
+        copy_data_folder(self.data_path, copy.data_path)
+        signal_file = copy.data_path / "standby.signal"
+        signal_file.touch()
+        hand_over(signal_file)
+        self.start()
+        try:
+            copy.start()
+        except BaseException:
+            copy.close()
+            raise
+        return copy
+
+
+def _says_ready(pid_file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        lines = pid_file.read_text().splitlines()
+        return len(lines) >= 8 and lines[7].strip() in ("ready", "standby")
+    return False
+
+
+def _conf_quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace("'", "''")
