@@ -4,7 +4,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import LOGIN, OWNER, SECOND_LOGIN
+from cipher_operator.core.marker import OWNER
 from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.ownership import Claim, judge_login, tokens_of_roles
 from cipher_operator.core.steps import Step
@@ -30,23 +30,37 @@ def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> tuple[tupl
     credential = desired.credential
     if credential is None:
         return (), ()
-    admin, modern = observed.server.admin, observed.server.version >= MODERN_MEMBERSHIP
-    planned: list[Step] = []
-    created: list[str] = []
-    owner = observed.roles.get(desired.owner)
-    wanted_login = observed.roles.get(credential.login)
+    modern = observed.server.version >= MODERN_MEMBERSHIP
     for login in desired.logins:
         if (role := observed.roles.get(login)) is not None:
             judge_login(desired, claim, role)
-    if (owner is None or wanted_login is None) and not (admin.superuser or admin.createrole):
+    planned, created = _plan_owner(desired, observed, modern)
+    for login in desired.logins:
+        role = observed.roles.get(login)
+        if role is not None:
+            planned.extend(_keep_login(desired, observed, role, modern))
+            if login == credential.login and credential.change:
+                planned.append(steps.SetPassword(login, credential.verifier))
+            elif login != credential.login and desired.revoke_previous and role.login:
+                planned.append(steps.DisableLogin(login))
+        elif login == credential.login:
+            planned.append(steps.CreateLogin(login, desired.owner, credential.verifier, desired.connection_limit))
+        if (desired.adopt_unowned and role is not None) or (role is None and login == credential.login):
+            created.append(tokens_of_roles(desired)[login])
+    return tuple(planned), tuple(created)
+
+
+def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[list[Step], list[str]]:
+    """Return the steps that give the session a usable owner role, and the token of one that they create."""
+    admin, owner = observed.server.admin, observed.roles.get(desired.owner)
+    login = desired.credential.login if desired.credential else None
+    if (owner is None or login not in observed.roles) and not (admin.superuser or admin.createrole):
         raise lacking(
             f"role '{admin.name}' may not create roles",
             f'ALTER ROLE "{admin.name}" CREATEROLE (as a superuser); where nobody can, as on Heroku, set '
             "`spec.user.mode: Shared`",
         )
-    if owner is None:
-        planned.append(steps.CreateOwner(desired.owner, ""))
-        created.append(OWNER)
+    planned: list[Step] = [] if owner is not None else [steps.CreateOwner(desired.owner, "")]
     if not admin.superuser and (owner is None or not (owner.usage and owner.set)):
         if owner is not None and modern and not owner.admin:
             raise lacking(
@@ -54,19 +68,7 @@ def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> tuple[tupl
                 f'GRANT "{desired.owner}" TO "{admin.name}" WITH ADMIN OPTION (as the role that created it)',
             )
         planned.append(steps.JoinRole(desired.owner, admin.name, modern))
-    for login in desired.logins:
-        role = observed.roles.get(login)
-        if role is not None:
-            planned.extend(_keep_login(desired, observed, role, modern))
-        elif login == credential.login:
-            planned.append(steps.CreateLogin(login, desired.owner, credential.verifier, desired.connection_limit))
-            created.append(tokens_of_roles(desired)[login])
-    if wanted_login is not None and credential.change:
-        planned.append(steps.SetPassword(credential.login, credential.verifier))
-    if desired.adopt_unowned:
-        adopted = {desired.logins[0]: LOGIN, desired.logins[1]: SECOND_LOGIN}
-        created.extend(token for login, token in adopted.items() if login in observed.roles)
-    return tuple(planned), tuple(created)
+    return planned, [] if owner is not None else [OWNER]
 
 
 def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) -> list[Step]:
@@ -119,7 +121,7 @@ def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tu
         planned.append(steps.GrantDatabase(desired.database, desired.owner))
     if ours and database.public & {"CONNECT", "TEMPORARY"}:
         planned.append(steps.RevokePublic(desired.database))
-    if credential is not None and credential.login not in observed.roles:
+    if credential is not None and credential.login and credential.login not in observed.roles:
         planned.append(steps.SetSearchPath(credential.login, desired.database, search_path(desired)))
     return tuple(planned)
 
@@ -127,7 +129,7 @@ def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tu
 def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tuple[tuple[Step, ...], bool]:
     """Return the steps for the schema and its grants, and whether they create it."""
     local, database = observed.local, observed.database
-    assert local is not None and database is not None  # noqa: PT018 - the caller planned inside the database
+    assert local is not None and database is not None  # the caller planned inside the database
     admin, planned = observed.server.admin, list[Step]()
     schema = local.schema
     if schema is None:

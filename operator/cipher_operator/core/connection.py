@@ -35,7 +35,7 @@ _FIXED_VALUES = {
     "target_session_attrs": ("any", "read-write", "primary"),
 }
 _SILENTLY_DROPPED = frozenset(
-    [
+    {
         "application_name",
         "target_session_attrs",
         "keepalives",
@@ -47,7 +47,7 @@ _SILENTLY_DROPPED = frozenset(
         "statement_cache_size",
         "socket_timeout",
         "connect_timeout",
-    ]
+    }
 )
 _USED = frozenset({"sslmode", "channel_binding", "sslnegotiation", "require_auth", "max_connections"})
 

@@ -1,6 +1,6 @@
 """What a storage shall be on the server: the spec with every name decided."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
 from cipher_operator.api.spec import AdoptFrom
@@ -11,11 +11,13 @@ from cipher_operator.core.marker import Identity
 class Credential:
     """The login that is, or is about to be, published.
 
-    `verifier` is a SCRAM verifier, never the password. `change` asks to set it although the role exists.
+    `login` None means the one that the marker does not count as set last: with the published Secret gone, its old
+    password may still be in use. `verifier` is a SCRAM verifier, never the password. `change` asks to set it
+    although the role exists.
     """
 
-    login: str
-    verifier: str
+    login: str | None
+    verifier: str = field(repr=False)
     change: bool = False
 
 
@@ -37,6 +39,8 @@ class Desired:
     """The storage has been Ready before: what is missing now is lost, not new."""
     recreate: bool = False
     """A person asked to begin again where the data is lost."""
+    revoke_previous: bool = False
+    """A person asked to end the login that is not published."""
 
     @property
     def shared(self) -> bool:

@@ -28,7 +28,11 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A parsed marker. `created` lists what the operator made; `rev` counts the passwords it has set."""
+    """A parsed marker. `created` lists what the operator made.
+
+    `rev` grows with every password that is set, and is odd when that was the first login's, even when the
+    second's: so it also says whose password was set last.
+    """
 
     identity: Identity
     created: frozenset[str] = frozenset()
@@ -53,6 +57,16 @@ class Marker:
         """Return this marker with more things created."""
         return replace(self, created=self.created | frozenset(tokens))
 
+    def after_password(self, *, second: bool) -> "Marker":
+        """Return this marker after a password of the first or the second login was set."""
+        step = 1 if (self.rev + 1) % 2 == (0 if second else 1) else 2
+        return replace(self, rev=self.rev + step)
+
+    @property
+    def last_was_second(self) -> bool | None:
+        """Return whether the password set last was the second login's; None when none was set."""
+        return self.rev % 2 == 0 if self.rev else None
+
     def without(self, *tokens: str) -> "Marker":
         """Return this marker with things taken off `created`."""
         return replace(self, created=self.created - frozenset(tokens))
@@ -70,10 +84,7 @@ def parse_marker(comment: str | None) -> Marker | None:
         return None
     fields = [raw.get(key) for key in ("instance", "ns", "name", "uid")]
     created, rev = raw.get("created"), raw.get("rev")
-    if not all(isinstance(field, str) for field in fields):
+    texts = [*fields, *created] if isinstance(created, list) else [None]
+    if not all(isinstance(text, str) for text in texts) or type(rev) is not int:
         return None
-    if not isinstance(created, list) or not all(isinstance(token, str) for token in created):
-        return None
-    if not isinstance(rev, int) or isinstance(rev, bool):
-        return None
-    return Marker(Identity(*map(str, fields)), frozenset(created), rev)
+    return Marker(Identity(*map(str, fields)), frozenset(created or ()), rev)

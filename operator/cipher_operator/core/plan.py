@@ -7,9 +7,9 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.access import plan_database_access, plan_roles, plan_schema_access
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, SCHEMA
+from cipher_operator.core.marker import DATABASE, SCHEMA, parse_marker
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.ownership import Claim, judge
+from cipher_operator.core.ownership import Claim, judge, standing_comment
 from cipher_operator.core.relations import plan_relations
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.steps import Step
@@ -51,7 +51,8 @@ class Plan:
 
     def lines(self) -> tuple[str, ...]:
         """Return the SQL for people, a statement each, verifiers as '***'."""
-        return tuple(f"{line};" for step in self.steps for line in steps.masked(step))
+        shown = steps.statements_of(map(steps.masked, self.steps))
+        return tuple(f"{statement.as_string(None)};" for statement in shown)
 
 
 def plan(desired: Desired, observed: Observed) -> Plan:
@@ -91,6 +92,17 @@ def plan(desired: Desired, observed: Observed) -> Plan:
     return _with_marker(desired, observed, claim, planned, tuple(created))
 
 
+def settle(desired: Desired, observed: Observed) -> Desired:
+    """Return desired with its login decided: where the caller knows of no published one, the login whose password
+    was not set last, so that whoever still uses the other one goes on."""
+    credential = desired.credential
+    if credential is None or credential.login is not None:
+        return desired
+    marker = parse_marker(standing_comment(desired, observed))
+    second = marker is not None and marker.last_was_second is False
+    return replace(desired, credential=replace(credential, login=desired.logins[int(second)]))
+
+
 def _create_database(desired: Desired, observed: Observed) -> Step:
     admin = observed.server.admin
     if not (admin.superuser or admin.createdb):
@@ -108,8 +120,9 @@ def _with_marker(
 ) -> Plan:
     """Return the plan with its marker written in the message that does the work, and its fence."""
     marker = claim.marker.having(*created)
-    if any(isinstance(step, steps.CreateLogin | steps.SetPassword) for step in planned):
-        marker = replace(marker, rev=marker.rev + 1)
+    for step in planned:
+        if isinstance(step, steps.CreateLogin | steps.SetPassword):
+            marker = marker.after_password(second=step.login == desired.logins[1])
     text = marker.text()
     if desired.shared:
         standing = claim.standing if observed.local and MARKER_TABLE in observed.local.relations else None

@@ -1,5 +1,7 @@
 """Planning of Cipher's tables and indexes."""
 
+from collections.abc import Mapping
+
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
@@ -42,11 +44,10 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> tuple[
     return tuple(planned), tuple(created)
 
 
-def _plan_indexes(desired: Desired, relations: "dict[str, Relation] | object") -> list[Step]:
-    assert isinstance(relations, dict)
+def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[Step]:
     planned: list[Step] = []
     for index in INDEXES:
-        relation: Relation | None = relations.get(index.table)
+        relation = relations.get(index.table)
         facts = relation.indexes.get(index.name) if relation else None
         if facts is None:
             large = relation is not None and relation.pages > LARGE_PAGES
@@ -96,6 +97,6 @@ def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
     return Failure(
         Reason.SCHEMA_CONFLICT,
         f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
-        f"{'; '.join(differences)}. Change it, move it away, or set another `spec.schema`; the operator never alters it",
+        f"{'; '.join(differences)}. Change it, move it away, or set another `spec.schema`; the operator never alters",
         stage=ConditionType.SCHEMA_APPLIED,
     )

@@ -5,7 +5,7 @@ PostgreSQL refuses to run in a transaction: those name everything in full.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeAlias
 
 from psycopg import sql
@@ -23,7 +23,7 @@ _ACCESS, _DATABASE, _SCHEMA = (
 def _q(template: str, **names: str | sql.Composable) -> sql.Composed:
     """Return the template with strings as quoted identifiers and Composables as they are."""
     composed = {key: sql.Identifier(value) if isinstance(value, str) else value for key, value in names.items()}
-    return sql.SQL(template).format(**composed)  # type: ignore[arg-type]
+    return sql.SQL(template).format(**composed)
 
 
 def _list(names: Iterable[str]) -> sql.Composed:
@@ -44,7 +44,6 @@ class CreateOwner:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("CREATE ROLE {owner} NOLOGIN", owner=self.owner), _comment(self.owner, self.marker))
 
 
@@ -57,7 +56,6 @@ class WriteMarker:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_comment(self.owner, self.marker),)
 
 
@@ -75,7 +73,6 @@ class WriteTableMarker:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         text = sql.Literal(self.marker)
         return (_q("COMMENT ON TABLE {schema}.{table} IS {text}", schema=self.schema, table=self.table, text=text),)
 
@@ -90,7 +87,6 @@ class JoinRole:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         options = _with_inherit(self.modern)
         return (_q("GRANT {role} TO {member}{options}", role=self.role, member=self.member, options=options),)
 
@@ -106,13 +102,12 @@ class CreateLogin:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (
             _q(
                 "CREATE ROLE {login} LOGIN PASSWORD {verifier} CONNECTION LIMIT {limit} IN ROLE {owner}",
                 login=self.login,
                 verifier=sql.Literal(self.verifier),
-                limit=sql.SQL(str(int(self.connection_limit))),  # type: ignore[arg-type]
+                limit=sql.SQL(str(int(self.connection_limit))),
                 owner=self.owner,
             ),
             _q("ALTER ROLE {login} SET role = {owner}", login=self.login, owner=sql.Literal(self.owner)),
@@ -128,7 +123,6 @@ class SetPassword:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         verifier = sql.Literal(self.verifier)
         return (_q("ALTER ROLE {login} LOGIN PASSWORD {verifier}", login=self.login, verifier=verifier),)
 
@@ -141,7 +135,6 @@ class DisableLogin:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("ALTER ROLE {login} NOLOGIN PASSWORD NULL", login=self.login),)
 
 
@@ -154,8 +147,7 @@ class AlterLogin:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
-        limit = sql.SQL(str(int(self.connection_limit)))  # type: ignore[arg-type]
+        limit = sql.SQL(str(int(self.connection_limit)))
         return (
             _q(
                 "ALTER ROLE {login} LOGIN CONNECTION LIMIT {limit} VALID UNTIL 'infinity'",
@@ -174,7 +166,6 @@ class SetActingRole:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("ALTER ROLE {login} SET role = {owner}", login=self.login, owner=sql.Literal(self.owner)),)
 
 
@@ -188,7 +179,6 @@ class ResetSetting:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         place = sql.SQL("") if self.database is None else _q(" IN DATABASE {database}", database=self.database)
         return (_q("ALTER ROLE {login}{place} RESET {setting}", login=self.login, place=place, setting=self.setting),)
 
@@ -203,7 +193,6 @@ class SetSearchPath:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (
             _q(
                 "ALTER ROLE {login} IN DATABASE {database} SET search_path = {path}",
@@ -229,7 +218,6 @@ class CreateDatabase:
     stage: ClassVar[ConditionType] = _DATABASE
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         provider = sql.SQL(" LOCALE_PROVIDER libc" if self.provider else "")
         return (
             _q(
@@ -251,7 +239,6 @@ class GrantDatabase:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("GRANT ALL ON DATABASE {database} TO {owner}", database=self.database, owner=self.owner),)
 
 
@@ -263,7 +250,6 @@ class RevokePublic:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("REVOKE CONNECT, TEMPORARY ON DATABASE {database} FROM PUBLIC", database=self.database),)
 
 
@@ -276,7 +262,6 @@ class CreateSchema:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("CREATE SCHEMA {schema} AUTHORIZATION {owner}", schema=self.schema, owner=self.owner),)
 
 
@@ -289,7 +274,6 @@ class GrantSchema:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("GRANT USAGE, CREATE ON SCHEMA {schema} TO {owner}", schema=self.schema, owner=self.owner),)
 
 
@@ -303,25 +287,22 @@ class CreateTable:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         body = sql.SQL(", ").join(
             [*map(_column, self.table.columns), _q("PRIMARY KEY ({key})", key=_list(self.table.primary_key))]
         )
-        return _as_owner(
-            self.owner,
-            _q("CREATE TABLE {schema}.{table} ({body})", schema=self.schema, table=self.table.name, body=body),
-        )
+        return (_q("CREATE TABLE {schema}.{table} ({body})", schema=self.schema, table=self.table.name, body=body),)
+
+    @property
+    def acting(self) -> str:
+        """Return the role that runs it."""
+        return self.owner
 
 
 def _column(column: Column) -> sql.Composed:
     null = " NOT NULL" if column.not_null else ""
     default = f" DEFAULT {column.default}" if column.default is not None else ""
-    rest = sql.SQL(f"{column.type}{null}{default}")  # type: ignore[arg-type]
+    rest = sql.SQL(f"{column.type}{null}{default}")
     return _q("{name} {rest}", name=column.name, rest=rest)
-
-
-def _as_owner(owner: str, *statements: sql.Composed) -> tuple[sql.Composed, ...]:
-    return (_q("SET LOCAL ROLE {owner}", owner=owner), *statements, _q("SET LOCAL ROLE NONE"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,7 +321,6 @@ class CreateIndex:
         return self.concurrently
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         statement = _q(
             "CREATE INDEX{how} {index} ON {schema}.{table} USING btree ({columns})",
             how=sql.SQL(" CONCURRENTLY" if self.concurrently else ""),
@@ -349,7 +329,12 @@ class CreateIndex:
             table=self.index.table,
             columns=_list(self.index.columns),
         )
-        return (statement,) if self.concurrently else _as_owner(self.owner, statement)
+        return (statement,)
+
+    @property
+    def acting(self) -> str | None:
+        """Return the role that runs it."""
+        return None if self.concurrently else self.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,7 +347,6 @@ class RebuildIndex:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("REINDEX INDEX CONCURRENTLY {schema}.{index}", schema=self.schema, index=self.index),)
 
 
@@ -376,7 +360,6 @@ class SetTableOwner:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (
             _q("ALTER TABLE {schema}.{table} OWNER TO {owner}", schema=self.schema, table=self.table, owner=self.owner),
         )
@@ -393,7 +376,6 @@ class GrantRelations:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         relations = sql.SQL(", ").join(sql.Identifier(self.schema, name) for name in self.names)
         kind = sql.SQL("SEQUENCE" if self.kind == "SEQUENCE" else "TABLE")
         return (_q("GRANT ALL ON {kind} {relations} TO {owner}", kind=kind, relations=relations, owner=self.owner),)
@@ -410,7 +392,6 @@ class GrantFuture:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (
             _q(
                 "ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA {schema} GRANT ALL ON {kind} TO {owner}",
@@ -432,7 +413,6 @@ class CreateExtension:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         schema = (_q("CREATE SCHEMA {schema}", schema=self.schema),) if self.create_schema else ()
         return (
             *schema,
@@ -449,7 +429,6 @@ class GrantUsage:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("GRANT USAGE ON SCHEMA {schema} TO {owner}", schema=self.schema, owner=self.owner),)
 
 
@@ -461,7 +440,6 @@ class CloseDatabase:
     stage: ClassVar[ConditionType] = _DATABASE
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false", database=self.database),)
 
 
@@ -474,7 +452,6 @@ class DropDatabase:
     stage: ClassVar[ConditionType] = _DATABASE
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("DROP DATABASE {database} WITH (FORCE)", database=self.database),)
 
 
@@ -487,7 +464,6 @@ class DropTable:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("DROP TABLE {schema}.{table} RESTRICT", schema=self.schema, table=self.table),)
 
 
@@ -499,7 +475,6 @@ class DropSchema:
     stage: ClassVar[ConditionType] = _SCHEMA
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("DROP SCHEMA {schema} RESTRICT", schema=self.schema),)
 
 
@@ -513,7 +488,6 @@ class RevokeGrants:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         database = _q("REVOKE ALL ON DATABASE {database} FROM {owner}", database=self.database, owner=self.owner)
         if self.schema is None:
             return (database,)
@@ -528,7 +502,6 @@ class DropRole:
     stage: ClassVar[ConditionType] = _ACCESS
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        """Return the SQL of this step."""
         return (_q("DROP ROLE {role}", role=self.role),)
 
 
@@ -571,11 +544,23 @@ def is_alone(step: Step) -> bool:
     return bool(getattr(step, "alone", False))
 
 
-def masked(step: Step) -> tuple[str, ...]:
-    """Return the step's statements as text for people, with verifiers as '***'."""
-    shown = step
-    if isinstance(step, CreateLogin):
-        shown = CreateLogin(step.login, step.owner, "***", step.connection_limit)
-    elif isinstance(step, SetPassword):
-        shown = SetPassword(step.login, "***")
-    return tuple(statement.as_string(None) for statement in shown.statements())
+def statements_of(planned: Iterable[Step]) -> list[sql.Composed]:
+    """Return the SQL of the steps in their order, with changes of the acting role between them."""
+    statements: list[sql.Composed] = []
+    acting: str | None = None
+    for step in planned:
+        wanted: str | None = getattr(step, "acting", None)
+        if wanted != acting:
+            statements.append(_q("SET LOCAL ROLE {role}", role=wanted) if wanted else _q("SET LOCAL ROLE NONE"))
+            acting = wanted
+        statements.extend(step.statements())
+    if acting is not None:
+        statements.append(_q("SET LOCAL ROLE NONE"))
+    return statements
+
+
+def masked(step: Step) -> Step:
+    """Return the step for people: its verifier is '***'."""
+    if isinstance(step, CreateLogin | SetPassword):
+        return replace(step, verifier="***")
+    return step

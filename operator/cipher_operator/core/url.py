@@ -23,7 +23,7 @@ MAX_DATABASE = 63
 """Bytes PostgreSQL keeps of a name; it cuts longer ones silently, so two of them could be one."""
 
 PARAMETERS = frozenset(
-    [
+    {
         "sslmode",
         "channel_binding",
         "sslnegotiation",
@@ -46,12 +46,12 @@ PARAMETERS = frozenset(
         "supa",
         "statement_cache_size",
         "socket_timeout",
-    ]
+    }
 )
 """Query parameters that people's URLs carry. Every other name is refused."""
 
 UNUSABLE_DATABASES = frozenset(
-    ["template0", "template1", "rdsadmin", "cloudsqladmin", "alloydbadmin", "azure_maintenance", "azure_sys"]
+    {"template0", "template1", "rdsadmin", "cloudsqladmin", "alloydbadmin", "azure_maintenance", "azure_sys"}
 )
 """Databases that nobody may log in to, or where a session blocks every CREATE DATABASE."""
 

@@ -6,7 +6,7 @@ from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan import Fence, Plan
-from cipher_operator.core.steps import Step, WriteMarker, is_alone
+from cipher_operator.core.steps import Step, WriteMarker, is_alone, statements_of
 from cipher_operator.postgres.inspect import PREFIX, catalog_query, read
 from cipher_operator.postgres.session import Session
 
@@ -43,7 +43,7 @@ async def apply(session: Session, plan: Plan, desired: Desired, *, observe: bool
 
 def render(message: tuple[Step, ...], lock: str, fence: Fence | None, then_observe: Desired | None) -> sql.Composable:
     """Return the SQL of one message. A step that runs alone stands alone: it names everything in full."""
-    statements = [statement for step in message for statement in step.statements()]
+    statements = statements_of(message)
     if is_alone(message[0]):
         return statements[0]
     parts: list[sql.Composable] = [PREFIX, _LIMITS, _lock(lock)]

@@ -36,7 +36,8 @@ _ROLES = """
     'set', CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, 'SET') ELSE pg_has_role(r.oid, 'MEMBER') END,
     'admin', pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'),
     'in_owner', p.owner_oid IS NOT NULL AND r.oid <> p.owner_oid AND pg_has_role(r.oid, p.owner_oid, 'USAGE'),
-    'settings', COALESCE((SELECT jsonb_object_agg(CASE WHEN s.setdatabase = 0 THEN '' ELSE '=' END, to_jsonb(s.setconfig))
+    'settings', COALESCE((SELECT jsonb_object_agg(
+         CASE WHEN s.setdatabase = 0 THEN '' ELSE '=' END, to_jsonb(s.setconfig))
        FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
        WHERE s.setrole = r.oid AND (s.setdatabase = 0 OR d.datname = p.db)), '{}')))
   FROM pg_roles r WHERE r.rolname = ANY (p.names)), '{}')
@@ -61,7 +62,8 @@ _SCHEMA = """
 'schema', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(n.nspowner),
     'grantable', pg_has_role(n.nspowner, 'USAGE')
-       OR (has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION') AND has_schema_privilege(n.oid, 'CREATE WITH GRANT OPTION')),
+       OR (has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION')
+           AND has_schema_privilege(n.oid, 'CREATE WITH GRANT OPTION')),
     'effective', (SELECT COALESCE(jsonb_agg(w.priv), '[]') FROM unnest(ARRAY['USAGE', 'CREATE']) w(priv)
        WHERE CASE WHEN p.owner_oid IS NULL THEN has_schema_privilege('public', n.oid, w.priv)
                   ELSE has_schema_privilege(p.owner_oid, n.oid, w.priv) END))
@@ -75,7 +77,8 @@ _RELATIONS = """
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_comment', shobj_description(c.relowner, 'pg_authid'), 'comment', obj_description(c.oid, 'pg_class'),
     'pages', c.relpages,
-    'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END), '[]')
+    'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT
+         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END), '[]')
        FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner),
     'columns', (SELECT COALESCE(jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod),
          a.attnotnull, a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')), '{}')
@@ -104,11 +107,14 @@ _GRANTS = """
   SELECT jsonb_agg(jsonb_build_array(g.kind, g.relname) ORDER BY g.relname) FROM (
     SELECT c.relname, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END AS kind
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = p.schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND pg_get_userbyid(c.relowner) = session_user
+    WHERE n.nspname = p.schema AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+      AND pg_get_userbyid(c.relowner) = session_user
       AND NOT (CASE WHEN c.relkind = 'S'
-        THEN (SELECT bool_and(has_sequence_privilege(p.owner_oid, c.oid, w.priv)) FROM unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) w(priv))
+        THEN (SELECT bool_and(has_sequence_privilege(p.owner_oid, c.oid, w.priv))
+              FROM unnest(ARRAY['USAGE', 'SELECT', 'UPDATE']) w(priv))
         ELSE (SELECT bool_and(has_table_privilege(p.owner_oid, c.oid, w.priv))
-              FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) w(priv)) END)
+              FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
+                w(priv)) END)
     ORDER BY c.relname LIMIT 500) g), '[]') END,
 'defaults', (SELECT COALESCE(jsonb_agg(da.defaclobjtype), '[]') FROM pg_default_acl da
   JOIN pg_namespace n ON n.oid = da.defaclnamespace
@@ -118,8 +124,8 @@ _GRANTS = """
 """
 
 _QUERY = (
-    """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema, {tables}::name[] AS tables,
-  {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
+    """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
+  {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
   current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid FROM w)
 SELECT jsonb_build_object("""
@@ -133,7 +139,7 @@ SELECT jsonb_build_object("""
 def catalog_query(desired: Desired) -> sql.Composed:
     """Return the query for one storage: one row, one jsonb value, which `read` takes."""
     # '{}' in the parts is an empty JSON object, not a placeholder.
-    return sql.SQL(_QUERY.replace("'{}'", "'{{}}'")).format(  # type: ignore[arg-type]
+    return sql.SQL(_QUERY.replace("'{}'", "'{{}}'")).format(
         owner=sql.Literal(desired.owner),
         names=sql.Literal(sorted({desired.owner, *desired.logins})),
         schema=sql.Literal(desired.schema),

@@ -13,7 +13,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
-from cipher_operator.core.plan import Plan, plan
+from cipher_operator.core.plan import Plan, plan, settle
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import classify, is_race
 from cipher_operator.postgres.inspect import observe
@@ -33,6 +33,8 @@ DEFAULT_MAINTENANCE = "postgres"
 class Converged:
     """What a run found and did. `changes` are the SQL lines that ran, verifiers as '***'."""
 
+    desired: Desired
+    """With the login decided, and without what has been done."""
     observed: Observed
     ssl_in_use: bool
     statements: int = 0
@@ -42,9 +44,7 @@ class Converged:
     """Observe mode: what would have run."""
 
 
-async def converge(
-    connect: Connect, desired: Desired, *, maintenance: str | None, write: bool = True
-) -> Converged:
+async def converge(connect: Connect, desired: Desired, *, maintenance: str | None, write: bool = True) -> Converged:
     """Make the server as desired and return what is there; with `write` false, only plan.
 
     An established storage goes straight to its database; a new one asks the maintenance database first,
@@ -65,7 +65,7 @@ class _Run:
 
     async def prepare(self, maintenance: str | None) -> None:
         """Make roles and database where the database is missing."""
-        for database in _maintenance_databases(maintenance, self.desired.database):
+        for database in maintenance_databases(maintenance, self.desired.database):
             try:
                 async with self.connect(database) as session:
                     await self._converge_in(session, only_missing_database=True)
@@ -82,16 +82,18 @@ class _Run:
             async with self.connect(self.desired.database) as session:
                 await self._converge_in(session, only_missing_database=False)
         except Failure as failure:
-            if failure.reason is Reason.DATABASE_MISSING and failure.stage is ConditionType.CONNECTED:
+            if failure.reason is Reason.DATABASE_MISSING and self.result is None:
                 raise database_gone(self.desired) from failure
             raise
-        assert self.result is not None
+        assert self.result is not None  # set by the session above
+        self.result.desired = self.desired
         return self.result
 
     async def _converge_in(self, session: Session, *, only_missing_database: bool) -> None:
         result = self._result(session, await _observe(session, self.desired))
         if only_missing_database and result.observed.database is not None:
             return
+        self.desired = settle(self.desired, result.observed)
         for attempt in range(ROUNDS):
             missing = plan(self.desired, result.observed)
             if not missing:
@@ -121,12 +123,13 @@ class _Run:
         result.changes.extend(missing.lines())
         if self.desired.credential is not None and self.desired.credential.change:
             self.desired = replace(self.desired, credential=replace(self.desired.credential, change=False))
+        self.desired = replace(self.desired, revoke_previous=False)
         assert observed is not None
         result.observed = observed
 
     def _result(self, session: Session, observed: Observed) -> Converged:
         if self.result is None:
-            self.result = Converged(observed, session.ssl_in_use)
+            self.result = Converged(self.desired, observed, session.ssl_in_use)
         self.result.observed = observed
         self.result.connections += 1
         return self.result
@@ -139,7 +142,7 @@ async def _observe(session: Session, desired: Desired) -> Observed:
         raise classify(error) from None
 
 
-def _maintenance_databases(given: str | None, target: str) -> list[str]:
+def maintenance_databases(given: str | None, target: str) -> list[str]:
     """Return where to look before the database exists: the URL's own database, else `postgres`."""
     candidates = [given, DEFAULT_MAINTENANCE]
     return list(dict.fromkeys(name for name in candidates if name and name != target))

@@ -1,0 +1,103 @@
+"""The end of a CipherStorage: finalizers, and the server when `deletionPolicy: Delete` says so."""
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE_FINALIZER
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec, UserMode, parse_spec
+from cipher_operator.controller.provisioning import Environment
+from cipher_operator.controller.sources import Sources
+from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.marker import Identity
+from cipher_operator.core.naming import database_name, user_name
+from cipher_operator.kube.cipherstorages import add_finalizer, list_storages, remove_finalizer
+from cipher_operator.kube.secrets import add_secret_finalizer, get_secret, remove_secret_finalizer
+from cipher_operator.postgres.remove import remove
+
+
+async def protect(environment: Environment, resource: Resource, spec: Spec) -> None:
+    """Hold, or let go of, the CipherStorage and its admin Secret as the deletion policy asks.
+
+    Held before anything is created on the server; the Secret too, because the deletion of a namespace removes
+    Secrets first (as PVC protection does). Raises ApiError.
+    """
+    name = spec.connection.secret_name
+    if spec.deletion_policy is DeletionPolicy.DELETE and spec.management_policy is ManagementPolicy.MANAGE:
+        if FINALIZER not in resource.finalizers:
+            await add_finalizer(environment.kube, resource, FINALIZER)
+        secret = await get_secret(environment.kube, resource.namespace, name)
+        if secret is not None and IN_USE_FINALIZER not in secret.finalizers and not secret.deleting:
+            await add_secret_finalizer(environment.kube, secret, IN_USE_FINALIZER)
+    elif FINALIZER in resource.finalizers:
+        await release(environment, resource)
+
+
+async def release(environment: Environment, resource: Resource) -> None:
+    """Take our finalizers off the CipherStorage, and off its admin Secret when nobody else needs it."""
+    reference = resource.raw_spec.get("connection", {}).get("secretRef", {}).get("name")
+    if isinstance(reference, str):
+        await _release_secret(environment, resource, reference)
+    await remove_finalizer(environment.kube, resource, FINALIZER)
+
+
+async def _release_secret(environment: Environment, resource: Resource, name: str) -> None:
+    secret = await get_secret(environment.kube, resource.namespace, name)
+    if secret is None or IN_USE_FINALIZER not in secret.finalizers:
+        return
+    selector = f"spec.connection.secretRef.name={name}"
+    others = await list_storages(environment.kube, resource.namespace, field_selector=selector)
+    needed = any(
+        FINALIZER in (other["metadata"].get("finalizers") or []) and other["metadata"]["uid"] != resource.uid
+        for other in others
+    )
+    if not needed:
+        await remove_secret_finalizer(environment.kube, secret, IN_USE_FINALIZER)
+
+
+async def finish(environment: Environment, resource: Resource) -> list[str]:
+    """Carry out the deletion and let the object go; return the SQL lines that ran.
+
+    Raises Failure while something on the server, or the way to it, keeps the deletion from being finished; and
+    ApiError.
+    """
+    lines: list[str] = []
+    if FINALIZER not in resource.finalizers:
+        return lines
+    if not _let_go(resource):
+        spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+        if spec.deletion_policy is DeletionPolicy.DELETE and spec.management_policy is ManagementPolicy.MANAGE:
+            lines = await _remove(environment, resource, spec)
+    await release(environment, resource)
+    return lines
+
+
+def _let_go(resource: Resource) -> bool:
+    """Return whether the server is left alone: a person says so, or the storage is suspended."""
+    return resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true" or resource.raw_spec.get("suspend") is True
+
+
+async def _remove(environment: Environment, resource: Resource, spec: Spec) -> list[str]:
+    try:
+        admin = await Sources(environment.kube, environment.inputs).admin(resource.namespace, spec)
+    except Failure as failure:
+        if failure.reason is not Reason.SECRET_NOT_FOUND:
+            raise
+        raise Failure(
+            Reason.DELETION_BLOCKED,
+            f'{failure.message}; or leave everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',
+            stage=failure.stage,
+        ) from None
+    user = user_name(resource, spec, admin)
+    shared = spec.user.mode is UserMode.SHARED
+    desired = Desired(
+        identity=Identity(environment.instance_id, resource.namespace, resource.name, resource.uid),
+        database=database_name(spec, admin, resource.status),
+        create_database=False,
+        schema=spec.schema,
+        user=user,
+        credential=None if shared else Credential(user, ""),
+    )
+    return await remove(
+        lambda database: environment.servers.session(resource.key, admin, database, purpose="admin"),
+        desired,
+        maintenance=admin.database,
+    )

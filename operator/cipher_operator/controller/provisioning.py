@@ -1,0 +1,283 @@
+"""One run of one storage: from its inputs to a published login, or a Failure."""
+
+import secrets as randomness
+import string
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import AdoptionPolicy, ManagementPolicy, Resource, Spec, UserMode
+from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.inventory import Key, Memory
+from cipher_operator.controller.publishing import (
+    ANNOTATION_PASSWORD_SET,
+    AppSecret,
+    labels_for,
+    publish,
+    refuse_foreign,
+)
+from cipher_operator.controller.servers import Servers
+from cipher_operator.controller.sources import Sources
+from cipher_operator.core.connection import AdminConnection
+from cipher_operator.core.credentials import Known, Wanted, wanted_credential
+from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.marker import Identity
+from cipher_operator.core.naming import database_name, user_name
+from cipher_operator.core.outcome import Facts
+from cipher_operator.core.password import Password
+from cipher_operator.core.requests import Requests
+from cipher_operator.core.scram import SALT_BYTES, scram_verifier
+from cipher_operator.core.secret import AppCredentials, app_endpoint, app_login, app_secret_data, read_app_secret
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.secrets import SecretObject
+from cipher_operator.postgres.login import prove_login
+from cipher_operator.postgres.provision import Converged, converge
+
+PASSWORD_LENGTH = 32
+_ALPHABET = string.ascii_letters + string.digits
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has reached; read after a Failure too."""
+
+    reached: list[ConditionType] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    plan: tuple[str, ...] | None = None
+    published: bool = False
+    statements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What every run uses."""
+
+    kube: KubeClient
+    inputs: Inputs
+    servers: Servers
+    instance_id: str
+    login_test_interval: float
+    now: Callable[[], datetime]
+
+
+def generate_password() -> Password:
+    """Return 32 letters and digits from the operating system's generator: nothing in it ever needs quoting."""
+    return Password("".join(randomness.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)))
+
+
+class StorageRun:
+    """One run. `provision` returns the facts to publish in status; `progress` tells how far it came."""
+
+    def __init__(
+        self, environment: Environment, resource: Resource, spec: Spec, memory: Memory, progress: Progress
+    ) -> None:
+        self._environment, self._resource, self._spec, self._memory = environment, resource, spec, memory
+        self._sources = Sources(environment.kube, environment.inputs)
+        self._key: Key = resource.key
+        self._requests = Requests.of(resource)
+        self.progress = progress
+
+    async def provision(self) -> Facts | None:
+        """Make the storage ready and return its facts; None in Observe mode. Raises Failure, ApiError."""
+        resource, spec = self._resource, self._spec
+        admin = await self._sources.admin(resource.namespace, spec)
+        self.progress.warnings.extend(admin.warnings)
+        database = database_name(spec, admin, resource.status)
+        existing = await self._sources.secret(resource.namespace, spec.app.secret_name)
+        refuse_foreign(resource, spec.app.secret_name, existing)
+        wanted = None
+        if spec.user.mode is UserMode.DEDICATED:
+            wanted = await self._wanted(admin, existing)
+        desired = self._desired(admin, database, wanted)
+        if spec.management_policy is ManagementPolicy.OBSERVE:
+            await self._observe(admin, desired)
+            return None
+        converged = await self._converge(admin, desired)
+        credentials, converged = await self._prove(admin, converged, wanted, existing)
+        await self._publish(admin, database, credentials, converged, existing)
+        version = converged.observed.server.version
+        return Facts(database, credentials.role, spec.app.secret_name, f"{version // 10_000}.{version % 10_000}")
+
+    async def _wanted(self, admin: AdminConnection, existing: SecretObject | None) -> Wanted:
+        """Return the login and password that this run works towards."""
+        spec, status = self._spec, self._resource.status
+        user = user_name(self._resource, spec, admin)
+        published = read_app_secret(existing.data) if existing is not None else None
+        ours = published is not None and published.role in (user, f"{user}_b")
+        last = status.get("user")
+        given = None
+        if spec.user.password_ref is not None:
+            given = await self._sources.password(self._resource.namespace, spec.user.password_ref)
+        known = Known(
+            user=user,
+            published=(published.role, published.password) if published is not None and ours else None,
+            last_login=last if isinstance(last, str) and last.startswith(user) else None,
+            pending=self._memory.pending,
+            given=given,
+            rotate=self._rotation_due(existing),
+        )
+        wanted = wanted_credential(known, generate_password)
+        if given is None and wanted.change:
+            self._memory.pending = wanted
+        return wanted
+
+    def _rotation_due(self, existing: SecretObject | None) -> bool:
+        if self._requests.rotate:
+            return True
+        interval = self._spec.rotation_interval
+        if interval is None or existing is None:
+            return False
+        try:
+            since = datetime.fromisoformat(existing.annotations.get(ANNOTATION_PASSWORD_SET, ""))
+        except ValueError:
+            return False
+        return self._environment.now() - since >= timedelta(seconds=interval)
+
+    def _desired(self, admin: AdminConnection, database: str, wanted: Wanted | None) -> Desired:
+        resource, spec = self._resource, self._spec
+        credential = None
+        if wanted is not None:
+            verifier = scram_verifier(wanted.password, randomness.token_bytes(SALT_BYTES))
+            credential = Credential(wanted.login, verifier, wanted.change)
+        return Desired(
+            identity=Identity(self._environment.instance_id, resource.namespace, resource.name, resource.uid),
+            database=database,
+            create_database=spec.database.create,
+            schema=spec.schema,
+            user=user_name(resource, spec, admin),
+            credential=credential,
+            connection_limit=spec.user.connection_limit,
+            extensions=spec.extensions,
+            adopt_unowned=spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
+            adopt_from=spec.adopt_from,
+            established=bool(resource.status.get("database")),
+            recreate=self._requests.recreate,
+            revoke_previous=self._requests.revoke_previous,
+        )
+
+    async def _observe(self, admin: AdminConnection, desired: Desired) -> None:
+        converged = await self._run(admin, desired, write=False)
+        self.progress.reached.append(ConditionType.CONNECTED)
+        self.progress.plan = converged.pending
+
+    async def _converge(self, admin: AdminConnection, desired: Desired) -> Converged:
+        converged = await self._run(admin, desired, write=True)
+        self.progress.reached += [
+            ConditionType.CONNECTED,
+            ConditionType.DATABASE_READY,
+            ConditionType.ACCESS_GRANTED,
+            ConditionType.SCHEMA_APPLIED,
+        ]
+        return converged
+
+    async def _run(self, admin: AdminConnection, desired: Desired, *, write: bool) -> Converged:
+        servers = self._environment.servers
+        try:
+            converged = await converge(
+                lambda database: servers.session(self._key, admin, database, purpose="admin"),
+                desired,
+                maintenance=admin.database,
+                write=write,
+            )
+        except Failure as failure:
+            self._reached_before(failure)
+            raise
+        self.progress.statements += converged.statements
+        self.progress.changes += converged.changes
+        return converged
+
+    def _reached_before(self, failure: Failure) -> None:
+        """Note the stages that a failure proves: they come before its own."""
+        stage = failure.stage or ConditionType.CONNECTED
+        order = list(ConditionType)
+        self.progress.reached += order[: order.index(stage)]
+
+    async def _prove(
+        self, admin: AdminConnection, converged: Converged, wanted: Wanted | None, existing: SecretObject | None
+    ) -> tuple[AppCredentials, Converged]:
+        """Return credentials that work: a login with them has succeeded, now or within the test interval.
+
+        A password that the server no longer accepts is set again, once.
+        """
+        if wanted is None:
+            return AppCredentials(converged.desired.user, admin.password), converged
+        credential = converged.desired.credential
+        assert credential is not None and credential.login is not None  # settled by the run
+        login = credential.login
+        if self._memory.pending is not None:
+            self._memory.pending = Wanted(login, wanted.password, change=False)
+        credentials = AppCredentials(login, wanted.password)
+        if not self._proof_due(credentials, converged, existing):
+            return credentials, converged
+        try:
+            await self._test_login(admin, converged.desired, credentials)
+        except Failure as failure:
+            if failure.reason is not Reason.AUTHENTICATION_FAILED:
+                raise self._unproven(failure) from None
+            again = replace(converged.desired, credential=replace(credential, change=True), established=True)
+            converged = await self._converge(admin, again)
+            self._environment.servers.forget_verdict(app_login(admin, credentials))
+            try:
+                await self._test_login(admin, converged.desired, credentials)
+            except Failure as still:
+                raise self._unproven(still) from None
+        self._memory.proven = self._digest(credentials, converged.desired.database)
+        self._memory.proven_at = time.monotonic()
+        return credentials, converged
+
+    async def _test_login(self, admin: AdminConnection, desired: Desired, credentials: AppCredentials) -> None:
+        login = app_login(admin, credentials)
+        servers = self._environment.servers
+        async with servers.session(self._key, login, desired.database, purpose="login") as session:
+            await prove_login(session, desired)
+
+    def _unproven(self, failure: Failure) -> Failure:
+        """Return the failure as one of the app's login, which is not the admin's."""
+        unproven = Failure(
+            failure.reason,
+            f"The login test with the app's own password failed: {failure.message}",
+            stage=ConditionType.ACCESS_GRANTED,
+            sqlstate=failure.sqlstate,
+        )
+        self.progress.reached = [stage for stage in self.progress.reached if stage is not ConditionType.ACCESS_GRANTED]
+        return unproven
+
+    def _proof_due(self, credentials: AppCredentials, converged: Converged, existing: SecretObject | None) -> bool:
+        """Return whether the login must be tested: something changed, or the last proof is too old."""
+        if self._memory.proven != self._digest(credentials, converged.desired.database):
+            return True
+        if converged.changes or existing is None:
+            return True
+        return time.monotonic() - self._memory.proven_at > self._environment.login_test_interval
+
+    def _digest(self, credentials: AppCredentials, database: str) -> str:
+        parts = {"role": credentials.role, "password": credentials.password.reveal(), "database": database}
+        return self._environment.inputs.digest({key: value.encode() for key, value in parts.items()})
+
+    async def _publish(
+        self,
+        admin: AdminConnection,
+        database: str,
+        credentials: AppCredentials,
+        converged: Converged,
+        existing: SecretObject | None,
+    ) -> None:
+        spec, environment = self._spec, self._environment
+        endpoint = app_endpoint(admin, spec.app, database, ssl_in_use=converged.ssl_in_use)
+        before = read_app_secret(existing.data) if existing is not None else None
+        annotations = dict(spec.app.annotations)
+        if before is None or before.password != credentials.password:
+            annotations[ANNOTATION_PASSWORD_SET] = environment.now().isoformat(timespec="seconds")
+        wanted = AppSecret(
+            spec.app.secret_name,
+            app_secret_data(endpoint, credentials),
+            labels_for(self._resource, spec),
+            annotations,
+        )
+        self.progress.published = await publish(environment.kube, environment.inputs, self._resource, wanted, existing)
+        self._memory.pending = None
+        self.progress.reached.append(ConditionType.SECRET_PUBLISHED)

@@ -1,0 +1,99 @@
+"""The app Secret: reading ours, refusing others', writing only what differs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cipher_operator.api import names
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import Resource, Spec
+from cipher_operator.controller.inputs import Inputs
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.secrets import SecretObject, create_secret, replace_secret
+
+ANNOTATION_PASSWORD_SET = f"{names.GROUP}/password-set-at"
+
+
+@dataclass(frozen=True, slots=True)
+class AppSecret:
+    """What the app Secret shall be; `data` is plain text."""
+
+    name: str
+    data: Mapping[str, str]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+def refuse_foreign(resource: Resource, name: str, existing: SecretObject | None) -> None:
+    """Raise Failure AlreadyExists for a Secret of that name that is not this storage's. It is never overwritten.
+
+    Ours is known by type and label, not by owner uid: a restored backup has a new uid.
+    """
+    if existing is None or (
+        existing.type == names.SECRET_TYPE and existing.labels.get(names.LABEL_STORAGE) == resource.name
+    ):
+        return
+    raise Failure(
+        Reason.ALREADY_EXISTS,
+        f"Secret '{name}' exists and is not this storage's; it was not touched. Set another `spec.app.secretName`, or "
+        "delete that Secret",
+        stage=ConditionType.SECRET_PUBLISHED,
+    )
+
+
+def labels_for(resource: Resource, spec: Spec) -> dict[str, str]:
+    """Return the app Secret's labels: the spec's and ours. None is copied from the CipherStorage."""
+    return {
+        **spec.app.labels,
+        names.LABEL_MANAGED_BY: names.MANAGED_BY,
+        names.LABEL_STORAGE: resource.name,
+    }
+
+
+async def publish(
+    kube: KubeClient, inputs: Inputs, resource: Resource, wanted: AppSecret, existing: SecretObject | None
+) -> bool:
+    """Write the app Secret if it differs; return whether it was written. Raises ApiError."""
+    owner = {
+        "apiVersion": names.API_VERSION,
+        "kind": names.KIND,
+        "name": resource.name,
+        "uid": resource.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+    data = {key: value.encode() for key, value in wanted.data.items()}
+    if existing is not None and _equal(existing, wanted, data, resource.uid):
+        return False
+    inputs.seen(("Secret", resource.namespace, wanted.name), inputs.digest(data))
+    annotations = dict(wanted.annotations)
+    if existing is None:
+        await create_secret(
+            kube,
+            resource.namespace,
+            wanted.name,
+            type_=names.SECRET_TYPE,
+            data=data,
+            labels=wanted.labels,
+            annotations=annotations,
+            owner=owner,
+        )
+    else:
+        await replace_secret(
+            kube,
+            existing,
+            data=data,
+            labels={**existing.labels, **wanted.labels},
+            annotations={**existing.annotations, **annotations},
+            owner=owner,
+        )
+    return True
+
+
+def _equal(existing: SecretObject, wanted: AppSecret, data: Mapping[str, bytes], uid: str) -> bool:
+    return (
+        dict(existing.data) == dict(data)
+        and wanted.labels.items() <= existing.labels.items()
+        and wanted.annotations.items() <= existing.annotations.items()
+        and uid in existing.owner_uids
+    )

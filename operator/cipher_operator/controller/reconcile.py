@@ -1,0 +1,238 @@
+"""One level-triggered reconcile for every cause: create, change, delete, Secret, drift, retry, resync."""
+
+import asyncio
+import logging
+import random
+import time
+from datetime import UTC, datetime
+
+from cipher_operator.api.conditions import Condition
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
+from cipher_operator.api.reasons import FailureClass, Reason
+from cipher_operator.api.spec import AdoptionPolicy, Resource, Spec, parse_resource, parse_spec
+from cipher_operator.controller.deletion import finish, protect
+from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.inventory import Key, Memory
+from cipher_operator.controller.metrics import Metrics
+from cipher_operator.controller.provisioning import Environment, Progress, StorageRun
+from cipher_operator.controller.servers import Servers
+from cipher_operator.controller.settings import Settings
+from cipher_operator.core.outcome import Outcome, next_status
+from cipher_operator.core.requests import Requests
+from cipher_operator.kube.cipherstorages import get_storage, patch_status
+from cipher_operator.kube.client import ApiError, ApiUnavailable, KubeClient
+from cipher_operator.kube.events import post_event
+
+logger = logging.getLogger(__name__)
+
+TRANSIENT_BASE, TRANSIENT_CAP = 2.0, 60.0
+WAITING_RETRY = 60.0
+"""Seconds between tries where somebody must change an input: the inputs are watched, this only catches the rest."""
+STALLED_RETRY = 120.0
+API_RETRY = 5.0
+
+
+class Reconciler:
+    """Runs storages by key. A run never raises for what can go wrong outside; it returns when to come back."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        kube: KubeClient,
+        *,
+        servers: Servers,
+        inputs: Inputs,
+        instance_id: str,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._kube, self._servers, self._metrics = settings, kube, servers, metrics
+        self._memories: dict[Key, Memory] = {}
+        self._environment = Environment(
+            kube=kube,
+            inputs=inputs,
+            servers=servers,
+            instance_id=instance_id,
+            login_test_interval=settings.login_test_interval,
+            now=lambda: datetime.now(UTC),
+        )
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a storage that is gone."""
+        self._memories.pop(key, None)
+        self._servers.forget(key)
+        self._metrics.forget(key)
+
+    async def run(self, key: Key) -> float | None:
+        """Bring one storage to where it shall be; return the seconds until the next look, None for never."""
+        started = time.monotonic()
+        try:
+            body = await get_storage(self._kube, *key)
+            if body is None:
+                self.forget(key)
+                return None
+            return await self._reconcile(parse_resource(body), started)
+        except (ApiUnavailable, ApiError) as error:
+            # Without the API server there is neither an input nor a place for a status.
+            logger.warning("Kubernetes API: %s; trying again", error, extra=_about(key))
+            return random.uniform(0.5, 1.0) * API_RETRY  # noqa: S311 - spreads retries
+
+    async def _reconcile(self, resource: Resource, started: float) -> float | None:
+        memory = self._memory(resource)
+        suspended = resource.raw_spec.get("suspend") is True
+        if resource.deleting:
+            return await self._delete(resource, memory, started)
+        if suspended:
+            # The status stays as it was, as Flux does it.
+            logger.info("suspended by spec.suspend", extra=_about(resource.key))
+            return None
+        progress = Progress()
+        interval: float | None = None
+        try:
+            spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+            interval = spec.interval
+            outcome = await self._provision(resource, spec, memory, progress)
+        except Failure as failure:
+            outcome = Outcome(
+                failure=failure.at(ConditionType.CONNECTED),
+                reached=tuple(dict.fromkeys(progress.reached)),
+                handled=_reconcile_request(resource),
+            )
+        await self._report(resource, outcome, progress, started)
+        return self._next_look(outcome, memory, interval)
+
+    async def _provision(self, resource: Resource, spec: Spec, memory: Memory, progress: Progress) -> Outcome:
+        _refuse_unavailable(spec)
+        run = StorageRun(self._environment, resource, spec, memory, progress)
+        try:
+            async with asyncio.timeout(self._settings.reconcile_timeout):
+                await protect(self._environment, resource, spec)
+                facts = await run.provision()
+        except TimeoutError:
+            raise Failure(
+                Reason.UNKNOWN, f"the run did not finish within {self._settings.reconcile_timeout:g} s; trying again"
+            ) from None
+        except ApiError as error:
+            raise Failure(
+                Reason.UNKNOWN,
+                f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas",
+                stage=ConditionType.SECRET_PUBLISHED,
+            ) from error
+        return Outcome(
+            facts=facts,
+            reached=tuple(dict.fromkeys(progress.reached)),
+            plan=progress.plan,
+            handled=dict(Requests.of(resource).new) if facts is not None else _reconcile_request(resource),
+            warnings=tuple(progress.warnings),
+        )
+
+    async def _delete(self, resource: Resource, memory: Memory, started: float) -> float | None:
+        try:
+            async with asyncio.timeout(self._settings.reconcile_timeout):
+                lines = await finish(self._environment, resource)
+        except TimeoutError:
+            failure = Failure(Reason.UNKNOWN, "the deletion did not finish in time; trying again")
+        except Failure as raised:
+            failure = raised
+        else:
+            logger.info("let go after %d statements", len(lines), extra=_about(resource.key))
+            self.forget(resource.key)
+            return None
+        if failure.failure_class is not FailureClass.STALLED:
+            failure.message = f"The deletion waits: {failure.message}. To leave everything on the server, set " + (
+                f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
+            )
+        outcome = Outcome(failure=failure.at(ConditionType.CONNECTED))
+        await self._report(resource, outcome, Progress(), started)
+        return self._next_look(outcome, memory, None)
+
+    async def _report(self, resource: Resource, outcome: Outcome, progress: Progress, started: float) -> None:
+        """Write the status if it changed; then the event, the log line and the metrics."""
+        now = self._environment.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        status = next_status(
+            outcome,
+            resource.status,
+            resource.generation,
+            now,
+            progress_deadline=self._settings.progress_deadline,
+        )
+        if status != dict(resource.status):
+            await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status)
+        seconds = time.monotonic() - started
+        self._metrics.outcome(resource.key, str(outcome.result), seconds, status["conditions"])
+        self._metrics.statements(progress.statements)
+        message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
+        level = logging.INFO if outcome.failure is None else logging.WARNING
+        details = {"reason": str(outcome.result), "seconds": round(seconds, 3), "statements": progress.statements}
+        if outcome.failure is not None and outcome.failure.sqlstate:
+            details["sqlstate"] = outcome.failure.sqlstate
+        logger.log(level, "%s: %s", outcome.result, message, extra={**_about(resource.key), **details})
+        await self._post_events(resource, outcome, progress, message)
+
+    async def _post_events(self, resource: Resource, outcome: Outcome, progress: Progress, message: str) -> None:
+        """Post on transitions only: Ready's status or reason changed, or drift was healed."""
+        before = _ready(resource)
+        changed = before is None or (before.status, before.reason) != (
+            "False" if outcome.failure is not None or outcome.plan else "True",
+            str(outcome.result),
+        )
+        if before is not None and before.status == "True" and progress.changes and outcome.failure is None:
+            note = f"Healed {len(progress.changes)} differences: {' '.join(progress.changes)}"
+            await post_event(self._kube, resource, type_="Warning", reason="DriftHealed", note=note, action="Reconcile")
+        if changed:
+            type_ = "Normal" if outcome.failure is None and not outcome.plan else "Warning"
+            await post_event(
+                self._kube, resource, type_=type_, reason=str(outcome.result), note=message, action="Reconcile"
+            )
+
+    def _next_look(self, outcome: Outcome, memory: Memory, interval: float | None) -> float | None:
+        """Return the seconds until the next look, by the class of what went wrong."""
+        failure = outcome.failure
+        if failure is None:
+            memory.failures = 0
+            every = self._settings.interval if interval is None else interval
+            return random.uniform(0.9, 1.1) * every if every else None  # noqa: S311 - spreads checks
+        jitter = random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries
+        if failure.failure_class is FailureClass.TRANSIENT:
+            memory.failures += 1
+            return jitter * min(TRANSIENT_CAP, TRANSIENT_BASE * 2 ** min(memory.failures - 1, 10))
+        memory.failures = 0
+        return jitter * (WAITING_RETRY if failure.failure_class is FailureClass.WAITING else STALLED_RETRY)
+
+    def _memory(self, resource: Resource) -> Memory:
+        memory = self._memories.get(resource.key)
+        if memory is None or memory.uid != resource.uid:
+            memory = self._memories[resource.key] = Memory(resource.uid)
+        return memory
+
+
+def _refuse_unavailable(spec: Spec) -> None:
+    """Raise Failure InvalidSpec for fields that are in the schema before they work: silence would be a defect."""
+    used = {
+        "spec.extensions": bool(spec.extensions),
+        "spec.adoptionPolicy: IfUnowned": spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
+        "spec.adoptFrom": spec.adopt_from is not None,
+    }
+    for field, present in used.items():
+        if present:
+            raise Failure(
+                Reason.INVALID_SPEC,
+                f"`{field}` is not available in this version of the operator; remove it",
+                stage=ConditionType.CONNECTED,
+            )
+
+
+def _reconcile_request(resource: Resource) -> dict[str, str]:
+    """Return the request that every finished look answers, whatever it found."""
+    new = Requests.of(resource).new
+    return {"reconcile": new["reconcile"]} if "reconcile" in new else {}
+
+
+def _ready(resource: Resource) -> Condition | None:
+    conditions = resource.status.get("conditions")
+    found = (Condition.from_json(raw) for raw in conditions) if isinstance(conditions, list) else ()
+    return next((condition for condition in found if condition and condition.type == ConditionType.READY), None)
+
+
+def _about(key: Key) -> dict[str, str]:
+    return {"storage": f"{key[0]}/{key[1]}"}

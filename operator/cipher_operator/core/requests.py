@@ -1,0 +1,43 @@
+"""Requests by annotation: any new value acts once, and is copied to `status.handledRequests`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cipher_operator.api.names import REQUEST_ANNOTATIONS
+from cipher_operator.api.spec import Resource
+
+MAX_VALUE = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """The requests that are new, by name."""
+
+    new: Mapping[str, str]
+
+    @classmethod
+    def of(cls, resource: Resource) -> "Requests":
+        """Return the requests on a resource whose value is not the handled one."""
+        handled = resource.status.get("handledRequests")
+        done = handled if isinstance(handled, Mapping) else {}
+        asked = {
+            name: resource.annotations[annotation][:MAX_VALUE]
+            for name, annotation in REQUEST_ANNOTATIONS.items()
+            if resource.annotations.get(annotation)
+        }
+        return cls({name: value for name, value in asked.items() if done.get(name) != value})
+
+    @property
+    def rotate(self) -> bool:
+        """Return whether a new password is asked for."""
+        return "rotate" in self.new
+
+    @property
+    def revoke_previous(self) -> bool:
+        """Return whether the login that is not published shall end."""
+        return "revokePrevious" in self.new
+
+    @property
+    def recreate(self) -> bool:
+        """Return whether a lost storage may begin again empty."""
+        return "recreate" in self.new

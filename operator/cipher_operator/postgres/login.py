@@ -1,0 +1,36 @@
+"""The proof that a published login works."""
+
+import psycopg
+from psycopg import sql
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core.desired import Desired
+from cipher_operator.postgres.errors import classify
+from cipher_operator.postgres.session import Session
+
+
+async def prove_login(session: Session, desired: Desired) -> None:
+    """Raise Failure AccessDenied unless this session, opened as the app would, acts as the owner role.
+
+    `ALTER ROLE … SET role` without the membership fails silently at login (reference: ALTER ROLE), so a login that
+    succeeds proves nothing yet. The schema is read before the operator's own prefix sets another path.
+    """
+    try:
+        acting, path = (await session.execute(sql.SQL("SELECT current_user, current_schema()")))[-1][0]
+    except psycopg.Error as error:
+        raise classify(error).at(ConditionType.ACCESS_GRANTED) from None
+    if acting != desired.owner:
+        raise _unusable(desired, f"acts as role '{acting}', must act as '{desired.owner}'")
+    if path != desired.schema:
+        raise _unusable(desired, f"works in schema '{path}', must work in '{desired.schema}'")
+
+
+def _unusable(desired: Desired, what: str) -> Failure:
+    login = desired.credential.login if desired.credential else desired.user
+    return Failure(
+        Reason.ACCESS_DENIED,
+        f"login '{login}' {what}: a setting on the server overrides the role's own; look for ALTER ROLE … SET and "
+        "ALTER DATABASE … SET",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
