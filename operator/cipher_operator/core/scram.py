@@ -49,8 +49,9 @@ def _saslprep(text: str) -> str:
     """Return the text as PostgreSQL's `pg_saslprep` does (RFC 4013); unchanged where that refuses it."""
     if text.isascii():
         return text
+    # U+200B stands in both tables; PostgreSQL asks for the spaces first.
     mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char for char in text if not stringprep.in_table_b1(char)
+        " " if stringprep.in_table_c12(char) else "" if stringprep.in_table_b1(char) else char for char in text
     )
     prepared = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)
     if not prepared or any(table(char) for char in prepared for table in _PROHIBITED):

@@ -117,12 +117,10 @@ def parse_host(text: str, what: str) -> str:
         _refuse(f"{what} lists several hosts. Write one host, the writer endpoint.")
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare or bare != text:
-        try:
-            if "%" in bare:
-                raise ValueError
-            return str(ipaddress.IPv6Address(bare))
-        except ValueError:
+        address = _ipv6(bare)
+        if address is None:
             _refuse(f"{what} is not a host name, an IPv4 address or an IPv6 address in brackets without a zone.")
+        return address
     if not _HOST.fullmatch(text) or ".." in text:
         _refuse(
             f"{what} may have only letters, digits, '.', '-' and '_', and begins and ends with a letter or a "
@@ -254,6 +252,13 @@ def _query(query: str | None, where: str) -> dict[str, str]:
             _refuse(f"{where} has the query parameter `{name}` twice. Remove one.")
         parameters[name] = _decode(raw_value, where, "query")
     return parameters
+
+
+def _ipv6(text: str) -> str | None:
+    try:
+        return None if "%" in text else str(ipaddress.IPv6Address(text))
+    except ValueError:
+        return None
 
 
 def _decode(text: str, where: str, part: str) -> str:

@@ -1,0 +1,179 @@
+"""The app Secret: golden files for the whole of it, and both URLs read back by those who will read them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from psycopg.conninfo import conninfo_to_dict
+
+from cipher_operator.api.spec import App, SSLMode
+from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.secret import (
+    PUBLIC_CA_BUNDLE,
+    AppCredentials,
+    AppEndpoint,
+    app_endpoint,
+    app_login,
+    app_secret_data,
+    read_app_secret,
+)
+from cipher_operator.core.url import parse_url
+
+GOLDEN = Path(__file__).parent / "golden"
+CA = "-----BEGIN CERTIFICATE-----\nMIH…\n-----END CERTIFICATE-----\n"
+ADMIN = AdminConnection("db.example.com", 5432, "admin", Password("adm1n"), "postgres", SSLMode.REQUIRE)
+POOLER = replace(ADMIN, host="aws-0-eu-west-1.pooler.supabase.com", port=6543, user="postgres.abcdefghij")
+APP = App("chat-cipher", {}, {}, None, None, None, None)
+LOGIN = AppCredentials("cipher_user", Password("p@ss/word?#:%"))
+ENDPOINT = AppEndpoint("h", 5432, "d", SSLMode.REQUIRE)
+
+CASES: dict[str, tuple[AdminConnection, App, bool]] = {
+    "disable": (replace(ADMIN, ssl_mode=SSLMode.DISABLE), APP, False),
+    "allow-plain": (replace(ADMIN, ssl_mode=SSLMode.ALLOW), APP, False),
+    "allow-tls": (replace(ADMIN, ssl_mode=SSLMode.ALLOW), APP, True),
+    "prefer-plain": (replace(ADMIN, ssl_mode=SSLMode.PREFER), APP, False),
+    "prefer-tls": (replace(ADMIN, ssl_mode=SSLMode.PREFER), APP, True),
+    "require": (ADMIN, APP, True),
+    "verify-ca": (replace(ADMIN, ssl_mode=SSLMode.VERIFY_CA, ca=CA), replace(APP, ca_path="/etc/cipher/ca.crt"), True),
+    "verify-full-private-ca": (
+        replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL, ca=CA),
+        replace(APP, ca_path="/etc/cipher/ca.crt"),
+        True,
+    ),
+    "verify-full-public-ca": (replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL), APP, True),
+    "max-connections-from-spec": (replace(ADMIN, max_connections=5), replace(APP, max_connections=10), True),
+    "max-connections-from-url": (replace(ADMIN, max_connections=5), APP, True),
+    "other-door": (ADMIN, replace(APP, host="pgbouncer.default.svc", port=6432), True),
+    "ipv6": (replace(ADMIN, host="2001:db8::1"), APP, True),
+    "supabase-pooler": (POOLER, APP, True),
+    "supabase-pods-through-pooler": (
+        replace(ADMIN, host="db.abcdefghij.supabase.co"),
+        replace(APP, host=POOLER.host, port=6543),
+        True,
+    ),
+    "supabase-pods-direct": (POOLER, replace(APP, host="db.abcdefghij.supabase.co", port=5432), True),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str) -> None:
+    admin, app, ssl_in_use = CASES[name]
+    data = app_secret_data(app_endpoint(admin, app, "cipher_db", ssl_in_use=ssl_in_use), LOGIN)
+    assert data == json.loads((GOLDEN / f"app-secret-{name}.json").read_text())
+
+
+def test_no_golden_is_left_over() -> None:
+    assert {path.stem for path in GOLDEN.glob("app-secret-*.json")} == {f"app-secret-{name}" for name in CASES}
+
+
+def test_keys_are_the_contract() -> None:
+    keys = list(app_secret_data(replace(ENDPOINT, ca=CA), LOGIN))
+    assert keys == [
+        "CIPHER_PG_URL",
+        "STORAGE_DATABASE_HOST",
+        "STORAGE_DATABASE_PORT",
+        "STORAGE_DATABASE_NAME",
+        "STORAGE_DATABASE_USER",
+        "STORAGE_DATABASE_PASSWORD",
+        "STORAGE_DATABASE_SSL",
+        "type",
+        "provider",
+        "host",
+        "port",
+        "database",
+        "username",
+        "password",
+        "uri",
+        "certificates",
+    ]
+
+
+# sslMode, caPath -> query for node-pg (8.16 and 8.23), query for libpq
+DIALECTS = [
+    (SSLMode.DISABLE, None, "sslmode=disable", "sslmode=disable"),
+    (SSLMode.REQUIRE, None, "sslmode=require&uselibpqcompat=true", "sslmode=require"),
+    (SSLMode.REQUIRE, "/ca", "sslmode=require&uselibpqcompat=true", "sslmode=require"),
+    (
+        SSLMode.VERIFY_CA,
+        "/a b/c&d.crt",
+        "sslmode=verify-ca&sslrootcert=/a%20b/c%26d.crt&uselibpqcompat=true",
+        "sslmode=verify-ca&sslrootcert=/a%20b/c%26d.crt",
+    ),
+    (
+        SSLMode.VERIFY_CA,
+        None,
+        f"sslmode=verify-ca&sslrootcert={PUBLIC_CA_BUNDLE}&uselibpqcompat=true",
+        f"sslmode=verify-ca&sslrootcert={PUBLIC_CA_BUNDLE}",
+    ),
+    (SSLMode.VERIFY_FULL, "/ca", "sslmode=verify-full&sslrootcert=/ca", "sslmode=verify-full&sslrootcert=/ca"),
+    (SSLMode.VERIFY_FULL, None, "sslmode=verify-full", f"sslmode=verify-full&sslrootcert={PUBLIC_CA_BUNDLE}"),
+]
+
+
+@pytest.mark.parametrize(("mode", "path", "node", "libpq"), DIALECTS)
+@pytest.mark.parametrize("pool", [None, 10])
+def test_dialects(mode: SSLMode, path: str | None, node: str, libpq: str, pool: int | None) -> None:
+    data = app_secret_data(replace(ENDPOINT, tls=mode, ca_path=path, max_connections=pool), LOGIN)
+    assert data["CIPHER_PG_URL"].partition("?")[2] == node + ("&max_connections=10" if pool else "")
+    assert data["uri"].partition("?")[2] == libpq
+    assert data["STORAGE_DATABASE_SSL"] == ("false" if mode is SSLMode.DISABLE else "true")
+    assert "certificates" not in data
+
+
+printable = st.text(
+    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="\0"), min_size=1, max_size=20
+)
+password = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
+hosts = st.sampled_from(["h", "db.example.com", "10.1.2.3", "2001:db8::1"])
+
+
+@given(printable, password, printable.filter(lambda name: len(name.encode()) <= 63), hosts, st.integers(1, 65535))
+def test_both_urls_read_back(role: str, word: str, database: str, host: str, port: int) -> None:
+    data = app_secret_data(AppEndpoint(host, port, database, SSLMode.REQUIRE), AppCredentials(role, Password(word)))
+    ours = parse_url(data["CIPHER_PG_URL"])
+    libpq = conninfo_to_dict(data["uri"])
+    node = urlsplit(data["CIPHER_PG_URL"])
+    assert (ours.user, ours.password, ours.host, ours.port, ours.database) == (role, word, host, port, database)
+    assert (libpq["user"], libpq["password"], libpq["host"], libpq["dbname"]) == (role, word, host, database)
+    assert int(libpq["port"] or 0) == port
+    # What node's URL class takes apart is plain ASCII without a delimiter in a value.
+    assert data["CIPHER_PG_URL"].isascii()
+    assert node.hostname == host.lower()
+    assert not set("@:/?#[]") & set((node.username or "") + (node.password or ""))
+
+
+@given(printable, password)
+def test_read_back_from_the_cluster(role: str, word: str) -> None:
+    data = app_secret_data(ENDPOINT, AppCredentials(role, Password(word)))
+    published = read_app_secret({key: value.encode() for key, value in data.items()})
+    assert published is not None
+    assert (published.user, published.role, published.password) == (role, role, Password(word))
+
+
+def test_read_back_through_the_pooler() -> None:
+    endpoint = app_endpoint(POOLER, APP, "postgres", ssl_in_use=True)
+    data = {key: value.encode() for key, value in app_secret_data(endpoint, LOGIN).items()}
+    published = read_app_secret(data)
+    assert published is not None
+    assert (published.user, published.role) == ("cipher_user.abcdefghij", "cipher_user")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{}, {"username": b"u"}, {"username": b"u", "password": b""}, {"username": b"", "password": b"p"},
+     {"username": b"\xff", "password": b"p"}, {"username": b"u", "password": b"p", "host": b"\xff"}],
+    ids=["empty", "no password", "empty password", "empty user", "user not text", "host not text"],
+)  # fmt: skip
+def test_unreadable_secret_is_no_login(data: dict[str, bytes]) -> None:
+    assert read_app_secret(data) is None
+
+
+def test_login_test_goes_where_the_operator_goes() -> None:
+    login = app_login(replace(POOLER, warnings=("x",)), LOGIN)
+    assert (login.host, login.port, login.user) == (POOLER.host, 6543, "cipher_user.abcdefghij")
+    assert (login.password, login.warnings) == (LOGIN.password, ())
+    assert app_login(ADMIN, LOGIN).user == "cipher_user"
