@@ -1,0 +1,54 @@
+# `make help` lists what there is. Everything is installed into .venv and a user cache, nothing system-wide.
+
+.DEFAULT_GOAL := help
+VENV := .venv
+PY := $(VENV)/bin/python
+# The packages run from the checkout: nothing is built, and a change counts at once.
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
+export PYTHONUNBUFFERED := 1
+# For the one-off choice of an interpreter: make PYTHON=/path/to/python3.12 test
+export PYTHON
+
+.PHONY: help setup demo test lint guard programs pytest cluster run cluster-down lock
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## show a CipherStorage from apply to Ready, break it, watch it heal; ends by itself
+	@$(PY) -m demo
+
+test: lint programs pytest ## lint, types, layer contracts and every test
+
+lint: setup guard ## ruff, mypy --strict and the layer contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+cluster: setup ## start a control plane and PostgreSQL that stay up, install the CRD, print how to use them
+	@lines=$$($(PY) -m devcluster up) && eval "$$lines" && kubectl apply -k crds >&2 && printf '%s\n' "$$lines"
+
+run: setup ## run the operator from the checkout against the current kubeconfig
+	$(PY) -m cipher_operator run --blocked-ranges none --health-address 127.0.0.1:0 --metrics-address 127.0.0.1:0 $(ARGS)
+
+cluster-down: setup ## stop what `make cluster` started and throw its data away
+	@$(PY) -m devcluster down
+
+lock: setup ## resolve the dependencies anew into both lock files
+	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --only-binary :all: 'uv>=0.9,<1'
+	$(LOCK) pyproject.toml -o requirements.lock
+	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+
+LOCK := $(VENV)/bin/uv pip compile --upgrade --universal --generate-hashes --no-header --no-annotate --quiet
+
+setup: ## make .venv as requirements-dev.lock says (all others do it themselves)
+	@.ci/setup $(VENV)
+
+guard: setup
+	@.ci/guard $(PY)
+
+programs: setup
+	@$(PY) -m devcluster setup
+
+pytest: setup
+	$(PY) -m pytest $(ARGS)
