@@ -95,7 +95,8 @@ def snapshot(server: PostgresServer, database: str = "postgres") -> list[Any]:
         "SELECT rolname, rolcanlogin, rolsuper, rolcreaterole, rolconnlimit FROM pg_roles ORDER BY 1",
         "SELECT roleid::regrole::text, member::regrole::text FROM pg_auth_members ORDER BY 1, 2",
         "SELECT datname, datdba::regrole::text, datacl::text FROM pg_database ORDER BY 1",
-        "SELECT objoid::regrole::text, description FROM pg_shdescription WHERE classoid = 'pg_authid'::regclass ORDER BY 1",
+        "SELECT objoid::regrole::text, description FROM pg_shdescription "
+        "WHERE classoid = 'pg_authid'::regclass ORDER BY 1",
         "SELECT rolpassword FROM pg_authid ORDER BY rolname",
     )
     state: list[Any] = [server.execute(query) for query in queries]

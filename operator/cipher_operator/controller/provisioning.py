@@ -162,6 +162,12 @@ class StorageRun:
     async def _observe(self, admin: AdminConnection, desired: Desired) -> None:
         converged = await self._run(admin, desired, write=False)
         self.progress.reached.append(ConditionType.CONNECTED)
+        if not converged.pending:
+            self.progress.reached += [
+                ConditionType.DATABASE_READY,
+                ConditionType.ACCESS_GRANTED,
+                ConditionType.SCHEMA_APPLIED,
+            ]
         self.progress.plan = converged.pending
 
     async def _converge(self, admin: AdminConnection, desired: Desired) -> Converged:

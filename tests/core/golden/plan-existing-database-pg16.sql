@@ -1,0 +1,16 @@
+CREATE ROLE "app_owner" NOLOGIN;
+COMMENT ON ROLE "app_owner" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","created":["cipher_list_metadata","cipher_lists","cipher_store","login","owner"],"rev":1}';
+GRANT "app_owner" TO "cloud_admin" WITH INHERIT TRUE, SET TRUE;
+CREATE ROLE "app" LOGIN PASSWORD '***' CONNECTION LIMIT -1 IN ROLE "app_owner";
+ALTER ROLE "app" SET role = 'app_owner';
+GRANT ALL ON DATABASE "cipher_db" TO "app_owner";
+ALTER ROLE "app" IN DATABASE "cipher_db" SET search_path = "public";
+GRANT USAGE, CREATE ON SCHEMA "public" TO "app_owner";
+SET LOCAL ROLE "app_owner";
+CREATE TABLE "public"."cipher_store" ("key" text NOT NULL, "value" text NOT NULL, "created_at" timestamp with time zone NOT NULL, "updated_at" timestamp with time zone NOT NULL, PRIMARY KEY ("key"));
+CREATE TABLE "public"."cipher_lists" ("key" text NOT NULL, "value" text NOT NULL, "position" integer NOT NULL, "created_at" timestamp with time zone NOT NULL, PRIMARY KEY ("key", "position"));
+CREATE TABLE "public"."cipher_list_metadata" ("key" text NOT NULL, "count" integer NOT NULL DEFAULT 0, "created_at" timestamp with time zone NOT NULL, "updated_at" timestamp with time zone NOT NULL, PRIMARY KEY ("key"));
+CREATE INDEX "idx_cipher_store_updated_at" ON "public"."cipher_store" USING btree ("updated_at");
+CREATE INDEX "idx_cipher_lists_key" ON "public"."cipher_lists" USING btree ("key");
+CREATE INDEX "idx_cipher_lists_created_at" ON "public"."cipher_lists" USING btree ("created_at");
+SET LOCAL ROLE NONE;

@@ -1,0 +1,5 @@
+CREATE ROLE "app_owner" NOLOGIN;
+COMMENT ON ROLE "app_owner" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","created":["database","login","owner"],"rev":1}';
+CREATE ROLE "app" LOGIN PASSWORD '***' CONNECTION LIMIT -1 IN ROLE "app_owner";
+ALTER ROLE "app" SET role = 'app_owner';
+CREATE DATABASE "cipher_db" OWNER "postgres" TEMPLATE template0 ENCODING 'UTF8' LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C';

@@ -1,0 +1,135 @@
+"""The status: every one that a run can write keeps the rules of kstatus and Flux."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cipher_operator.api.conditions import violations
+from cipher_operator.api.failures import STAGES, ConditionType, Failure
+from cipher_operator.api.reasons import _CLASSES, FailureClass, Reason
+from cipher_operator.core.outcome import Facts, Outcome, next_status, shorten
+from support.golden import check_golden
+
+FACTS = Facts("cipher_db", "app", "chat-cipher", "16.4")
+READY = Outcome(facts=FACTS, reached=STAGES)
+DEADLINE = 600.0
+
+
+def failed(
+    reason: Reason, stage: ConditionType = ConditionType.CONNECTED, message: str = "why; and the remedy"
+) -> Outcome:
+    return Outcome(failure=Failure(reason, message, stage=stage), reached=STAGES[: STAGES.index(stage)])
+
+
+def at(minute: int) -> str:
+    return f"2026-01-01T{minute // 60:02}:{minute % 60:02}:00Z"
+
+
+def step(outcome: Outcome, previous: dict[str, Any], generation: int = 1, minute: int = 0) -> dict[str, Any]:
+    return next_status(outcome, previous, generation, at(minute), progress_deadline=DEADLINE)
+
+
+def condition(status: dict[str, Any], type_: str) -> dict[str, Any] | None:
+    return next((found for found in status["conditions"] if found["type"] == type_), None)
+
+
+CASES = {
+    "ready": READY,
+    "refused": failed(Reason.CONNECTION_REFUSED),
+    "waiting for the Secret": failed(Reason.SECRET_NOT_FOUND),
+    "stalled by a conflict": failed(Reason.CONFLICT, ConditionType.ACCESS_GRANTED),
+    "schema conflict": failed(Reason.SCHEMA_CONFLICT, ConditionType.SCHEMA_APPLIED),
+    "observe, nothing to do": Outcome(reached=(ConditionType.CONNECTED,), plan=()),
+    "observe, changes pending": Outcome(reached=(ConditionType.CONNECTED,), plan=("CREATE ROLE x;",)),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_status_golden(name: str) -> None:
+    status = step(CASES[name], {"observedGeneration": -1})
+    assert violations(status, 1) == []
+    check_golden(f"status-{name.replace(' ', '-').replace(',', '')}.json", json.dumps(status, indent=2) + "\n")
+
+
+outcomes = st.one_of(
+    st.just(READY),
+    st.sampled_from(list(CASES.values())),
+    st.builds(
+        failed,
+        st.sampled_from(sorted(set(_CLASSES) - {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.CHANGES_PENDING})),
+        st.sampled_from(STAGES),
+        st.text(min_size=1, max_size=5_000),
+    ),
+)
+
+
+@given(st.lists(st.tuples(outcomes, st.booleans(), st.integers(0, 30)), min_size=1, max_size=12))
+def test_every_status_keeps_the_invariants(history: list[tuple[Outcome, bool, int]]) -> None:
+    status: dict[str, Any] = {"observedGeneration": -1}
+    generation, minute, was_ready = 1, 0, False
+    for outcome, edited, passed in history:
+        generation += edited
+        minute += passed
+        status = step(outcome, status, generation, minute)
+        assert violations(status, generation) == []
+        assert all(len(found["message"]) <= 32_768 for found in status["conditions"])
+        was_ready = was_ready or outcome.facts is not None
+        assert ("database" in status) is was_ready, "what was ready is remembered, and nothing else"
+
+
+def test_an_equal_outcome_gives_an_equal_status_so_that_nothing_is_written() -> None:
+    once = step(READY, {"observedGeneration": -1})
+    assert step(READY, once, minute=9) == once
+
+
+def test_time_moves_only_when_a_status_flips() -> None:
+    first = step(failed(Reason.CONNECTION_REFUSED), {})
+    second = step(failed(Reason.DNS_FAILURE), first, minute=3)
+    third = step(READY, second, minute=4)
+    times = [condition(status, "Ready")["lastTransitionTime"] for status in (first, second, third)]  # type: ignore[index]
+    assert times == [at(0), at(0), at(4)]
+
+
+@pytest.mark.parametrize("kind", [FailureClass.TRANSIENT, FailureClass.WAITING], ids=lambda kind: kind.value)
+def test_endless_retry_becomes_stalled_and_recovers(kind: FailureClass) -> None:
+    reason = next(reason for reason, of in _CLASSES.items() if of is kind)
+    status = step(failed(reason), {})
+    status = step(failed(reason), status, minute=9)
+    assert condition(status, "Stalled") is None
+    status = step(failed(reason), status, minute=11)
+    assert condition(status, "Stalled")["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED  # type: ignore[index]
+    assert condition(status, "Ready")["reason"] == reason, "Ready keeps its own reason"  # type: ignore[index]
+    status = step(failed(reason), status, minute=12)
+    assert condition(status, "Stalled") is not None, "it stays exceeded until something changes"
+    edited = step(failed(reason), status, generation=2, minute=13)
+    assert condition(edited, "Stalled") is None, "a new spec gets a new deadline"
+    assert condition(step(READY, status, minute=13), "Ready")["status"] == "True"  # type: ignore[index]
+
+
+def test_the_generation_is_observed_when_it_is_finished() -> None:
+    ready = step(READY, {"observedGeneration": -1})
+    trying = step(failed(Reason.CONNECTION_REFUSED), ready, generation=2)
+    assert trying["observedGeneration"] == 1
+    assert step(failed(Reason.INVALID_SPEC), trying, generation=2)["observedGeneration"] == 2
+
+
+def test_a_published_secret_stays_published_while_the_server_is_away() -> None:
+    status = step(failed(Reason.CONNECTION_REFUSED), step(READY, {}), minute=1)
+    assert condition(status, "SecretPublished")["status"] == "True"  # type: ignore[index]
+    assert condition(status, "SchemaApplied")["status"] == "Unknown"  # type: ignore[index]
+
+
+def test_a_long_plan_fits_the_schema() -> None:
+    lines = shorten([f"SELECT {'x' * 5_000};"] * 300)
+    assert len(lines) == 128
+    assert max(map(len, lines)) == 2_048
+    assert lines[-1] == "-- and 173 more statements"
+
+
+def test_every_failure_reason_has_its_class_and_its_advice() -> None:
+    assert all(reason.advice for reason in Reason)
+    others = {Reason.READY, Reason.OBSERVED, Reason.PROGRESSING, Reason.DELETING}
+    assert set(_CLASSES) == set(Reason) - others
