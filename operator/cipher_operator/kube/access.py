@@ -1,0 +1,163 @@
+"""The way to the API server: where it is, whom it trusts, and a token that stays fresh. One place for all clients."""
+
+import asyncio
+import contextlib
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
+from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVICE_HOST_ENV_NAME, InClusterConfigLoader
+from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
+
+from cipher_operator import __version__
+
+TOKEN_SECONDS = 60.0
+"""How long a token that was read from a file or a plugin is used before it is read again."""
+POOL_SIZE = 64
+ACCOUNT_FOLDER = Path(SERVICE_CERT_FILENAME).parent
+USER_AGENT = f"cipher-operator/{__version__}"
+
+
+class AccessError(Exception):
+    """No usable way to a cluster; the message says what was looked at and what to do."""
+
+
+class Access:
+    """A cluster that can be talked to. `server` is its URL, `namespace` the one that the credentials name, or None."""
+
+    def __init__(self, configuration: Configuration, loader: "_Loader", namespace: str | None) -> None:
+        self._configuration, self._loader = configuration, loader
+        self._read_at = time.monotonic()
+        self._reading = asyncio.Lock()
+        self.namespace = namespace
+        configuration.refresh_api_key_hook = self._refresh  # type: ignore[assignment]  # typed as None
+        configuration.connection_pool_maxsize = POOL_SIZE
+        # Looking at proxies in the environment costs 1.4 ms per request; `proxy-url` in the kubeconfig counts.
+        configuration.client_session_kwargs = {"trust_env": False}
+        # Python 3.13 refuses CAs without key identifiers, and many clusters' own CAs have none.
+        configuration.disable_strict_ssl_verification = True
+        configuration.retries = None
+
+    def __repr__(self) -> str:
+        return "Access(***)"
+
+    @property
+    def server(self) -> str:
+        """Return the API server's URL without a trailing slash."""
+        return str(self._configuration.host).rstrip("/")
+
+    @property
+    def proxy(self) -> str | None:
+        """Return the proxy URL that a kubeconfig names, or None."""
+        return self._configuration.proxy or None
+
+    def api_client(self) -> ApiClient:
+        """Return a client of `kubernetes.aio` with a session of its own; whoever asks closes it."""
+        client = ApiClient(self._configuration)
+        client.user_agent = USER_AGENT
+        return client
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """Return a TLS context as the client uses it, for another client of the same cluster."""
+        context: ssl.SSLContext = ApiClient(self._configuration).rest_client.ssl_context
+        return context
+
+    async def authorization(self) -> str | None:
+        """Return the value of the Authorization header, at most TOKEN_SECONDS old, or None where there is none."""
+        value: str | None = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        return value
+
+    def expire(self) -> None:
+        """Make the next request read the token anew, after the server refused it."""
+        self._read_at = -TOKEN_SECONDS
+
+    async def _refresh(self, configuration: Configuration) -> None:
+        if time.monotonic() - self._read_at < TOKEN_SECONDS:
+            return
+        async with self._reading:
+            if time.monotonic() - self._read_at < TOKEN_SECONDS:
+                return
+            # A file that cannot be read for a moment leaves the last token: it is often still good.
+            with contextlib.suppress(OSError, ConfigException, ValueError):
+                await self._loader.load(configuration)
+            self._read_at = time.monotonic()
+
+
+class _Loader:
+    """Reads server, trust and credentials into a Configuration, again and again."""
+
+    async def load(self, configuration: Configuration) -> None:
+        raise NotImplementedError
+
+
+class _Account(_Loader):
+    """The Pod's own ServiceAccount."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path) -> None:
+        self._environ, self._folder = environ, folder
+
+    async def load(self, configuration: Configuration) -> None:
+        loader: Any = InClusterConfigLoader(  # type: ignore[no-untyped-call]
+            token_filename=str(self._folder / "token"),
+            cert_filename=str(self._folder / "ca.crt"),
+            try_refresh_token=False,
+            environ=self._environ,
+        )
+        loader.load_and_set(configuration)
+        configuration.api_key["BearerToken"] = f"Bearer {loader.token.split(None, 1)[1].strip()}"
+
+
+class _File(_Loader):
+    """A kubeconfig: its token files and exec plugins are asked anew at each load."""
+
+    def __init__(self, paths: str) -> None:
+        merger: Any = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
+        if merger.config is None:
+            raise AccessError(f"none of the files in KUBECONFIG exists: {paths}; set KUBECONFIG to a kubeconfig")
+        self._loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
+            config_dict=merger.config, config_base_path=None
+        )
+
+    @property
+    def namespace(self) -> str | None:
+        context = self._loader.current_context.get("context") or {}
+        namespace: str | None = context.get("namespace")
+        return namespace
+
+    async def load(self, configuration: Configuration) -> None:
+        await self._loader.load_and_set(configuration)
+        token = configuration.api_key.get("BearerToken")
+        if token is not None:
+            configuration.api_key["BearerToken"] = token.strip()
+
+
+def in_cluster(environ: Mapping[str, str], folder: Path = ACCOUNT_FOLDER) -> bool:
+    """Return whether this process runs in a Pod with a ServiceAccount."""
+    return bool(environ.get(SERVICE_HOST_ENV_NAME)) and (folder / "token").is_file()
+
+
+async def load_access(environ: Mapping[str, str] = os.environ, folder: Path = ACCOUNT_FOLDER) -> Access:
+    """Return the access to the cluster: the Pod's ServiceAccount, else KUBECONFIG, else `~/.kube/config`.
+
+    Raises AccessError. Nothing is sent to the server.
+    """
+    configuration = Configuration()
+    loader: _Loader
+    try:
+        if in_cluster(environ, folder):
+            loader = _Account(environ, folder)
+            namespace: str | None = (folder / "namespace").read_text().strip() or None
+        else:
+            file = _File(environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config"))
+            loader, namespace = file, file.namespace
+        await loader.load(configuration)
+    except (OSError, ConfigException, ValueError, TypeError, KeyError) as error:
+        what = "the Pod's ServiceAccount" if in_cluster(environ, folder) else "the kubeconfig in KUBECONFIG"
+        # The text of a parser's error may quote the file, and the file holds credentials.
+        raise AccessError(f"{what} cannot be used ({type(error).__name__}); mend it or name another one") from None
+    return Access(configuration, loader, namespace)

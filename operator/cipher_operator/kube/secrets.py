@@ -1,0 +1,172 @@
+"""Secrets and ConfigMaps on the API server: decoded, and never printed."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cipher_operator.kube import finalizers
+from cipher_operator.kube.client import ApiError, Json, KubeClient
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecretObject:
+    """A Secret as it was read, `data` decoded. Its repr is its name: annotations too may hold a copy of the data."""
+
+    namespace: str
+    name: str
+    uid: str
+    resource_version: str
+    type: str
+    data: Mapping[str, bytes]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    owner_uids: tuple[str, ...]
+    finalizers: tuple[str, ...]
+    deleting: bool
+
+    def __repr__(self) -> str:
+        return f"SecretObject({self.namespace}/{self.name})"
+
+
+def decode_secret(body: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a Secret's data, decoded; what is not base64 counts as empty."""
+    return {str(key): _decode(value) for key, value in (body.get("data") or {}).items()}
+
+
+def decode_configmap(body: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a ConfigMap's `data` and `binaryData` as bytes."""
+    texts = {str(key): str(value).encode() for key, value in (body.get("data") or {}).items()}
+    return texts | {str(key): _decode(value) for key, value in (body.get("binaryData") or {}).items()}
+
+
+async def get_secret(kube: KubeClient, namespace: str, name: str) -> SecretObject | None:
+    """Return a Secret, None where there is none. Raises ApiError, ApiUnavailable."""
+    body = await _get(kube, _path(namespace, name))
+    return None if body is None else _parse(body)
+
+
+async def get_configmap(kube: KubeClient, namespace: str, name: str) -> dict[str, bytes] | None:
+    """Return a ConfigMap's content, None where there is none. Raises ApiError, ApiUnavailable."""
+    body = await _get(kube, f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    return None if body is None else decode_configmap(body)
+
+
+async def create_secret(
+    kube: KubeClient,
+    namespace: str,
+    name: str,
+    *,
+    type_: str,
+    data: Mapping[str, bytes],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    owner: Mapping[str, Any],
+) -> SecretObject:
+    """Create a Secret with one ownerReference and return it. Raises ApiError, status 409 where the name is taken."""
+    body = _body(namespace, name, type_=type_, data=data, labels=labels, annotations=annotations, owner=owner)
+    return _parse(await kube.post(_path(namespace), body))
+
+
+async def replace_secret(
+    kube: KubeClient,
+    existing: SecretObject,
+    *,
+    data: Mapping[str, bytes],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    owner: Mapping[str, Any],
+) -> SecretObject:
+    """Replace all of a Secret but its type and finalizers, with one ownerReference, and return it.
+
+    Raises ApiError, status 409 where it is not the Secret that was read any more.
+    """
+    body = _body(
+        existing.namespace,
+        existing.name,
+        type_=existing.type,
+        data=data,
+        labels=labels,
+        annotations=annotations,
+        owner=owner,
+    )
+    body["metadata"] |= {"uid": existing.uid, "resourceVersion": existing.resource_version}
+    body["metadata"]["finalizers"] = list(existing.finalizers)
+    return _parse(await kube.put(_path(existing.namespace, existing.name), body))
+
+
+async def add_secret_finalizer(kube: KubeClient, secret: SecretObject, finalizer: str) -> None:
+    """Add a finalizer; returns when it is there. Raises ApiError, status 404 where the Secret is gone or re-created."""
+    path = _path(secret.namespace, secret.name)
+    await finalizers.add(
+        kube, path, secret.uid, finalizer, resource_version=secret.resource_version, present=secret.finalizers
+    )
+
+
+async def remove_secret_finalizer(kube: KubeClient, secret: SecretObject, finalizer: str) -> None:
+    """Remove a finalizer; returns when it is not there, or the Secret is gone or re-created. Raises ApiError."""
+    path = _path(secret.namespace, secret.name)
+    await finalizers.remove(kube, path, secret.uid, finalizer, present=secret.finalizers)
+
+
+def _path(namespace: str, name: str | None = None) -> str:
+    return f"/api/v1/namespaces/{namespace}/secrets" + (f"/{name}" if name else "")
+
+
+async def _get(kube: KubeClient, path: str) -> Json | None:
+    try:
+        return await kube.get(path)
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+
+
+def _body(
+    namespace: str,
+    name: str,
+    *,
+    type_: str,
+    data: Mapping[str, bytes],
+    labels: Mapping[str, str],
+    annotations: Mapping[str, str],
+    owner: Mapping[str, Any],
+) -> Json:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": dict(labels),
+            "annotations": dict(annotations),
+            "ownerReferences": [dict(owner)],
+        },
+        "type": type_,
+        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+    }
+
+
+def _parse(body: Json) -> SecretObject:
+    metadata = body["metadata"]
+    return SecretObject(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        resource_version=metadata["resourceVersion"],
+        type=body.get("type") or "",
+        data=decode_secret(body),
+        labels=metadata.get("labels") or {},
+        annotations=metadata.get("annotations") or {},
+        owner_uids=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
+        finalizers=tuple(metadata.get("finalizers") or ()),
+        deleting=bool(metadata.get("deletionTimestamp")),
+    )
+
+
+def _decode(value: object) -> bytes:
+    try:
+        return base64.b64decode(str(value))
+    except (binascii.Error, ValueError):
+        return b""
