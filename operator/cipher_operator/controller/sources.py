@@ -1,5 +1,7 @@
 """Reads a storage's inputs from the cluster: the connection Secret, its CA, a password that the user brings."""
 
+from collections.abc import Mapping
+
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import KeyRef, Spec
@@ -59,6 +61,7 @@ class Sources:
         reference = spec.connection.ca
         if reference is None:
             return None
+        data: Mapping[str, bytes] | None
         if reference.kind == "ConfigMap":
             data = await get_configmap(self._kube, namespace, reference.name)
             self._inputs.seen(

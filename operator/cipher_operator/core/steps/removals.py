@@ -1,0 +1,82 @@
+"""Steps that take away what the operator created."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from psycopg import sql
+
+from cipher_operator.api.failures import ConditionType
+from cipher_operator.core.steps.composing import compose
+
+
+@dataclass(frozen=True, slots=True)
+class CloseDatabase:
+    """Let nobody new into a database that is about to be dropped. Fenced."""
+
+    database: str
+    stage: ClassVar[ConditionType] = ConditionType.DATABASE_READY
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("ALTER DATABASE {database} WITH ALLOW_CONNECTIONS false", database=self.database),)
+
+
+@dataclass(frozen=True, slots=True)
+class DropDatabase:
+    """Drop a database that we created, with the sessions in it."""
+
+    database: str
+    alone: ClassVar[bool] = True
+    stage: ClassVar[ConditionType] = ConditionType.DATABASE_READY
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("DROP DATABASE {database} WITH (FORCE)", database=self.database),)
+
+
+@dataclass(frozen=True, slots=True)
+class DropTable:
+    """Drop one of Cipher's tables; never what depends on it. Fenced."""
+
+    schema: str
+    table: str
+    stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("DROP TABLE {schema}.{table} RESTRICT", schema=self.schema, table=self.table),)
+
+
+@dataclass(frozen=True, slots=True)
+class DropSchema:
+    """Drop a schema that we created and that is empty. Fenced."""
+
+    schema: str
+    stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("DROP SCHEMA {schema} RESTRICT", schema=self.schema),)
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeGrants:
+    """Take our grants on a database and schema back, so that the owner role can be dropped. Fenced."""
+
+    database: str
+    schema: str | None
+    owner: str
+    stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        database = compose("REVOKE ALL ON DATABASE {database} FROM {owner}", database=self.database, owner=self.owner)
+        if self.schema is None:
+            return (database,)
+        return (database, compose("REVOKE ALL ON SCHEMA {schema} FROM {owner}", schema=self.schema, owner=self.owner))
+
+
+@dataclass(frozen=True, slots=True)
+class DropRole:
+    """Drop a role that we created. Fenced."""
+
+    role: str
+    stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("DROP ROLE {role}", role=self.role),)
