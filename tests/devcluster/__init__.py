@@ -1,6 +1,6 @@
 """A real Kubernetes control plane and real PostgreSQL servers on one machine, without a container engine.
 
-See README.md in this folder. Importing this package starts nothing and needs only the standard library.
+See README.md in this folder. Importing this package starts nothing.
 """
 
 from devcluster.controlplane import ControlPlane, KubectlError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import time
@@ -13,6 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
+from devcluster.postgres_configuration import DEFAULT_HBA, DEFAULT_SETTINGS, write_configuration
 from devcluster.postgres_data import copy_data_folder, hand_over, new_data_folder, reachable, server_identity
 from devcluster.postgres_programs import Installation, find_postgres
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
@@ -22,32 +22,13 @@ StopMode = Literal["smart", "fast", "immediate"]
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _PASSWORD = "devcluster"
 _ATTEMPTS = 5
-_SETTINGS = {
-    # The data lives as long as the test; speed matters and durability does not.
-    "fsync": "off",
-    "synchronous_commit": "off",
-    "full_page_writes": "off",
-    "log_connections": "on",
-    "log_line_prefix": "%m [%p] %u@%d ",
-    "log_timezone": "UTC",
-    "timezone": "UTC",
-    "password_encryption": "scram-sha-256",
-    "listen_addresses": "127.0.0.1",
-    "unix_socket_directories": "",
-    "shared_buffers": "32MB",
-    "max_connections": "100",
-}
-_HBA = """\
-host all all 127.0.0.1/32 scram-sha-256
-host replication all 127.0.0.1/32 scram-sha-256
-"""
 
 
 class PostgresServer:
     """A server with its own data, port and log; gone at the end. Usable as a context manager.
 
     After `start`: `host`, `port`, `log_path`, `installation` (major, version, whether it has TLS and pgvector).
-    `settings` is a dict of postgresql.conf entries; a change takes effect at the next start.
+    `settings` (a dict of postgresql.conf entries), `hba` and `tls` may be changed; that takes effect at the next start.
     """
 
     host = "127.0.0.1"
@@ -71,15 +52,15 @@ class PostgresServer:
         pg_hba.conf, which by default asks everyone on 127.0.0.1 for a password (SCRAM).
         """
         self._major = major
-        self._tls = tls
+        self.tls = tls
         self._vector = vector
         self._initdb_args = tuple(initdb_args)
         self._installation = installation
         self._process: Process | None = None
         self._mark = 0
         self._standby_of: PostgresServer | None = None
-        self.settings = _SETTINGS | dict(settings or {})
-        self.hba = _HBA if hba is None else hba if isinstance(hba, str) else "\n".join(hba) + "\n"
+        self.settings = DEFAULT_SETTINGS | dict(settings or {})
+        self.hba = DEFAULT_HBA if hba is None else hba if isinstance(hba, str) else "\n".join(hba) + "\n"
         self.superuser = superuser
         self.password = password
         self.folder = Path()
@@ -98,7 +79,7 @@ class PostgresServer:
     def installation(self) -> Installation:
         """The programs it runs; fetched when missing. Raises SetupError."""
         if self._installation is None:
-            self._installation = find_postgres(self._major, tls=self._tls is not None, vector=self._vector)
+            self._installation = find_postgres(self._major, tls=self.tls is not None, vector=self._vector)
         return self._installation
 
     @property
@@ -150,29 +131,11 @@ class PostgresServer:
 
     def _configure(self) -> None:
         settings = self.settings | {"port": str(self.port)}
-        if self._tls is not None:
-            settings |= {"ssl": "on", "ssl_cert_file": "server.crt", "ssl_key_file": "server.key"}
-            for source, name in ((self._tls.certificate, "server.crt"), (self._tls.key, "server.key")):
-                target = self.data_path / name
-                target.unlink(missing_ok=True)
-                with open(os.open(target, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as handle:
-                    handle.write(source.read_bytes())
-                hand_over(target)
-        if self._standby_of is not None:
-            upstream = self._standby_of
+        if (upstream := self._standby_of) is not None:
             settings["primary_conninfo"] = (
                 f"host={upstream.host} port={upstream.port} user={upstream.superuser} password={upstream.password}"
             )
-        lines = [f"{name} = '{_conf_quoted(value)}'" for name, value in settings.items()]
-        # A file of its own that postgresql.conf includes, so that ALTER SYSTEM still wins over it.
-        (self.data_path / "devcluster.conf").write_text("\n".join(lines) + "\n")
-        main = self.data_path / "postgresql.conf"
-        if "devcluster.conf" not in main.read_text():
-            with main.open("a") as file:
-                file.write("include 'devcluster.conf'\n")
-        (self.data_path / "pg_hba.conf").write_text(self.hba)
-        for name in ("devcluster.conf", "postgresql.conf", "pg_hba.conf"):
-            hand_over(self.data_path / name)
+        write_configuration(self.data_path, settings, self.hba, self.tls)
 
     def _launch(self, timeout: float) -> None:
         installation = reachable(self.installation)
@@ -285,7 +248,7 @@ class PostgresServer:
         Made from a copy of the data folder, for which this server is stopped for about a second and started again.
         """
         copy = PostgresServer(
-            tls=self._tls,
+            tls=self.tls,
             settings=self.settings,
             hba=self.hba,
             superuser=self.superuser,
@@ -313,7 +276,3 @@ def _says_ready(pid_file: Path) -> bool:
         lines = pid_file.read_text().splitlines()
         return len(lines) >= 8 and lines[7].strip() in ("ready", "standby")
     return False
-
-
-def _conf_quoted(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("'", "''")
