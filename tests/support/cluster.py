@@ -1,0 +1,187 @@
+"""A cluster with the CRD, the RBAC and the operator's own process in it, as a user has them."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+from devcluster import ControlPlane, PostgresServer
+
+ROOT = Path(__file__).parent.parent.parent
+GROUP_PATH = "/apis/storage.cipher.dev/v1alpha1"
+
+
+def install(plane: ControlPlane) -> None:
+    """Install what a user installs; safe to repeat."""
+    plane.kubectl("apply", "-k", str(ROOT / "crds"))
+    plane.kubectl("wait", "--for=condition=Established", "crd/cipherstorages.storage.cipher.dev", "--timeout=20s")
+    plane.kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
+
+
+class Operator:
+    """The operator as a process, under its own ServiceAccount."""
+
+    def __init__(self, plane: ControlPlane, folder: Path, *flags: str) -> None:
+        self._folder = folder
+        self._kubeconfig = plane.kubeconfig_for_service_account(
+            "cipher-system", "cipher-operator", folder / "operator.kubeconfig"
+        )
+        self._flags = flags
+        self._process: subprocess.Popen[bytes] | None = None
+        self.log_path = folder / "operator.log"
+
+    def start(self, *flags: str) -> "Operator":
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        environment |= {"KUBECONFIG": str(self._kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
+        command = [sys.executable, "-m", "cipher_operator", "run", "--log-format", "json"]
+        ports = ["--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *ports, "--blocked-ranges", "none", *self._flags, *flags],
+                env=environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+        wait_until(self._serving, "the operator serves", 30)
+        return self
+
+    def _serving(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, f"the operator ended: {self.log()[-2_000:]}"
+        return "ready" in self.log()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        assert self._process is not None
+        return self._process.poll()
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    def rss_mib(self) -> float:
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        match = re.search(r"VmRSS:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1]) / 1024
+
+    def stop(self) -> None:
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(20)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+            raise AssertionError("the operator did not end within 20 s of SIGTERM") from None
+
+
+class Namespace:
+    """One namespace, and what a user does in it."""
+
+    def __init__(self, plane: ControlPlane, name: str) -> None:
+        self.plane, self.name = plane, name
+        self._client = plane.client()
+        self._client.request("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+
+    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        answer = self._client.request(method, path, dict(body) if body is not None else None)
+        decoded = json.loads(answer)
+        assert isinstance(decoded, dict)
+        return decoded
+
+    def path(self, plural: str, name: str = "") -> str:
+        prefix = GROUP_PATH if plural == "cipherstorages" else "/api/v1"
+        return f"{prefix}/namespaces/{self.name}/{plural}" + (f"/{name}" if name else "")
+
+    def secret(self, name: str, data: Mapping[str, str]) -> None:
+        """Create or replace an Opaque Secret."""
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(data)}
+        self.plane.kubectl("-n", self.name, "apply", "-f", "-", input=json.dumps(body))
+
+    def admin_secret(self, server: PostgresServer, name: str = "pg-admin", **changes: Any) -> None:
+        self.secret(name, {"CIPHER_PG_URL": server.admin_url(sslmode="disable", **changes)})
+
+    def storage(self, name: str, spec: Mapping[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
+        """Create a CipherStorage; the connection Secret is `pg-admin` unless the spec says otherwise."""
+        body = {
+            "apiVersion": "storage.cipher.dev/v1alpha1",
+            "kind": "CipherStorage",
+            "metadata": {"name": name, **metadata},
+            "spec": {"connection": {"secretRef": {"name": "pg-admin"}}, **(spec or {})},
+        }
+        return self.request("POST", self.path("cipherstorages"), body)
+
+    def get(self, plural: str, name: str) -> dict[str, Any] | None:
+        try:
+            return self.request("GET", self.path(plural, name))
+        except HTTPError as error:
+            if error.code == 404:
+                return None
+            raise
+
+    def patch(self, name: str, patch: Mapping[str, Any]) -> None:
+        self.plane.kubectl("-n", self.name, "patch", "cstore", name, "--type=merge", "-p", json.dumps(patch))
+
+    def annotate(self, name: str, annotation: str, value: str) -> None:
+        self.patch(name, {"metadata": {"annotations": {f"storage.cipher.dev/{annotation}": value}}})
+
+    def delete(self, plural: str, name: str) -> None:
+        self.request("DELETE", self.path(plural, name))
+
+    def condition(self, name: str, type_: str = "Ready") -> dict[str, Any]:
+        storage = self.get("cipherstorages", name) or {}
+        conditions = storage.get("status", {}).get("conditions", [])
+        return next((found for found in conditions if found["type"] == type_), {})
+
+    def wait_ready(self, name: str, timeout: float = 20) -> float:
+        """Return the seconds until Ready for the present generation."""
+
+        def ready() -> bool:
+            storage = self.get("cipherstorages", name) or {}
+            found = self.condition(name)
+            return found.get("status") == "True" and (
+                found.get("observedGeneration") == storage.get("metadata", {}).get("generation")
+            )
+
+        return wait_until(ready, lambda: f"{name} is Ready; it says {self.condition(name)}", timeout)
+
+    def wait_reason(self, name: str, reason: str, timeout: float = 20) -> float:
+        """Return the seconds until Ready has this reason."""
+        return wait_until(
+            lambda: self.condition(name).get("reason") == reason,
+            lambda: f"{name} says {reason}; it says {self.condition(name)}",
+            timeout,
+        )
+
+    def app_secret(self, name: str) -> dict[str, str]:
+        secret = self.get("secrets", f"{name}-cipher")
+        assert secret is not None, "the app Secret is missing"
+        return {key: base64.b64decode(value).decode() for key, value in secret["data"].items()}
+
+    def events(self, name: str) -> list[str]:
+        listed = self.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.name}/events")
+        return [item["reason"] for item in listed["items"] if item["regarding"]["name"] == name]
+
+
+def wait_until(check: Callable[[], Any], what: "str | Callable[[], str]", timeout: float = 20) -> float:
+    """Return the seconds until the check holds; AssertionError with `what` after the timeout (seconds)."""
+    started = time.monotonic()
+    while time.monotonic() - started < timeout:
+        if check():
+            return time.monotonic() - started
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout:g} s: {what if isinstance(what, str) else what()}")
