@@ -28,6 +28,8 @@ IDLE_SECONDS = 3600.0
 """After how long what is known of an unused credential is dropped."""
 
 DOWN = frozenset({Reason.CONNECTION_REFUSED, Reason.CONNECT_TIMEOUT, Reason.DNS_FAILURE})
+SHARED = DOWN | {Reason.DISCONNECTED, Reason.SERVER_NOT_READY}
+"""Failures before a login that every other login at that moment would meet too."""
 
 Trigger = Callable[[Key, float], None]
 
@@ -39,10 +41,21 @@ class _Credential:
     gate: asyncio.Lock = field(default_factory=asyncio.Lock)
     proven: bool = False
     failure: Failure | None = None
+    """The verdict, until `until`."""
     until: float = 0.0
+    last: tuple[float, Failure] | None = None
+    """When a try last met a SHARED failure, and which."""
     used: float = 0.0
     waiting: set[Key] = field(default_factory=set)
     timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    key: Key
+    admin: AdminConnection
+    database: str
+    purpose: str
 
 
 @dataclass(slots=True)
@@ -90,12 +103,15 @@ class Servers:
         server = self._servers.get(address)
         if server is None:
             server = self._servers[address] = _Server(asyncio.Semaphore(self._per_server))
+        for other in self._servers.values():
+            if other is not server:
+                other.waiting.discard(key)
         server.users += 1
+        attempt = _Attempt(key, admin, database, purpose)
         try:
-            self._check(server, key, admin)
-            async with server.slots:
-                async with await self._open(server, key, admin, database, purpose) as session:
-                    yield session
+            self._check(server, attempt)
+            async with server.slots, await self._open(server, attempt) as session:
+                yield session
         finally:
             server.users -= 1
             self._tidy(address, server)
@@ -137,51 +153,55 @@ class Servers:
         if probes:
             await asyncio.wait(probes)
 
-    async def _open(self, server: _Server, key: Key, admin: AdminConnection, database: str, purpose: str) -> Session:
-        credential = server.credentials.setdefault(self._digest(admin), _Credential())
-        credential.used = self._clock()
+    async def _open(self, server: _Server, attempt: _Attempt) -> Session:
+        credential = server.credentials.setdefault(self._digest(attempt.admin), _Credential())
+        credential.used = asked = self._clock()
+        self._check(server, attempt)
         if credential.proven:
-            return await self._try(server, credential, key, admin, database, purpose)
+            return await self._try(server, credential, attempt)
         async with credential.gate:
-            self._check(server, key, admin)
-            return await self._try(server, credential, key, admin, database, purpose)
+            self._check(server, attempt)
+            if credential.last is not None and credential.last[0] > asked:
+                raise _copy(credential.last[1])
+            return await self._try(server, credential, attempt)
 
-    async def _try(
-        self,
-        server: _Server,
-        credential: _Credential,
-        key: Key,
-        admin: AdminConnection,
-        database: str,
-        purpose: str,
-    ) -> Session:
+    async def _try(self, server: _Server, credential: _Credential, attempt: _Attempt) -> Session:
+        login = attempt.purpose == "login"
         try:
-            session = await Session.open(admin, database, self._policy, app_login=purpose == "login")
+            session = await Session.open(attempt.admin, attempt.database, self._policy, app_login=login)
         except Failure as failure:
             if failure.reason is Reason.AUTHENTICATION_FAILED:
-                self._refused(credential, key, failure)
-            elif failure.reason in DOWN:
-                self._down(server, key, admin, failure)
+                self._refused(credential, attempt.key, failure)
+            elif failure.reason is Reason.DATABASE_MISSING:
+                # The server says so only to who has logged in.
+                self._accepted(credential, attempt.key)
+            if failure.reason in SHARED:
+                credential.last = self._clock(), _copy(failure)
+            if failure.reason in DOWN:
+                self._down(server, attempt, failure)
             raise
         for _ in range(session.connections_made):
-            self._count(purpose)
+            self._count(attempt.purpose)
+        self._accepted(credential, attempt.key)
+        return session
+
+    def _check(self, server: _Server, attempt: _Attempt) -> None:
+        """Raise the Failure that is known already."""
+        if server.down is not None:
+            server.waiting.add(attempt.key)
+            raise _copy(server.down)
+        credential = server.credentials.get(self._digest(attempt.admin))
+        if credential is None or credential.failure is None:
+            return
+        if self._clock() < credential.until:
+            credential.waiting.add(attempt.key)
+            raise _copy(credential.failure)
+
+    def _accepted(self, credential: _Credential, key: Key) -> None:
         credential.proven = True
         released, credential.waiting = credential.waiting, set()
         self._clear(credential)
         self._release(released - {key})
-        return session
-
-    def _check(self, server: _Server, key: Key, admin: AdminConnection) -> None:
-        """Raise the Failure that is known already."""
-        if server.down is not None:
-            server.waiting.add(key)
-            raise _copy(server.down)
-        credential = server.credentials.get(self._digest(admin))
-        if credential is None or credential.failure is None:
-            return
-        if self._clock() < credential.until:
-            credential.waiting.add(key)
-            raise _copy(credential.failure)
 
     def _refused(self, credential: _Credential, key: Key, failure: Failure) -> None:
         credential.proven = False
@@ -210,12 +230,12 @@ class Servers:
             credential.timer.cancel()
             credential.timer = None
 
-    def _down(self, server: _Server, key: Key, admin: AdminConnection, failure: Failure) -> None:
-        server.waiting.add(key)
+    def _down(self, server: _Server, attempt: _Attempt, failure: Failure) -> None:
+        server.waiting.add(attempt.key)
         if server.probe is None and not self._closed:
             loop = asyncio.get_running_loop()
             server.probe = loop.create_task(
-                self._probe(server, admin.host, admin.port, _copy(failure)),
+                self._probe(server, attempt.admin.host, attempt.admin.port, _copy(failure)),
                 name="probe",
                 context=self._context.copy(),
             )
