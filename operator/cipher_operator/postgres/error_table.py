@@ -29,7 +29,12 @@ NO_CONNECT = Meaning(
     "Run as its owner: GRANT CONNECT ON DATABASE {database_sql} TO {login_sql};",
     "42501",
 )
-NO_TLS_REFUSED = Meaning(R.TLS_REQUIRED, "The server refuses connections without TLS.", "", "28000")
+NO_TLS_REFUSED = Meaning(
+    R.TLS_REQUIRED,
+    "The server refuses {who} without TLS.",
+    "Set `spec.connection.sslMode: require`; where the server has no TLS, add a line for the login to pg_hba.conf.",
+    "28000",
+)
 HBA = Meaning(
     R.ACCESS_DENIED,
     "The server's pg_hba.conf does not let {who} in to the database {database} from the operator's address.",
@@ -96,7 +101,9 @@ SQLSTATES: dict[str, Meaning] = {
         R.INVALID_SPEC, "The server lacks a file.{said}", "Install the extension, or take it off `spec.extensions`."
     ),
     "0A000": Meaning(
-        R.INVALID_SPEC, "The server does not support that.{said}", "Install the extension, or take it off the spec."
+        R.INVALID_SPEC,
+        "The server does not support that.{said}",
+        "Install the extension, or take it off `spec.extensions`.",
     ),
     "22012": Meaning(R.UNKNOWN, "The ownership marker changed while the operator worked.", "Wait: it is tried again."),
 }
@@ -121,7 +128,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             ),
         ),
         (r"timeout expired|Connection timed out", TIMEOUT),
-        (r"unexpected eof|consuming input failed", LOST),
+        (r"unexpected eof|consuming input failed|SSL SYSCALL|Connection reset", LOST),
         (
             r"invalid response to SSL negotiation|expected authentication request|wrong version number"
             r"|packet length too long|without ALPN|no application protocol|invalid (?:message|response)"
@@ -192,8 +199,8 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         ),
         (r"is not permitted to log in", NO_LOGIN),
         (
-            r"no pg_hba\.conf entry .*no encryption|SSL connection is required|connection is insecure"
-            r"|SSL required|requires? SSL|server requires encryption",
+            r"(?:no pg_hba\.conf entry|pg_hba\.conf rejects) .*no encryption|SSL connection is required"
+            r"|connection is insecure|SSL required|requires? SSL|server requires encryption",
             NO_TLS_REFUSED,
         ),
         (r"no pg_hba\.conf entry|pg_hba\.conf rejects", HBA),
@@ -212,7 +219,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         ),
         (r"unsupported startup parameter", POOLER_PARAMETER),
         (
-            r"SSL error|SSL SYSCALL",
+            r"SSL error",
             Meaning(
                 R.TLS_NOT_SUPPORTED,
                 "The TLS handshake failed: server and operator have no TLS version or cipher in common.",
@@ -220,7 +227,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             ),
         ),
         (
-            r"server closed the connection|Connection reset|Broken pipe|socket closed|connection is (?:closed|lost)"
+            r"server closed the connection|Broken pipe|socket closed|connection is (?:closed|lost)"
             r"|connection (?:was )?terminated|no connection to the server",
             LOST,
         ),

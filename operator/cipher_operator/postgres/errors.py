@@ -8,7 +8,7 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.postgres.error_table import LOST, SQLSTATES, TEXTS, TIMEOUT, Meaning
+from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SQLSTATES, TEXTS, TIMEOUT, Meaning
 
 RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "22012"})
 """What a server says to the later of two writers; 22012 is a marker that is no longer the one observed."""
@@ -20,10 +20,6 @@ _NETWORK = re.compile(
     r"|timeout expired|Connection timed out|Connection reset|server closed the connection"
 )
 _REFUSES_TLS = re.compile(r"server does not support SSL")
-_REFUSES_PLAINTEXT = re.compile(
-    r"no pg_hba\.conf entry .*no encryption|pg_hba\.conf rejects connection .*no encryption"
-    r"|SSL connection is required|connection is insecure|SSL required|requires? SSL|server requires encryption"
-)
 _NOT_FOR_STATUS = re.compile(r"\S*(?:://|@|\$)\S*|\b\d{1,3}(?:\.\d{1,3}){3}\b|\S*:\S*:\S*")
 _NOT_YET = "The server reports an error that the operator does not know."
 
@@ -83,7 +79,7 @@ def refuses_tls(error: BaseException) -> bool:
 
 def refuses_plaintext(error: BaseException) -> bool:
     """Return whether the server said that it wants TLS."""
-    return _REFUSES_PLAINTEXT.search(str(error)) is not None
+    return _by_text(str(error)) is NO_TLS_REFUSED
 
 
 def _meaning(error: BaseException, code: str | None) -> Meaning:

@@ -1,0 +1,133 @@
+"""Texts that no server here can be made to say: poolers, clouds, other versions. And what messages are like."""
+
+import re
+
+import psycopg
+import pytest
+from psycopg import errors
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.postgres.error_table import SQLSTATES, TEXTS
+from cipher_operator.postgres.errors import Attempt, classify, is_network_error, refuses_plaintext, refuses_tls
+
+ATTEMPT = Attempt("app_db", "admin")
+AT = 'connection failed: connection to server at "10.11.12.13", port 6543 failed: '
+
+CONNECTING = [
+    ("Supavisor", "FATAL:  Tenant or user not found", Reason.AUTHENTICATION_FAILED),
+    ("RDS IAM", 'FATAL:  PAM authentication failed for user "x"', Reason.AUTHENTICATION_FAILED),
+    ("PgBouncer login", "FATAL:  SASL authentication failed", Reason.AUTHENTICATION_FAILED),
+    ("PgBouncer database", "FATAL:  no such database: app", Reason.DATABASE_MISSING),
+    ("PgBouncer user", "FATAL:  no such user: app", Reason.AUTHENTICATION_FAILED),
+    ("PgBouncer limit", "FATAL:  no more connections allowed (max_client_conn)", Reason.TOO_MANY_CONNECTIONS),
+    ("PgBouncer parameter", "FATAL:  unsupported startup parameter: options", Reason.ACCESS_DENIED),
+    ("PgBouncer TLS", "FATAL:  SSL required", Reason.TLS_REQUIRED),
+    ("empty password", "fe_sendauth: no password supplied", Reason.AUTHENTICATION_FAILED),
+    ("hba plain", 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "x", database "y", no encryption',
+     Reason.TLS_REQUIRED),
+    ("hba with TLS", 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "x", database "y", SSL encryption',
+     Reason.ACCESS_DENIED),
+    ("hba reject", 'FATAL:  pg_hba.conf rejects connection for host "1.2.3.4", user "x", database "y", SSL encryption',
+     Reason.ACCESS_DENIED),
+    ("Neon", "ERROR:  connection is insecure (try using `sslmode=require`)", Reason.TLS_REQUIRED),
+    ("Azure", "FATAL:  SSL connection is required. Please specify SSL options and retry.", Reason.TLS_REQUIRED),
+    ("client certificate", "FATAL:  connection requires a valid client certificate", Reason.ACCESS_DENIED),
+    ("start, 13", "FATAL:  the database system is starting up", Reason.SERVER_NOT_READY),
+    ("start, 14", "FATAL:  the database system is not yet accepting connections", Reason.SERVER_NOT_READY),
+    ("recovery", "FATAL:  the database system is in recovery mode", Reason.SERVER_NOT_READY),
+    ("cold standby", "FATAL:  Hot standby mode is disabled.", Reason.SERVER_NOT_READY),
+    ("read-only", "session is read-only", Reason.READ_ONLY_SERVER),
+    ("standby", "server is in hot standby mode", Reason.READ_ONLY_SERVER),
+    ("reserved slots", "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
+     Reason.TOO_MANY_CONNECTIONS),
+    ("per database", 'FATAL:  too many connections for database "app"', Reason.TOO_MANY_CONNECTIONS),
+    ("no route", "No route to host", Reason.CONNECT_TIMEOUT),
+    ("no IPv6", "Network is unreachable", Reason.CONNECT_TIMEOUT),
+    ("kernel timeout", "Connection timed out", Reason.CONNECT_TIMEOUT),
+    ("TLS stream broke", "SSL error: unexpected eof while reading", Reason.DISCONNECTED),
+    ("TLS reset", "SSL SYSCALL error: Connection reset by peer", Reason.DISCONNECTED),
+    ("old TLS", "SSL error: unsupported protocol", Reason.TLS_NOT_SUPPORTED),
+    ("TLS to HTTP", "SSL error: wrong version number", Reason.NOT_POSTGRES),
+    ("CA file", 'could not read root certificate file "/proc/self/fd/9": no certificate', Reason.TLS_UNTRUSTED),
+    ("German", 'FATAL:  Passwort-Authentifizierung für Benutzer »x« fehlgeschlagen', Reason.UNKNOWN),
+    ("nonsense", "FATAL:  \x1b[31mpostgres://u:word-s3cr3t@h", Reason.UNKNOWN),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "reason"), [row[1:] for row in CONNECTING], ids=[row[0] for row in CONNECTING])
+def test_texts_while_connecting(text: str, reason: Reason) -> None:
+    failure = classify(psycopg.OperationalError(AT + text), ATTEMPT)
+    assert failure.reason is reason
+    assert failure.stage is ConditionType.CONNECTED
+    assert_clean(failure)
+
+
+def assert_clean(failure: Failure) -> None:
+    assert failure.message.isprintable()
+    for secret in ("10.11.12.13", "6543", "1.2.3.4", "s3cr3t", "/proc"):
+        assert secret not in failure.message
+    assert not re.search(r"[{}]", failure.message), "nothing of the template is left"
+
+
+@pytest.mark.parametrize("attempt", [None, Attempt(), ATTEMPT, Attempt("d", "x", app_login=True, ca_given=True)])
+def test_every_meaning_has_two_sentences(attempt: Attempt | None) -> None:
+    for meaning in [*SQLSTATES.values(), *(meaning for _, meaning in TEXTS)]:
+        error = psycopg.OperationalError("no text of the table")
+        code = next((code for code, other in SQLSTATES.items() if other is meaning), None)
+        failure = classify(error, attempt, sqlstate=code)
+        assert_clean(failure)
+        assert len(re.findall(r"[.;)](?: |$)", failure.message)) >= 2
+        assert meaning.reason.failure_class
+
+
+def test_names_in_sql_are_quoted() -> None:
+    error = psycopg.OperationalError(AT + "FATAL:  permission denied for database")
+    message = classify(error, Attempt('d"; DROP', "`x`\n")).message
+    assert 'GRANT CONNECT ON DATABASE "d""; DROP" TO "x";' in message
+    assert 'database `d"; DROP`' in message
+
+
+def test_a_sqlstate_learnt_otherwise_counts() -> None:
+    german = psycopg.OperationalError(AT + "FATAL:  Passwort-Authentifizierung fehlgeschlagen")
+    failure = classify(german, ATTEMPT, sqlstate="28P01")
+    assert (failure.reason, failure.sqlstate) == (Reason.AUTHENTICATION_FAILED, "28P01")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (errors.ConnectionTimeout("connection timeout expired"), Reason.CONNECT_TIMEOUT),
+        (TimeoutError(), Reason.CONNECT_TIMEOUT),
+        (TimeoutError(), Reason.CONNECT_TIMEOUT),
+        (ConnectionRefusedError(111, "Connection refused"), Reason.CONNECTION_REFUSED),
+        (ConnectionResetError(104, "Connection reset by peer"), Reason.DISCONNECTED),
+        (OSError(9, "Bad file descriptor"), Reason.DISCONNECTED),
+        (psycopg.ProgrammingError("invalid connection option 'x'"), Reason.INVALID_URL),
+        (psycopg.OperationalError("the connection is closed"), Reason.DISCONNECTED),
+        (psycopg.OperationalError("consuming input failed: SSL error: x"), Reason.DISCONNECTED),
+        (errors.lookup("08006")("x"), Reason.DISCONNECTED),
+        (errors.lookup("08004")("x"), Reason.DISCONNECTED),
+        (errors.lookup("40001")("x"), Reason.UNKNOWN),
+        (errors.lookup("57P02")("x"), Reason.DISCONNECTED),
+        (errors.lookup("0A000")("cannot do that"), Reason.UNKNOWN),
+        (RecursionError("x"), Reason.UNKNOWN),
+    ],
+    ids=lambda value: value.__class__.__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_other_errors(error: BaseException, reason: Reason) -> None:
+    assert classify(error).reason is reason
+
+
+def test_a_failure_comes_back_as_it_is() -> None:
+    failure = Failure(Reason.CONFLICT, "x")
+    assert classify(failure) is failure
+
+
+def test_what_leads_to_another_try() -> None:
+    assert is_network_error(psycopg.OperationalError(AT + "Connection refused"))
+    assert not is_network_error(psycopg.OperationalError(AT + "FATAL:  password authentication failed"))
+    assert refuses_tls(psycopg.OperationalError(AT + "server does not support SSL, but SSL was required"))
+    assert not refuses_tls(psycopg.OperationalError(AT + "SSL error: certificate verify failed"))
+    assert refuses_plaintext(psycopg.OperationalError(AT + "ERROR:  connection is insecure"))
+    assert not refuses_plaintext(psycopg.OperationalError(AT + "FATAL:  password authentication failed"))

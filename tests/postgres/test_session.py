@@ -1,0 +1,328 @@
+"""A session on a real server: messages and results, warnings, what ends it, and hostile servers."""
+
+import asyncio
+import contextlib
+import secrets
+import struct
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import SSLMode
+from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.scram import scram_verifier
+from cipher_operator.postgres import session as session_module
+from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.errors import Attempt, classify, is_race
+from cipher_operator.postgres.session import Session
+from devcluster import FaultProxy, PostgresServer
+
+POLICY = DialPolicy((), 5.0)
+
+
+@pytest.fixture
+def admin(postgres: PostgresServer) -> AdminConnection:
+    return AdminConnection(
+        postgres.host, postgres.port, postgres.superuser, Password(postgres.password), None, SSLMode.DISABLE
+    )
+
+
+@pytest.fixture
+async def session(admin: AdminConnection) -> AsyncIterator[Session]:
+    async with await Session.open(admin, "postgres", POLICY) as opened:
+        yield opened
+
+
+async def run(session: Session, text: str) -> list[list[tuple[object, ...]]]:
+    return await session.execute(sql.SQL(text))
+
+
+async def error_of(session: Session, text: str) -> psycopg.Error:
+    with pytest.raises(psycopg.Error) as caught:
+        await run(session, text)
+    return caught.value
+
+
+async def test_results_of_one_message(session: Session) -> None:
+    results = await run(
+        session, "SELECT 1, 'a'; SET LOCAL lock_timeout = 1; SELECT 2 WHERE false; SELECT '{\"a\": [1]}'::jsonb"
+    )
+    assert results == [[(1, "a")], [], [], [({"a": [1]},)]]
+
+
+async def test_a_message_is_one_transaction_and_leaves_the_session_usable(session: Session) -> None:
+    await error_of(session, "CREATE TABLE session_gone (); SELECT 1/0")
+    assert await run(session, "SELECT to_regclass('session_gone')") == [[(None,)]]
+    assert not session.closed
+
+
+async def test_a_message_is_one_round_trip(
+    postgres: PostgresServer, admin: AdminConnection, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    proxy = fault_proxy(postgres.port)
+    async with await Session.open(replace(admin, port=proxy.port), "postgres", POLICY) as session:
+        proxy.reset_counts()
+        await run(session, "SELECT 1; SELECT 2; SELECT 3")
+        await run(session, "SELECT 4")
+        assert proxy.round_trips == 2
+
+
+async def test_facts(postgres: PostgresServer, session: Session) -> None:
+    assert session.server_version // 10_000 == postgres.installation.major
+    assert session.ssl_in_use is False
+    assert session.connections_made == 1
+    shown = await run(session, "SELECT current_setting('application_name'), current_setting('client_encoding')")
+    assert shown == [[("cipher-operator", "UTF8")]]
+
+
+async def test_grants_without_effect_are_collected_and_bounded(session: Session, postgres: PostgresServer) -> None:
+    postgres.execute("CREATE ROLE session_plain LOGIN PASSWORD 'x'")
+    try:
+        await run(session, "CREATE TEMPORARY TABLE t (); SET ROLE session_plain")
+        await run(session, "DO $$ BEGIN RAISE WARNING 'noise'; RAISE NOTICE 'noise'; END $$")
+        for _ in range(session_module.MAX_WARNINGS + 5):
+            await run(session, "GRANT ALL ON DATABASE postgres TO session_plain")
+        assert session.warnings == ['no privileges were granted for "postgres"'] * session_module.MAX_WARNINGS
+    finally:
+        await session.close()
+        postgres.execute("DROP ROLE session_plain")
+
+
+async def test_a_verifier_of_ours_logs_in(session: Session, admin: AdminConnection, postgres: PostgresServer) -> None:
+    word = Password("pä ss\u00a0w\u00aard")
+    verifier = scram_verifier(word, secrets.token_bytes(16))
+    statement = sql.SQL("CREATE ROLE session_scram LOGIN PASSWORD {}").format(sql.Literal(verifier))
+    await session.execute(statement)
+    try:
+        login = replace(admin, user="session_scram", password=word)
+        async with await Session.open(login, "postgres", POLICY, app_login=True) as app:
+            assert await run(app, "SELECT current_user::text") == [[("session_scram",)]]
+    finally:
+        await run(session, "DROP ROLE session_scram")
+
+
+async def test_timeout_cancels_the_statement(session: Session) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await run(session, "SELECT pg_sleep(30)")
+    assert await run(session, "SELECT 1") == [[(1,)]]
+
+
+async def test_cut_connection(
+    postgres: PostgresServer, admin: AdminConnection, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    proxy = fault_proxy(postgres.port)
+    async with await Session.open(replace(admin, port=proxy.port), "postgres", POLICY) as session:
+        proxy.reset_open()
+        error = await error_of(session, "SELECT 1")
+        assert session.closed
+        assert classify(error).reason is Reason.DISCONNECTED
+
+
+async def test_terminated_by_an_administrator(session: Session) -> None:
+    error = await error_of(session, "SELECT pg_terminate_backend(pg_backend_pid())")
+    failure = classify(error)
+    assert (failure.reason, failure.sqlstate) == (Reason.DISCONNECTED, "57P01")
+    assert session.closed
+
+
+# reason for the row, what goes before, message, expected reason, SQLSTATE, part of the text
+ERRORS = [
+    (
+        "read-only",
+        "SET default_transaction_read_only = on",
+        "CREATE ROLE x",
+        Reason.READ_ONLY_SERVER,
+        "25006",
+        "writer",
+    ),
+    ("privilege", "SET ROLE pg_monitor", "CREATE ROLE x", Reason.INSUFFICIENT_PRIVILEGE, "42501", "create role"),
+    ("timeout", "SET statement_timeout = 50", "SELECT pg_sleep(5)", Reason.LOCK_TIMEOUT, "57014", "time limit"),
+    (
+        "cancelled",
+        "",
+        "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(5)",
+        Reason.DISCONNECTED,
+        "57014",
+        "cancel",
+    ),
+    ("reserved name", "", "CREATE ROLE pg_x", Reason.INVALID_SPEC, "42939", "reserves"),
+    ("no such extension", "", "CREATE EXTENSION nothing_at_all", Reason.INVALID_SPEC, None, "`spec.extensions`"),
+    ("in use", "", "DROP DATABASE postgres", Reason.LOCK_TIMEOUT, "55006", "in use"),
+    ("dependents", "CREATE SCHEMA s CREATE TABLE t ()", "DROP SCHEMA s", Reason.DELETION_BLOCKED, "2BP01", "schema s"),
+    ("fence", "", "SELECT 1/0", Reason.UNKNOWN, "22012", "marker"),
+    ("syntax", "", "SELEKT 'word-s3cr3t'", Reason.UNKNOWN, "42601", "does not know"),
+    ("disk full", "", "DO $$ BEGIN RAISE disk_full; END $$", Reason.DISK_FULL, "53100", "disk"),
+    ("deadlock", "", "DO $$ BEGIN RAISE deadlock_detected; END $$", Reason.LOCK_TIMEOUT, "40P01", "deadlock"),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "text", "reason", "sqlstate", "said"), [row[1:] for row in ERRORS], ids=[row[0] for row in ERRORS]
+)
+async def test_errors_in_a_session(
+    session: Session, before: str, text: str, reason: Reason, sqlstate: str | None, said: str
+) -> None:
+    await run(session, before)
+    failure = classify(await error_of(session, text), Attempt("postgres", "postgres"))
+    await run(session, "RESET ALL; RESET ROLE")
+    await run(session, "DROP SCHEMA IF EXISTS s CASCADE")
+    assert failure.reason is reason
+    assert sqlstate is None or failure.sqlstate == sqlstate
+    assert said in failure.message
+    assert "s3cr3t" not in failure.message
+    assert failure.stage is None, "the caller knows at which stage it was"
+
+
+async def test_lock_timeout(session: Session, admin: AdminConnection) -> None:
+    async with await Session.open(admin, "postgres", POLICY) as other:
+        await run(other, "SELECT pg_advisory_lock(4711)")
+        error = await error_of(session, "SET LOCAL lock_timeout = 50; SELECT pg_advisory_xact_lock(4711)")
+    assert classify(error).reason is Reason.LOCK_TIMEOUT
+
+
+async def test_the_server_s_own_words_are_cleaned(session: Session) -> None:
+    error = await error_of(
+        session,
+        "DO $$ BEGIN RAISE insufficient_privilege USING MESSAGE = E'see postgres://u:s3cr3t@h/d or\\n10.1.2.3 "
+        "SCRAM-SHA-256$s3cr3t fe80::s3cr3t and ' || repeat('x', 5000); END $$",
+    )
+    message = classify(error).message
+    assert "s3cr3t" not in message
+    assert "10.1.2.3" not in message
+    assert message.isprintable()
+    assert len(message) < 500
+
+
+RACES = [
+    ("role", "CREATE ROLE postgres", True),
+    ("database", "CREATE DATABASE postgres", True),
+    ("schema", "CREATE SCHEMA pg_catalog", False),
+    ("table", "CREATE TEMPORARY TABLE pg_temp.r (); CREATE TEMPORARY TABLE pg_temp.r ()", True),
+    ("unique", "DO $$ BEGIN RAISE unique_violation; END $$", True),
+    ("tuple", "DO $$ BEGIN RAISE internal_error USING MESSAGE = 'tuple concurrently updated'; END $$", True),
+    ("other internal error", "DO $$ BEGIN RAISE internal_error USING MESSAGE = 'other'; END $$", False),
+    ("fence", "SELECT 1/0", True),
+    ("privilege", "DO $$ BEGIN RAISE insufficient_privilege; END $$", False),
+]
+
+
+@pytest.mark.parametrize(("text", "race"), [row[1:] for row in RACES], ids=[row[0] for row in RACES])
+async def test_races(session: Session, text: str, race: bool) -> None:
+    assert is_race(await error_of(session, text)) is race
+
+
+def test_what_is_no_database_error_is_no_race() -> None:
+    assert not is_race(TimeoutError())
+    assert not is_race(Failure(Reason.UNKNOWN, "x"))
+
+
+async def test_too_much_input_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "MAX_INPUT", 1_000_000)
+    error = await error_of(session, "SELECT repeat('x', 20000000)")
+    assert classify(error).reason is Reason.NOT_POSTGRES
+    assert session.closed
+
+
+async def test_a_flood_of_notices_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "MAX_INPUT", 1_000_000)
+    flood = "DO $$ BEGIN LOOP RAISE WARNING '%', repeat('x', 20000) USING ERRCODE = '01007'; END LOOP; END $$"
+    async with asyncio.timeout(10):
+        error = await error_of(session, flood)
+    assert classify(error).reason is Reason.NOT_POSTGRES
+    assert len(session.warnings) <= session_module.MAX_WARNINGS
+    assert all(len(warning) <= session_module.MAX_WARNING for warning in session.warnings)
+
+
+def packet(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!I", len(body) + 4) + body
+
+
+@contextlib.asynccontextmanager
+async def hostile(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]) -> AsyncIterator[int]:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            await reader.read(4096)
+            await talk(reader, writer)  # type: ignore[misc]
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [(b"S", b"name\0" + b"v" * 20_000 + b"\0"), (b"N", b"SWARNING\0C01007\0M" + b"m" * 20_000 + b"\0\0")],
+    ids=["parameters", "notices"],
+)
+async def test_a_flood_before_the_session_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: bytes, body: bytes
+) -> None:
+    monkeypatch.setattr(session_module, "MAX_INPUT", 1_000_000)
+    sent = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        writer.write(packet(b"R", struct.pack("!I", 0)))
+        while sent < 100_000_000:
+            writer.write(packet(kind, body))
+            sent += len(body)
+            await writer.drain()
+
+    async with hostile(talk) as port:
+        monkeypatch.setattr(session_module, "_accepted_methods", lambda admin: "none")
+        there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE)
+        with pytest.raises(Failure) as caught:
+            await Session.open(there, "postgres", DialPolicy((), 3.0))
+    assert caught.value.reason is Reason.NOT_POSTGRES
+    assert sent < 50_000_000
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("method", "body"),
+    [("clear text", struct.pack("!I", 3)), ("MD5", struct.pack("!I", 5) + b"salt"), ("trust", struct.pack("!I", 0))],
+    ids=["clear text", "MD5", "trust"],
+)
+async def test_a_server_that_asks_for_the_password_does_not_get_it(method: str, body: bytes) -> None:
+    got = bytearray()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(packet(b"R", body))
+        await writer.drain()
+        got.extend(await reader.read(4096))
+
+    async with hostile(talk) as port:
+        there = AdminConnection("127.0.0.1", port, "u", Password("word-s3cr3t"), None, SSLMode.DISABLE)
+        with pytest.raises(Failure) as caught:
+            await Session.open(there, "postgres", DialPolicy((), 2.0))
+    assert caught.value.reason is Reason.ACCESS_DENIED
+    assert bytes(got) in {b"", b"X\0\0\0\x04"}, "no more than a good-bye"
+
+
+async def test_values_that_are_none_are_an_error_of_the_server() -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ready = packet(b"Z", b"I")
+        version = packet(b"S", b"server_version\x0016.1\0") + packet(b"S", b"client_encoding\0UTF8\0")
+        writer.write(packet(b"R", struct.pack("!I", 0)) + version + packet(b"K", struct.pack("!II", 1, 1)) + ready)
+        while await reader.read(4096):
+            column = b"n\0" + struct.pack("!IHIhih", 0, 0, 23, 4, -1, 0)
+            row = packet(b"T", struct.pack("!H", 1) + column) + packet(b"D", struct.pack("!HI", 1, 3) + b"abc")
+            writer.write(row + packet(b"C", b"SELECT 1\0") + ready)
+            await writer.drain()
+
+    async with hostile(talk) as port:
+        there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE, require_auth="none")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(session_module, "_accepted_methods", lambda admin: "none")
+            session = await Session.open(there, "postgres", POLICY)
+        async with session:
+            error = await error_of(session, "SELECT 1")
+        assert isinstance(error, psycopg.DataError)
+        assert classify(error).reason is Reason.UNKNOWN
