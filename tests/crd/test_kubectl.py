@@ -1,0 +1,126 @@
+"""What people and tools see: kubectl, server-side apply, status and selectors."""
+
+import json
+from typing import Any
+
+import pytest
+
+from cipher_operator.api.conditions import Draft, merge
+from cipher_operator.api.failures import ConditionType
+from cipher_operator.core.outcome import PLAN_LINE_LENGTH, PLAN_LINES
+from devcluster import ControlPlane
+from support import crd
+from support.storages import MINIMAL, Storages
+
+NOW = "2026-01-02T03:04:05Z"
+READY = merge((), [Draft(ConditionType.READY, "True", "Ready", "all well")], 1, NOW)[0].to_json()
+STATUS = {
+    "observedGeneration": 1,
+    "conditions": [READY],
+    "database": "cipher_db",
+    "user": "cipher_user",
+    "serverVersion": "16.4",
+    "binding": {"name": "chat-cipher"},
+}
+
+
+def test_explain_shows_the_descriptions(installed: ControlPlane) -> None:
+    for field in ("spec.connection.caRef", "spec.user.name", "status.handledRequests"):
+        shown = " ".join(installed.kubectl("explain", f"cstore.{field}").split())
+        assert " ".join(crd.schema(field)["description"].split()) in shown
+
+
+def test_kustomize_builds_the_same_crd(installed: ControlPlane) -> None:
+    assert "unchanged" in installed.kubectl("apply", "-k", str(crd.CRDS))
+
+
+@pytest.mark.parametrize("arguments", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_apply_twice_changes_nothing(storages: Storages, installed: ControlPlane, arguments: tuple[str, ...]) -> None:
+    spec = crd.changed(
+        MINIMAL, {"user": {}, "database": {}, "app.labels": {"team": "a"}, "extensions": [{"name": "x"}]}
+    )
+    name = f"applied-{len(arguments)}"
+    text = json.dumps(storages.new(spec, name=name))
+    apply = ("-n", storages.namespace, "apply", *arguments, "-f", "-")
+    installed.kubectl(*apply, input=text)
+    # kubectl diff ends with an error when it finds a difference.
+    installed.kubectl("-n", storages.namespace, "diff", *arguments, "-f", "-", input=text)
+    installed.kubectl(*apply, input=text)
+    if arguments:
+        installed.kubectl(*apply[:4], "--field-manager=another", "-f", "-", input=text)
+    assert storages.get(name)["metadata"]["generation"] == 1
+
+
+def test_columns(storages: Storages, installed: ControlPlane) -> None:
+    storages.create(MINIMAL, STATUS, name="chat")
+    get = ("-n", storages.namespace, "get")
+    narrow = installed.kubectl(*get, "cstore", "chat").splitlines()
+    wide = installed.kubectl(*get, "cipherstorage", "chat", "-o", "wide").splitlines()
+    assert narrow[0].split() == ["NAME", "READY", "REASON", "DATABASE", "USER", "AGE"]
+    assert narrow[1].split()[:5] == ["chat", "True", "Ready", "cipher_db", "cipher_user"]
+    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "MESSAGE"]
+    assert wide[1].split()[6:] == ["chat-cipher", "16.4", "all", "well"]
+    assert "chat" in installed.kubectl(*get, "cipher", "-o", "name")
+
+
+def test_wait_for_ready_is_satisfied_by_a_condition_of_this_generation(
+    storages: Storages, installed: ControlPlane
+) -> None:
+    storages.create(MINIMAL, STATUS, name="waited")
+    installed.kubectl("-n", storages.namespace, "wait", "--for=condition=Ready", "cstore/waited", "--timeout=5s")
+
+
+def test_a_new_object_shows_that_nothing_was_observed(storages: Storages) -> None:
+    # Without it, tools take a brand-new object for a finished one.
+    stored = storages.create(MINIMAL, name="new").body
+    assert stored["status"] == {"observedGeneration": -1}
+    assert storages.get("new")["status"] == {"observedGeneration": -1}
+
+
+def test_a_status_sent_with_the_object_is_dropped(storages: Storages) -> None:
+    sent = {**storages.new(MINIMAL), "status": STATUS}
+    assert storages.request("POST", storages.path, sent).body["status"] == {"observedGeneration": -1}
+
+
+def test_the_largest_status_is_stored_whole(storages: Storages) -> None:
+    drafts = [Draft(type_, "Unknown", "R" * 128, "ä" * 32_768) for type_ in ConditionType]
+    status: dict[str, Any] = {
+        **STATUS,
+        "conditions": [condition.to_json() for condition in merge((), drafts, 1, NOW)],
+        "database": "d" * 63,
+        "user": "u" * 63,
+        "binding": {"name": "s" * 253},
+        "handledRequests": dict.fromkeys(("reconcile", "rotate", "revokePrevious", "recreate"), "v" * 256),
+        "plan": ["ü" * PLAN_LINE_LENGTH] * PLAN_LINES,
+    }
+    written = storages.create(MINIMAL, status)
+    assert written.accepted, written.causes
+    assert written.body["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"conditions": [READY, READY]}, "status.conditions[1]"),
+        ({"conditions": [{**READY, "status": "Maybe"}]}, "status.conditions[0].status"),
+        ({"conditions": [{**READY, "reason": "two words"}]}, "status.conditions[0].reason"),
+        ({"conditions": [{**READY, "message": "m" * 32_769}]}, "status.conditions[0].message"),
+        ({"conditions": [{**READY, "lastTransitionTime": "now"}]}, "status.conditions[0].lastTransitionTime"),
+        ({"plan": ["x"] * 129}, "status.plan"),
+        ({"plan": ["x" * 2_049]}, "status.plan[0]"),
+        ({"observedGeneration": -2}, "status.observedGeneration"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_broken_status_is_refused(storages: Storages, change: dict[str, Any], field: str) -> None:
+    stored = storages.create(MINIMAL).body
+    answer = storages.write_status(stored, {**STATUS, **change})
+    assert not answer.accepted
+    assert field in [where for where, _ in answer.causes]
+
+
+def test_field_selector_finds_the_storages_of_a_connection_secret(storages: Storages) -> None:
+    storages.create(crd.changed(MINIMAL, {"connection.secretRef.name": "pg-wanted"}), name="wanted")
+    storages.create(MINIMAL, name="unwanted")
+    answer = storages.request("GET", f"{storages.path}?fieldSelector=spec.connection.secretRef.name%3Dpg-wanted")
+    assert [item["metadata"]["name"] for item in answer.body["items"]] == ["wanted"]

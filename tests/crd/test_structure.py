@@ -1,0 +1,120 @@
+"""The shape of the CRD: everything typed, described, bounded, and nothing that disturbs GitOps."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import yaml
+
+from support import crd
+
+NODES = list(crd.nodes(crd.schema()))
+BOUNDS = {
+    "string": {"maxLength"},
+    "integer": {"minimum", "maximum"},
+    "array": {"maxItems", "x-kubernetes-list-type"},
+    "boolean": set(),
+}
+
+
+def test_every_node_is_typed() -> None:
+    assert [path for path, node in NODES if node.get("type") not in {*BOUNDS, "object"}] == []
+    loose = {"x-kubernetes-preserve-unknown-fields", "nullable", "anyOf", "oneOf"}
+    assert [path for path, node in NODES if loose & set(node)] == []
+
+
+def test_every_node_is_described() -> None:
+    # The API server allows only `name` and `generateName` to be said about metadata.
+    texts = {path: node.get("description", "") for path, node in NODES if path != "metadata"}
+    assert [path for path, text in texts.items() if not text.endswith(".") or len(text) > 420] == []
+
+
+def test_every_node_is_bounded() -> None:
+    assert [path for path, node in NODES if not _bounds(node) <= set(node)] == []
+
+
+def _bounds(node: Mapping[str, Any]) -> set[str]:
+    if "enum" in node:
+        return set()
+    if node["type"] == "object":
+        return {"properties"} if "properties" in node else {"additionalProperties", "maxProperties"}
+    return BOUNDS[node["type"]]
+
+
+def test_no_default_inside_a_list_item() -> None:
+    # Argo CD shows such a default as a difference for ever.
+    assert [path for path, node in NODES if "default" in node and "[]" in path.split(".")] == []
+
+
+def test_descriptions_say_default_range_and_choices() -> None:
+    # `kubectl explain` shows none of these by itself.
+    for path, node in NODES:
+        if not path.startswith("spec."):
+            continue
+        text = node["description"]
+        if node.get("default", {}) != {}:
+            assert f"Default {json.dumps(node['default'])}" in text or f"Default '{node['default']}'" in text, path
+        if node["type"] == "integer":
+            assert str(node["minimum"]) in text and str(node["maximum"]) in text, path
+        assert [choice for choice in node.get("enum", []) if choice not in text] == [], path
+
+
+@pytest.mark.parametrize("field", ["database.name", "schema", "user.name", "user.mode", "app.secretName"])
+def test_immutable_field_says_so_in_rule_and_description(field: str) -> None:
+    assert "Immutable" in crd.schema(f"spec.{field}")["description"]
+    targets = [
+        f"{path}{rule.get('fieldPath', '')}" for path, rule in crd.rules() if rule["message"].startswith("is immutable")
+    ]
+    assert targets.count(f"spec.{field}") + targets.count(f".spec.{field}") == 1
+
+
+def test_a_missing_object_gets_the_defaults_of_its_fields() -> None:
+    # Without `default: {}` on the object, the defaults inside apply only when somebody writes the object.
+    # With a required field inside, the object cannot be defaulted.
+    for path, node in NODES:
+        if any("default" in child for child in node.get("properties", {}).values()):
+            assert node.get("default") == {} or "required" in node, path
+
+
+def test_rules_say_what_must_be() -> None:
+    openings = {"must", "may", "is", "keys"}
+    assert [rule["message"] for _, rule in crd.rules() if rule["message"].split()[0] not in openings] == []
+
+
+def test_rules_at_the_root_are_about_changes_only() -> None:
+    # Any other would refuse every later write of an object stored before it, the removal of a finalizer too.
+    assert [rule["rule"] for path, rule in crd.rules() if not path and "oldSelf" not in rule["rule"]] == []
+
+
+def test_size_leaves_room_for_client_side_apply() -> None:
+    assert len(json.dumps(crd.document())) < 262_144 / 5
+
+
+def test_document() -> None:
+    document, version = crd.document(), crd.version()
+    assert document["metadata"]["labels"]["servicebinding.io/provisioned-service"] == "true"
+    assert document["metadata"]["annotations"] == {"argocd.argoproj.io/sync-options": "Prune=false"}
+    assert document["spec"]["names"]["shortNames"] == ["cstore"]
+    assert document["spec"]["names"]["categories"] == ["cipher"]
+    assert "preserveUnknownFields" not in document["spec"]
+    assert version["subresources"] == {"status": {}}
+    assert version["selectableFields"] == [{"jsonPath": ".spec.connection.secretRef.name"}]
+    assert crd.schema("status")["default"] == {"observedGeneration": -1}
+    columns = {column["name"]: column.get("priority", 0) for column in version["additionalPrinterColumns"]}
+    assert columns == {
+        "Ready": 0,
+        "Reason": 0,
+        "Database": 0,
+        "User": 0,
+        "Age": 0,
+        "Secret": 1,
+        "Server": 1,
+        "Message": 1,
+    }
+
+
+def test_kustomization_names_every_file() -> None:
+    # With an extension, `kubectl apply -f crds` would try to apply the kustomization itself.
+    kustomization = yaml.safe_load((crd.CRDS / "Kustomization").read_text())
+    assert kustomization["resources"] == sorted(path.name for path in crd.CRDS.glob("*.yaml"))
