@@ -34,10 +34,11 @@ run: setup ## run the operator from the checkout against the current kubeconfig
 cluster-down: setup ## stop what `make cluster` started and throw its data away
 	@$(PY) -m devcluster down
 
-lock: setup ## write both lock files anew (ARGS=--upgrade: with the newest versions)
+lock: setup ## write the lock files anew (ARGS=--upgrade: with the newest versions)
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --only-binary :all: 'uv>=0.9,<1'
 	$(LOCK) pyproject.toml -o requirements.lock
 	$(LOCK) pyproject.toml --group dev -o requirements-dev.lock
+	echo hatchling | $(LOCK) - -o requirements-build.lock
 
 LOCK := $(VENV)/bin/uv pip compile --universal --generate-hashes --no-header --no-annotate --quiet $(ARGS)
 
