@@ -406,9 +406,10 @@ async def test_concurrent_runs_of_one_storage_converge(
         wanted = fresh()
         if database_exists:
             server.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{admin.admin.user}"')
-        runs = await asyncio.gather(*(admin.run(wanted) for _ in range(4)))
-        assert (await admin.run(replace(wanted, established=True))).changes == []
-        marker = runs[0].observed.roles[wanted.owner].marker
+        await asyncio.gather(*(admin.run(wanted) for _ in range(4)))
+        final = await admin.run(replace(wanted, established=True))
+        assert final.changes == []
+        marker = final.observed.roles[wanted.owner].marker
         assert marker is not None
         assert ("database" in marker.created) is not database_exists
         await admin.prove(wanted)
@@ -523,3 +524,32 @@ async def test_delete_without_our_marker_touches_nothing(one: PostgresServer) ->
     before = snapshot(one, wanted.database)
     await admin.remove(wanted)
     assert snapshot(one, wanted.database) == before
+
+
+async def test_two_storages_racing_for_one_database_never_both_claim_it(one: PostgresServer) -> None:
+    admin = superuser(one)
+    for _ in range(4):
+        first = fresh()
+        second = fresh(database=first.database, schema="second")
+        await asyncio.gather(admin.run(first), admin.run(second))
+        claims = []
+        for wanted in (first, second):
+            run = await admin.run(replace(wanted, established=True))
+            assert run.changes == []
+            marker = run.observed.roles[wanted.owner].marker
+            assert marker is not None
+            claims.append("database" in marker.created)
+        assert sorted(claims) == [False, True]
+
+
+async def test_an_interrupted_first_run_does_not_claim_a_database_that_others_made(one: PostgresServer) -> None:
+    admin, wanted = superuser(one), fresh()
+    async with admin.connect("postgres") as session:
+        first = plan(wanted, await observe(session, wanted))
+        await apply(session, replace(first, steps=first.steps[:-1]), wanted)
+    one.execute(f'CREATE DATABASE "{wanted.database}"')
+    run = await admin.run(wanted)
+    marker = run.observed.roles[wanted.owner].marker
+    assert marker is not None
+    assert "database" not in marker.created
+    await admin.prove(wanted)

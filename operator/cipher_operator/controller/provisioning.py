@@ -49,6 +49,7 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
     plan: tuple[str, ...] | None = None
     published: bool = False
+    rotated: bool = False
     statements: int = 0
 
 
@@ -123,6 +124,7 @@ class StorageRun:
         wanted = wanted_credential(known, generate_password)
         if given is None and wanted.change:
             self._memory.pending = wanted
+        self.progress.rotated = known.published is not None and wanted.change
         return wanted
 
     def _rotation_due(self, existing: SecretObject | None) -> bool:

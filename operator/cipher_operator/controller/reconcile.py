@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from datetime import UTC, datetime
+from typing import Literal
 
 from cipher_operator.api.conditions import Condition
 from cipher_operator.api.failures import ConditionType, Failure
@@ -177,13 +178,20 @@ class Reconciler:
             str(outcome.result),
         )
         if before is not None and before.status == "True" and progress.changes and outcome.failure is None:
-            note = f"Healed {len(progress.changes)} differences: {' '.join(progress.changes)}"
-            await post_event(self._kube, resource, type_="Warning", reason="DriftHealed", note=note, action="Reconcile")
+            lines = f"{len(progress.changes)} statements: {' '.join(progress.changes)}"
+            if progress.rotated:
+                note = f"A new password is published, the one before stays valid until the next; {lines}"
+                await self._event(resource, "Normal", "PasswordRotated", note)
+            elif before.observed_generation == resource.generation:
+                await self._event(resource, "Warning", "DriftHealed", f"The server had drifted; {lines}")
         if changed:
-            type_ = "Normal" if outcome.failure is None and not outcome.plan else "Warning"
-            await post_event(
-                self._kube, resource, type_=type_, reason=str(outcome.result), note=message, action="Reconcile"
-            )
+            type_: Literal["Normal", "Warning"] = "Normal"
+            if outcome.failure is not None or outcome.plan:
+                type_ = "Warning"
+            await self._event(resource, type_, str(outcome.result), message)
+
+    async def _event(self, resource: Resource, type_: Literal["Normal", "Warning"], reason: str, note: str) -> None:
+        await post_event(self._kube, resource, type_=type_, reason=reason, note=note, action="Reconcile")
 
     def _next_look(self, outcome: Outcome, memory: Memory, interval: float | None) -> float | None:
         """Return the seconds until the next look, by the class of what went wrong."""

@@ -39,6 +39,8 @@ class Desired:
     """The storage has been Ready before: what is missing now is lost, not new."""
     recreate: bool = False
     """A person asked to begin again where the data is lost."""
+    database_made: bool = False
+    """This very run has created the database."""
     revoke_previous: bool = False
     """A person asked to end the login that is not published."""
 

@@ -46,10 +46,23 @@ def judge(desired: Desired, observed: Observed) -> Claim:
         return Claim(standing, Marker(desired.identity))
     if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, marker):
         raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
-    if observed.database is None:
-        # A database that is gone and may be made again is a new one.
-        marker = marker.without(DATABASE, *TABLE_NAMES)
-    return Claim(standing, replace(marker, identity=desired.identity))
+    return Claim(standing, replace(_true_claim(desired, observed, marker), identity=desired.identity))
+
+
+def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
+    """Return the marker with the claim on the database set right.
+
+    The claim is written before CREATE DATABASE, which runs in no transaction; it is true once the owner role has
+    its grant there. Until then only the run that made the database knows that it is not somebody else's.
+    """
+    database = observed.database
+    if database is None:
+        return marker.without(DATABASE, *TABLE_NAMES)
+    if desired.database_made:
+        return marker.having(DATABASE)
+    if not desired.established and not database.granted:
+        return marker.without(DATABASE)
+    return marker
 
 
 def standing_comment(desired: Desired, observed: Observed) -> str | None:

@@ -14,6 +14,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
 from cipher_operator.core.plan import Plan, plan, settle
+from cipher_operator.core.steps import CreateDatabase
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import classify, is_race
 from cipher_operator.postgres.inspect import observe
@@ -123,7 +124,8 @@ class _Run:
         result.changes.extend(missing.lines())
         if self.desired.credential is not None and self.desired.credential.change:
             self.desired = replace(self.desired, credential=replace(self.desired.credential, change=False))
-        self.desired = replace(self.desired, revoke_previous=False)
+        made = self.desired.database_made or any(isinstance(step, CreateDatabase) for step in missing.steps)
+        self.desired = replace(self.desired, revoke_previous=False, database_made=made)
         assert observed is not None
         result.observed = observed
 
