@@ -89,6 +89,7 @@ def violations(status: Mapping[str, Any], generation: int) -> list[str]:
     rules = {
         "a condition type stands twice": len(conditions) != len(status.get("conditions", [])),
         "Ready is missing": ready is None,
+        "Ready=Unknown at the end of a run": ready not in (None, "True", "False"),
         "Ready=True beside Reconciling or Stalled": ready == "True" and (reconciling or stalled),
         "Reconciling=True without Ready=False": reconciling and ready != "False",
         "Stalled=True without Ready=False": stalled and ready != "False",

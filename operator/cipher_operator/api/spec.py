@@ -4,12 +4,10 @@ schema may still have any shape, so every reading names the field that it cannot
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from cipher_operator.api import names
-from cipher_operator.api.durations import parse_duration
-from cipher_operator.api.failures import Failure
-from cipher_operator.api.reasons import Reason
+from cipher_operator.api.fields import Fields
 
 
 class SSLMode(StrEnum):
@@ -51,6 +49,13 @@ class ManagementPolicy(StrEnum):
     OBSERVE = "Observe"
 
 
+class CAKind(StrEnum):
+    """What the server's CA is kept in."""
+
+    SECRET = "Secret"
+    CONFIG_MAP = "ConfigMap"
+
+
 @dataclass(frozen=True, slots=True)
 class SecretKeys:
     """Names of the keys inside the connection Secret."""
@@ -87,7 +92,7 @@ class KeyRef:
 class CARef:
     """A key of a Secret or ConfigMap that holds the server's CA as PEM."""
 
-    kind: str
+    kind: CAKind
     name: str
     key: str
 
@@ -190,7 +195,7 @@ def parse_resource(body: Mapping[str, Any]) -> Resource:
         namespace=str(metadata.get("namespace", "")),
         name=str(metadata.get("name", "")),
         uid=str(metadata.get("uid", "")),
-        generation=generation if isinstance(generation := metadata.get("generation"), int) else 0,
+        generation=generation if type(generation := metadata.get("generation")) is int else 0,
         resource_version=str(metadata.get("resourceVersion", "")),
         deleting=bool(metadata.get("deletionTimestamp")),
         finalizers=tuple(map(str, finalizers)) if isinstance(finalizers, list) else (),
@@ -202,7 +207,7 @@ def parse_resource(body: Mapping[str, Any]) -> Resource:
 
 def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
     """Return the spec with defaults. Raises Failure InvalidSpec that names the field."""
-    root = _Node(spec, "spec")
+    root = Fields(spec, "spec")
     connection, database, user = root.node("connection"), root.node("database"), root.node("user")
     mode = user.choice("mode", UserMode, UserMode.DEDICATED)
     return Spec(
@@ -222,7 +227,7 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
     )
 
 
-def _connection(node: "_Node") -> Connection:
+def _connection(node: Fields) -> Connection:
     secret = node.node("secretRef")
     keys = secret.node("keys")
     ca = node.node("caRef")
@@ -230,16 +235,20 @@ def _connection(node: "_Node") -> Connection:
         secret_name=secret.required("name"),
         keys=SecretKeys(**{field: keys.text(field) or getattr(DEFAULT_KEYS, field) for field in SecretKeys.__slots__}),
         ssl_mode=node.choice("sslMode", SSLMode, None),
-        ca=CARef(ca.text("kind") or "Secret", ca.required("name"), ca.text("key") or "ca.crt") if ca else None,
+        ca=_ca_ref(ca) if ca else None,
     )
 
 
-def _key_ref(parent: "_Node", field: str) -> KeyRef | None:
+def _ca_ref(node: Fields) -> CARef:
+    return CARef(node.choice("kind", CAKind, CAKind.SECRET), node.required("name"), node.text("key") or "ca.crt")
+
+
+def _key_ref(parent: Fields, field: str) -> KeyRef | None:
     node = parent.node(field)
     return KeyRef(node.required("name"), node.text("key") or "password") if node else None
 
 
-def _app(node: "_Node", name: str) -> App:
+def _app(node: Fields, name: str) -> App:
     return App(
         secret_name=node.text("secretName") or names.default_secret_name(name),
         labels=node.texts("labels"),
@@ -251,101 +260,10 @@ def _app(node: "_Node", name: str) -> App:
     )
 
 
-def _adopt_from(root: "_Node") -> AdoptFrom | None:
+def _adopt_from(root: Fields) -> AdoptFrom | None:
     node = root.node("adoptFrom")
     return AdoptFrom(node.required("instance"), node.required("namespace"), node.required("name")) if node else None
 
 
-Choice = TypeVar("Choice", bound=StrEnum)
-ChoiceDefault = TypeVar("ChoiceDefault")
-NumberDefault = TypeVar("NumberDefault")
-
-
-class _Node:
-    """An object in the spec with its path; an absent one is empty and false."""
-
-    def __init__(self, value: Any, path: str) -> None:
-        if value is not None and not isinstance(value, Mapping):
-            raise _invalid(path, "must be an object")
-        self._value: Mapping[str, Any] = value or {}
-        self._path = path
-        self._present = value is not None
-
-    def __bool__(self) -> bool:
-        return self._present
-
-    def node(self, field: str) -> "_Node":
-        return _Node(self._value.get(field), f"{self._path}.{field}")
-
-    def items(self, field: str) -> list["_Node"]:
-        value = self._value.get(field)
-        if value is None:
-            return []
-        if not isinstance(value, list):
-            raise _invalid(f"{self._path}.{field}", "must be a list")
-        return [_Node(item, f"{self._path}.{field}[{position}]") for position, item in enumerate(value)]
-
-    def text(self, field: str) -> str | None:
-        value = self._value.get(field)
-        if value is not None and not isinstance(value, str):
-            raise _invalid(f"{self._path}.{field}", "must be a string")
-        if value is not None and "\0" in value:
-            raise _invalid(f"{self._path}.{field}", "must not contain NUL")
-        return value or None
-
-    def required(self, field: str) -> str:
-        value = self.text(field)
-        if value is None:
-            raise _invalid(f"{self._path}.{field}", "must be set")
-        return value
-
-    def texts(self, field: str) -> Mapping[str, str]:
-        value = self._value.get(field)
-        if value is None:
-            return {}
-        if not isinstance(value, Mapping) or not all(isinstance(item, str) for item in value.values()):
-            raise _invalid(f"{self._path}.{field}", "must be a map of strings")
-        return {str(key): item for key, item in value.items()}
-
-    def flag(self, field: str, *, default: bool) -> bool:
-        value = self._value.get(field)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise _invalid(f"{self._path}.{field}", "must be true or false")
-        return value
-
-    def number(self, field: str, default: NumberDefault) -> int | NumberDefault:
-        value = self._value.get(field)
-        if value is None:
-            return default
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise _invalid(f"{self._path}.{field}", "must be a whole number")
-        return value
-
-    def choice(self, field: str, kind: type[Choice], default: ChoiceDefault) -> Choice | ChoiceDefault:
-        value = self.text(field)
-        if value is None:
-            return default
-        try:
-            return kind(value)
-        except ValueError:
-            allowed = ", ".join(kind)
-            raise _invalid(f"{self._path}.{field}", f"must be one of {allowed}") from None
-
-    def seconds(self, field: str) -> float | None:
-        value = self.text(field)
-        if value is None:
-            return None
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            raise _invalid(f"{self._path}.{field}", str(error)) from None
-
-
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
-
-
-def _invalid(field: str, rule: str) -> Failure:
-    return Failure(Reason.INVALID_SPEC, f"`{field}` {rule}")
