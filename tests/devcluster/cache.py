@@ -61,6 +61,9 @@ def filled(name: str, fill: Callable[[Path], None]) -> Path:
     with locked(name):
         if target.is_dir():
             return target
+        # Left by runs that were killed: whoever holds the lock is the only one at work on this name.
+        for left in cache_dir().glob(f".{name}.*"):
+            shutil.rmtree(left, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=cache_dir()))
         try:
             fill(scratch)

@@ -97,13 +97,13 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
             # Only while not reaped: afterwards the number may belong to somebody else.
             process = _processes[request["pid"]]
             if process.poll() is None:
-                targets = [process.pid]
+                number = request["signal"]
+                # The parent first, so that it starts nothing more meanwhile; but a dead parent has no children left
+                # to be found, so before a kill it is only stopped.
+                _send(process.pid, signal.SIGSTOP if request["tree"] and number == signal.SIGKILL else number)
                 if request["tree"]:
-                    # The parent first, so that it starts nothing more while its children are being stopped.
-                    _send(process.pid, request["signal"])
-                    targets = _descendants(process.pid)
-                for pid in targets:
-                    _send(pid, request["signal"])
+                    for pid in [*_descendants(process.pid), process.pid]:
+                        _send(pid, number)
             return {"code": process.returncode}
         case "poll":
             return {"code": _processes[request["pid"]].poll()}

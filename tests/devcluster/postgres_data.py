@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +32,6 @@ def server_identity() -> Identity | None:
     raise ProcessError("PostgreSQL refuses to run as root, and there is no user `postgres` or `nobody` to run it as")
 
 
-@cache
 def reachable(installation: Installation) -> Installation:
     """Return the installation at a place where the server's user can run it.
 
@@ -39,6 +40,15 @@ def reachable(installation: Installation) -> Installation:
     """
     if server_identity() is None or _open_to_all(installation.bin / "postgres"):
         return installation
+    with _moving:
+        return _moved(installation)
+
+
+_moving = threading.Lock()
+
+
+@cache
+def _moved(installation: Installation) -> Installation:
     folder = run_folder("pgbin")
     target = folder / "root"
     shutil.copytree(installation.root, target, symlinks=True, copy_function=_link)
@@ -54,14 +64,16 @@ def _open_to_all(program: Path) -> bool:
 
 
 def _link(source: str, target: str) -> None:
-    try:
-        # A link that others can read shares its mode with the file in the cache, so closed files are copied.
-        if os.stat(source).st_mode & 0o004 and not os.path.islink(source):
+    # A link shares its mode with the file in the cache, so files closed to others (made under a strict umask) are
+    # copied, and the copy is opened.
+    mode = os.stat(source).st_mode
+    if mode & 0o004 and not os.path.islink(source):
+        with contextlib.suppress(OSError):
             os.link(source, target)
             return
-    except OSError:
-        pass
     shutil.copy2(source, target, follow_symlinks=False)
+    if not os.path.islink(target):
+        os.chmod(target, 0o755 if mode & 0o100 else 0o644)
 
 
 def new_data_folder(
