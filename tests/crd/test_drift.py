@@ -11,6 +11,7 @@ from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import (
     AdoptionPolicy,
+    CAKind,
     DeletionPolicy,
     ManagementPolicy,
     SSLMode,
@@ -77,6 +78,7 @@ def test_parser_reads_exactly_the_fields_of_the_schema() -> None:
     ("path", "values"),
     [
         ("spec.connection.sslMode", SSLMode),
+        ("spec.connection.caRef.kind", CAKind),
         ("spec.user.mode", UserMode),
         ("spec.deletionPolicy", DeletionPolicy),
         ("spec.adoptionPolicy", AdoptionPolicy),
