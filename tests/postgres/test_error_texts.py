@@ -26,6 +26,8 @@ CONNECTING = [
     ("empty password", "fe_sendauth: no password supplied", Reason.AUTHENTICATION_FAILED),
     ("hba plain", 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "x", database "y", no encryption',
      Reason.TLS_REQUIRED),
+    ("hba plain, 13", 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "x", database "y", SSL off',
+     Reason.TLS_REQUIRED),
     ("hba with TLS", 'FATAL:  no pg_hba.conf entry for host "1.2.3.4", user "x", database "y", SSL encryption',
      Reason.ACCESS_DENIED),
     ("hba reject", 'FATAL:  pg_hba.conf rejects connection for host "1.2.3.4", user "x", database "y", SSL encryption',

@@ -199,7 +199,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         ),
         (r"is not permitted to log in", NO_LOGIN),
         (
-            r"(?:no pg_hba\.conf entry|pg_hba\.conf rejects) .*no encryption|SSL connection is required"
+            r"(?:no pg_hba\.conf entry|pg_hba\.conf rejects) .*(?:no encryption|SSL off)|SSL connection is required"
             r"|connection is insecure|SSL required|requires? SSL|server requires encryption",
             NO_TLS_REFUSED,
         ),
