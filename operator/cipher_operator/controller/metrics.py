@@ -3,11 +3,20 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cipher_operator import __version__
 from cipher_operator.controller.inventory import Key
+
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside every counter
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 SECONDS = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
