@@ -32,7 +32,7 @@ from support.provision import (
 )
 
 
-@pytest.fixture(scope="module", params=[15, 16, 17, 18], ids=lambda major: f"pg{major}")
+@pytest.fixture(scope="module", params=[13, 14, 15, 16, 17, 18], ids=lambda major: f"pg{major}")
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with PostgresServer(request.param, settings={"log_statement": "all"}) as running:
         yield running
@@ -169,7 +169,9 @@ async def test_drift_is_healed_in_one_run(server: PostgresServer, admin: Provisi
     inject(server, admin, wanted, drift)
     established = replace(wanted, established=True)
     healed = await admin.run(established)
-    assert healed.changes, "the drift was not seen"
+    # Before 15, PUBLIC may create in `public`: what the owner role lost there it still has.
+    harmless = drift == "schema grant revoked" and server.installation.major < 15
+    assert bool(healed.changes) is not harmless, "the drift was not seen"
     await admin.prove(wanted)
     assert (await admin.run(established)).changes == []
 
