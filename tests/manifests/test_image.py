@@ -1,0 +1,42 @@
+"""The image's recipe: hash-checked wheels, a numeric user, nothing but the operator in it. No engine is needed here."""
+
+from __future__ import annotations
+
+import re
+
+from manifests.manifest_files import REPOSITORY, documents
+
+RECIPE = (REPOSITORY / "Dockerfile").read_text()
+FINAL = RECIPE.rsplit("\nFROM ", 1)[1]
+
+
+def test_the_user_is_numeric_and_the_deployments() -> None:
+    (deployment,) = documents((REPOSITORY / "manifests" / "base" / "deployment.yaml").read_text())
+    security = deployment["spec"]["template"]["spec"]["securityContext"]
+    assert f"\nUSER {security['runAsUser']}:{security['runAsGroup']}\n" in FINAL
+
+
+def test_every_download_is_checked_against_a_lock() -> None:
+    for line in re.findall(r"pip\S* .*install .*", RECIPE):
+        assert "--no-index" in line or ("--require-hashes" in line and "--only-binary :all:" in line), line
+
+
+def test_the_final_stage_runs_nothing_and_takes_one_folder() -> None:
+    assert not re.search(r"^RUN", FINAL, re.MULTILINE)
+    assert re.findall(r"^(?:COPY|ADD) (.*)$", FINAL, re.MULTILINE) == [
+        "--from=build /opt/cipher-operator /opt/cipher-operator"
+    ]
+
+
+def test_no_floating_tag() -> None:
+    assert ":latest" not in RECIPE
+    for image in re.findall(r"^ARG \w*IMAGE=(.*)$", RECIPE, re.MULTILINE):
+        assert re.search(r":\d+\.\d+", image), image
+
+
+def test_what_is_copied_is_not_ignored() -> None:
+    build = RECIPE.rsplit("\nFROM ", 1)[0]
+    sources = {source for line in re.findall(r"^COPY (.*) \S+$", build, re.MULTILINE) for source in line.split()}
+    ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
+    assert "*" in ignored
+    assert {f"!{source}" for source in sources} <= set(ignored)
