@@ -1,0 +1,140 @@
+"""What the documents promise is there: commands, links, fields, reasons, flags, and examples that apply."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cipher_operator.api.reasons import Reason
+from cipher_operator.controller.settings import FLAGS
+from devcluster import ControlPlane
+from manifests.manifest_files import REPOSITORY, documents
+
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "cipherstorage.md"
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+_by_name = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def _targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+
+
+def _blocks(path: Path, *languages: str) -> list[str]:
+    return [text for language, text in FENCE.findall(path.read_text()) if language in languages]
+
+
+def _anchors(path: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each).strip().lower().replace(" ", "-") for each in headings}
+
+
+def _field_names(schema: dict[str, Any]) -> Iterator[str]:
+    for name, child in schema.get("properties", {}).items():
+        yield name
+        yield from _field_names(child)
+    if "items" in schema:
+        yield from _field_names(schema["items"])
+
+
+def test_the_readme_begins_with_the_two_commands() -> None:
+    first = _blocks(README, "sh")[0]
+    assert [line.split("#")[0].strip() for line in first.splitlines()] == ["make demo", "make test"]
+
+
+@_by_name
+def test_every_make_command_exists(path: Path) -> None:
+    shell = "\n".join([*_blocks(path, "sh"), *re.findall(r"`(make [^`]*)`", path.read_text())])
+    assert set(re.findall(r"\bmake ([a-z-]+)", shell)) <= _targets()
+
+
+@_by_name
+def test_every_kustomization_exists(path: Path) -> None:
+    for folder in re.findall(r"kubectl (?:apply|delete) -k (\S+?)`?[,\s]", path.read_text()):
+        assert list((REPOSITORY / folder).glob("[Kk]ustomization*")), folder
+
+
+@_by_name
+def test_every_link_leads_somewhere(path: Path) -> None:
+    for link in LINK.findall(FENCE.sub("", path.read_text())):
+        if "://" in link:
+            continue
+        file, _, anchor = link.partition("#")
+        target = (path.parent / file).resolve() if file else path
+        assert target.exists(), link
+        assert not anchor or anchor in _anchors(target), link
+
+
+@_by_name
+def test_every_yaml_block_is_yaml(path: Path) -> None:
+    for block in _blocks(path, "yaml"):
+        documents(block)
+
+
+@_by_name
+def test_whole_examples_apply(installed: ControlPlane, namespace: str, path: Path) -> None:
+    for block in _blocks(path, "yaml"):
+        if block.startswith("apiVersion:"):
+            installed.kubectl("apply", "-n", namespace, "-f", "-", input=block)
+
+
+@pytest.mark.parametrize("path", [README, REFERENCE], ids=lambda path: path.name)
+def test_there_is_a_short_whole_example(path: Path) -> None:
+    example = next(block for block in _blocks(path, "yaml") if block.startswith("apiVersion:"))
+    assert [document["kind"] for document in documents(example)] == ["Secret", "CipherStorage"]
+    assert len(example.splitlines()) <= 20
+
+
+@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("path", [README, REFERENCE], ids=lambda path: path.name)
+def test_says_what_to_do_about(path: Path, reason: Reason) -> None:
+    assert f"| `{reason}` | {reason.advice} |" in path.read_text()
+
+
+def test_the_reference_names_every_field() -> None:
+    (crd,) = (REPOSITORY / "crds").glob("*.yaml")
+    schema = yaml.safe_load(crd.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
+    expected = {*_field_names(schema["spec"]), *_field_names(schema["status"])}
+    text = REFERENCE.read_text()
+    assert not [name for name in sorted(expected) if not re.search(rf"\b{name}\b", text)]
+
+
+def test_the_reference_lists_what_is_not_yet_available() -> None:
+    section = REFERENCE.read_text().split("### Not yet available")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)", section, re.MULTILINE) == ["extensions", "adoptionPolicy", "adoptFrom"]
+
+
+def test_the_settings_page_lists_every_flag_with_its_default() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text().split("## Flags")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `--([a-z-]+)(.*)$", text, re.MULTILINE))
+    assert set(rows) == {flag.name for flag in FLAGS} | {"namespace", "leader-election"}
+    for flag in FLAGS:
+        assert flag.default in rows[flag.name].replace("`", "").replace(", ", ","), flag.name
+
+
+def test_help_lists_what_people_need() -> None:
+    said = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    listed = set(re.findall(r"^  make ([a-z-]+)", said, re.MULTILINE))
+    assert {"demo", "test", "lint", "cluster", "run", "cluster-down", "lock", "help"} <= listed
+
+
+def test_continuous_integration_runs_what_people_run() -> None:
+    assert (REPOSITORY / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
+
+
+def test_the_license_is_the_apache_license() -> None:
+    text = (REPOSITORY / "LICENSE").read_text()
+    assert "Apache License" in text and "Version 2.0, January 2004" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_changelog_has_a_place_for_the_next_change() -> None:
+    assert "\n## [Unreleased]\n" in (REPOSITORY / "CHANGELOG.md").read_text()
