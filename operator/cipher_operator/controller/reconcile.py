@@ -203,7 +203,7 @@ class Reconciler:
         jitter = random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries
         if failure.failure_class is FailureClass.TRANSIENT:
             memory.failures += 1
-            return jitter * min(TRANSIENT_CAP, TRANSIENT_BASE * 2 ** min(memory.failures - 1, 10))
+            return jitter * min(TRANSIENT_CAP, TRANSIENT_BASE * 2.0 ** min(memory.failures - 1, 10))
         memory.failures = 0
         return jitter * (WAITING_RETRY if failure.failure_class is FailureClass.WAITING else STALLED_RETRY)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import psycopg
 
-from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
@@ -16,7 +16,7 @@ from cipher_operator.core.ownership import database_gone
 from cipher_operator.core.plan import Plan, plan, settle
 from cipher_operator.core.steps import CreateDatabase
 from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.errors import classify, is_race
+from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.session import Session
 
@@ -116,7 +116,10 @@ class _Run:
             observed, count = await apply(session, missing, self.desired)
         except psycopg.Error as error:
             if not is_race(error) or session.closed:
-                raise classify(error) from None
+                # Which statement of the message it was is not told: nothing from the first stage on is proven.
+                stage = min((step.stage for step in missing.steps), key=STAGES.index)
+                server = result.observed.server
+                raise classify(error, Attempt(server.database, server.admin.name)).at(stage) from None
             await asyncio.sleep(random.uniform(0, RACE_PAUSE) * (attempt + 1))  # noqa: S311 - spreads, hides nothing
             result.observed = await _observe(session, self.desired)
             return
