@@ -122,6 +122,7 @@ def abnormal(type_: str, status: str = "True") -> dict[str, Any]:
         (2, [ready(), ready()], "a condition type stands twice"),
         (2, [], "Ready is missing"),
         (2, [ready(), abnormal("Stalled")], "Ready=True beside Reconciling or Stalled"),
+        (2, [ready("Unknown")], "Ready=Unknown at the end of a run"),
         (2, [ready("Unknown"), abnormal("Reconciling")], "Reconciling=True without Ready=False"),
         (2, [ready("Unknown"), abnormal("Stalled")], "Stalled=True without Ready=False"),
         (2, [ready("False"), abnormal("Stalled"), abnormal("Reconciling")], "Reconciling and Stalled at once"),

@@ -27,7 +27,7 @@ RESERVED_ROLES = (
     *("pg_monitor", "public", "none", "user", "current_role", "current_user", "session_user", "postgres"),
     *("rdsadmin", "rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "azuresu", "alloydbsuperuser"),
     *("supabase_admin", "anon", "authenticated", "authenticator", "service_role", "dashboard_user", "pgbouncer"),
-    *("neon_superuser", "streaming_replica"),
+    *("neon_superuser", "neondb_owner", "neondb", "streaming_replica"),
 )
 BAD_KEY = "keys must be 'name' or 'prefix/name'"
 THEIRS = "these decide who owns or prunes the Secret"
@@ -129,6 +129,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"app.caPath": "/ca.crt?sslmode=disable"}, "spec.app.caPath", PATTERN),
     ({"app.maxConnections": 0}, "spec.app.maxConnections", "greater than or equal to 1"),
     ({"app.maxConnections": 10_001}, "spec.app.maxConnections", "less than or equal to 10000"),
+    ({"extensions": [{"name": "_vector"}]}, "spec.extensions[0].name", PATTERN),
     ({"extensions": [{"name": "Vector"}]}, "spec.extensions[0].name", PATTERN),
     ({"extensions": [{"name": "a"}, {"name": "a"}]}, "spec.extensions[1]", "Duplicate value"),
     ({"extensions": [{}]}, "spec.extensions[0].name", "Required value"),
@@ -150,6 +151,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"adoptFrom": {"namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", "Required value"),
     ({"adoptFrom": {"instance": "i", "namespace": "A", "name": "b"}}, "spec.adoptFrom.namespace", PATTERN),
     ({"adoptFrom": {"instance": "i", "namespace": "a", "name": "b" * 64}}, "spec.adoptFrom.name", LONG),
+    ({"adoptFrom": {"instance": "i" * 64, "namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", LONG),
     ({"adoptFrom": {"instance": "i j", "namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", PATTERN),
     ({"suspend": "true"}, "spec.suspend", 'must be of type boolean: "string"'),
 ]  # fmt: skip

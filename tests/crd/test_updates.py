@@ -38,7 +38,8 @@ REFUSED: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any], 
     ("user removed", {"user.name": "a"}, READY, {"user.name": None}, "spec.user.name"),
     ("user removed with its object", {"user.name": "a"}, READY, {"user": None}, "spec.user.name"),
     ("user pinned to another", {}, READY, {"user.name": "other"}, "spec.user.name"),
-    ("user pinned to the second login", {}, ROTATED, {"user.name": "cipher_user_c"}, "spec.user.name"),
+    ("user pinned to the second login", {}, ROTATED, {"user.name": "cipher_user_b"}, "spec.user.name"),
+    ("user pinned to another second login", {}, ROTATED, {"user.name": "cipher_user_c"}, "spec.user.name"),
     ("user pinned before it is known", {}, None, {"user.name": "cipher_user"}, "spec.user.name"),
     ("secret changed", {"app.secretName": "a"}, None, {"app.secretName": "b"}, "spec.app.secretName"),
     ("secret removed", {"app.secretName": "a"}, READY, {"app.secretName": None}, "spec.app.secretName"),
@@ -76,6 +77,32 @@ def test_refuses_change(
     assert message.startswith("Forbidden: is immutable") and "Create a new CipherStorage" in message
 
 
+READS_DEFAULT = [
+    pytest.param({"connection.secretRef.name": "taken-cipher"}, id="connection"),
+    pytest.param({"user.passwordSecretRef.name": "taken-cipher"}, id="password"),
+    pytest.param(
+        {"connection.sslMode": "verify-ca", "connection.caRef.name": "taken-cipher", "app.caPath": "/ca.crt"}, id="CA"
+    ),
+]
+
+
+@pytest.mark.parametrize("changes", READS_DEFAULT)
+def test_a_secret_that_is_read_is_not_the_default_app_secret(storages: Storages, changes: dict[str, Any]) -> None:
+    spec = crd.changed(MINIMAL, changes)
+    created = storages.try_create(spec, name="taken")
+    stored = storages.create(MINIMAL).body
+    changed = storages.try_update(stored, crd.changed(MINIMAL, {
+        path: f"{stored['metadata']['name']}-cipher" if value == "taken-cipher" else value
+        for path, value in changes.items()
+    }))  # fmt: skip
+    for answer in (created, changed):
+        assert not answer.accepted
+        ((where, message),) = answer.causes
+        assert where == "spec.app.secretName" and message.startswith("Required value: must be set when `connection` or")
+    assert storages.try_create(spec, name="other").accepted
+    assert storages.try_create(crd.changed(spec, {"app.secretName": "chat"}), name="taken").accepted
+
+
 @pytest.mark.parametrize(
     ("spec", "status", "changes"), [case[1:] for case in ACCEPTED], ids=[case[0] for case in ACCEPTED]
 )
@@ -110,7 +137,8 @@ def test_an_object_stored_under_another_schema_can_still_be_finished(installed: 
         "app": {"labels": {"app.kubernetes.io/instance": "x"}, "secretName": "s"},
     }
     sent = {"apiVersion": f"{group}/v1alpha1", "kind": "CipherStorage", "spec": bad}
-    for name, spec in (("bad", bad), ("empty", {})):
+    own = {"connection": {"secretRef": {"name": "own-cipher"}}}
+    for name, spec in (("bad", bad), ("empty", {}), ("own", own)):
         finalized = {"name": name, "finalizers": ["storage.cipher.dev/finalizer"]}
         client.request("POST", path, {**sent, "metadata": finalized, "spec": spec})
 
@@ -121,11 +149,11 @@ def test_an_object_stored_under_another_schema_can_still_be_finished(installed: 
         assert time.monotonic() < deadline, "the strict schema has no effect"
         time.sleep(0.05)
 
-    for name in ("bad", "empty"):
+    for name in ("bad", "empty", "own"):
         stored = storages.request("GET", f"{path}/{name}")
-        resource = parse_resource(stored.body)
-        with pytest.raises(Exception, match=r"spec\.connection\.secretRef\.name"):
-            parse_spec("default", name, resource.raw_spec)
+        if name != "own":
+            with pytest.raises(Exception, match=r"spec\.connection\.secretRef\.name"):
+                parse_spec("default", name, parse_resource(stored.body).raw_spec)
         written = storages.write_status(stored.body, {**READY, "observedGeneration": 1})
         assert written.accepted, written.causes
         labelled = deepcopy(dict(written.body))
