@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -118,23 +117,3 @@ def test_the_settings_page_lists_every_flag_with_its_default() -> None:
     assert set(rows) == {flag.name for flag in FLAGS} | {"namespace", "leader-election"}
     for flag in FLAGS:
         assert flag.default in rows[flag.name].replace("`", "").replace(", ", ","), flag.name
-
-
-def test_help_lists_what_people_need() -> None:
-    said = subprocess.run(["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
-    listed = set(re.findall(r"^  make ([a-z-]+)", said, re.MULTILINE))
-    assert {"demo", "test", "lint", "cluster", "run", "cluster-down", "lock", "help"} <= listed
-
-
-def test_continuous_integration_runs_what_people_run() -> None:
-    assert (REPOSITORY / ".ci" / "run").read_text().splitlines()[-1] == "exec make test"
-
-
-def test_the_license_is_the_apache_license() -> None:
-    text = (REPOSITORY / "LICENSE").read_text()
-    assert "Apache License" in text and "Version 2.0, January 2004" in text
-    assert "END OF TERMS AND CONDITIONS" in text
-
-
-def test_the_changelog_has_a_place_for_the_next_change() -> None:
-    assert "\n## [Unreleased]\n" in (REPOSITORY / "CHANGELOG.md").read_text()
