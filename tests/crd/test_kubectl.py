@@ -8,7 +8,7 @@ import pytest
 from cipher_operator.api.conditions import Draft, merge
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.core.outcome import PLAN_LINE_LENGTH, PLAN_LINES
-from devcluster import ControlPlane
+from devcluster import ControlPlane, KubectlError
 from support import crd
 from support.storages import MINIMAL, Storages
 
@@ -49,6 +49,35 @@ def test_apply_twice_changes_nothing(storages: Storages, installed: ControlPlane
     if arguments:
         installed.kubectl(*apply[:4], "--field-manager=another", "-f", "-", input=text)
     assert storages.get(name)["metadata"]["generation"] == 1
+
+
+@pytest.mark.parametrize("arguments", [(), ("--server-side",)], ids=["client-side", "server-side"])
+@pytest.mark.parametrize(
+    ("before", "changes", "text"),
+    [
+        pytest.param(None, {"connection.sslMode": "verify-ca"},
+                     "spec.connection.caRef: Required value: must be set when `sslMode` is 'verify-ca'", id="new"),
+        pytest.param({"database.name": "a"}, {"database.name": "b"},
+                     "spec.database.name: Forbidden: is immutable: the storage stays in its database", id="changed"),
+        pytest.param({"database.name": "a"}, {"database": None},
+                     "spec.database.name: Forbidden: is immutable: the storage stays in its database", id="removed"),
+    ],
+)  # fmt: skip
+def test_refused_apply_says_what_to_do(
+    storages: Storages,
+    installed: ControlPlane,
+    arguments: tuple[str, ...],
+    before: dict[str, Any] | None,
+    changes: dict[str, Any],
+    text: str,
+) -> None:
+    apply = ("-n", storages.namespace, "apply", *arguments, "-f", "-")
+    sent = storages.new(crd.changed(MINIMAL, before or {}))
+    if before is not None:
+        installed.kubectl(*apply, input=json.dumps(sent))
+    with pytest.raises(KubectlError) as caught:
+        installed.kubectl(*apply, input=json.dumps({**sent, "spec": crd.changed(sent["spec"], changes)}))
+    assert text in str(caught.value)
 
 
 def test_columns(storages: Storages, installed: ControlPlane) -> None:
