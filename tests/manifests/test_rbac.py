@@ -13,7 +13,7 @@ from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY, documents
 
 ACCOUNT = "system:serviceaccount:cipher-system:cipher-operator"
-_KUBE = REPOSITORY / "operator" / "cipher_operator" / "kube"
+_CODE = REPOSITORY / "operator" / "cipher_operator"
 _INFORMER = "kopf's informer"
 _SCANNER = "kopf's look for our CRD"
 
@@ -31,7 +31,7 @@ def _id(right: Right) -> str:
     return "-".join(filter(None, right))
 
 
-# Each right with what needs it: `file.py method` is a request in kube/.
+# Each right with what needs it: `file.py method` is a request in the code.
 ALLOWED: dict[Right, set[str]] = {
     Right("storage.cipher.dev", "cipherstorages", "get"): {"cipherstorages.py get", "finalizers.py get"},
     Right("storage.cipher.dev", "cipherstorages", "list"): {_INFORMER, "cipherstorages.py get"},
@@ -55,7 +55,7 @@ ALLOWED: dict[Right, set[str]] = {
     Right("apiextensions.k8s.io", "customresourcedefinitions", "watch", "cipherstorages.storage.cipher.dev"): {
         _SCANNER
     },
-    Right("", "namespaces", "get", "kube-system"): {"the default of --instance-id"},
+    Right("", "namespaces", "get", "kube-system"): {"operator.py get"},
 }
 
 
@@ -90,10 +90,10 @@ def test_no_wildcard_and_no_escalation(roles: dict[str, dict[str, Any]]) -> None
             assert right.group != "rbac.authorization.k8s.io", name
 
 
-def test_every_request_in_kube_has_its_right_and_every_right_its_request() -> None:
+def test_every_request_has_its_right_and_every_right_its_request() -> None:
     requests = {
         f"{path.name} {call.func.attr}"
-        for path in _KUBE.glob("*.py")
+        for path in _CODE.rglob("*.py")
         for call in ast.walk(ast.parse(path.read_text()))
         if isinstance(call, ast.Call)
         and isinstance(call.func, ast.Attribute)
