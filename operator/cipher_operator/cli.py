@@ -1,0 +1,120 @@
+"""The command line: run the operator, or look at manifests without a cluster."""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+from cipher_operator import __version__
+from cipher_operator.controller.logs import set_up
+from cipher_operator.controller.offline import ManifestError, Storage, read_storages
+from cipher_operator.controller.operator import Operator, StartError
+from cipher_operator.controller.settings import Settings, SettingsError, add_arguments, settings_from
+from cipher_operator.kube.access import AccessError, load_access
+from cipher_operator.postgres.session import neutralise_environment
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+_OFFLINE = """Reads CipherStorages, Secrets and ConfigMaps from files, as in the cluster they would be; `-f -` is
+standard input. Nothing is sent to a cluster."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 where something failed, 2 for a wrong command line."""
+    arguments = _parser().parse_args(argv)
+    if arguments.command == "version":
+        print(f"cipher-operator {__version__}")
+        return 0
+    neutralise_environment(os.environ)
+    if arguments.command == "run":
+        return _run(arguments)
+    return _offline(arguments)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cipher-operator", description="One CipherStorage becomes ready PostgreSQL storage for Cipher."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="run the operator",
+        description="Runs the operator: in a Pod with its ServiceAccount, else with KUBECONFIG. Each flag is also an "
+        "environment variable, named in parentheses. Durations are 30s, 5m, 12h.",
+    )
+    add_arguments(run)
+    for name, text in (
+        ("plan", "show what the operator would do on the server, and do nothing"),
+        ("check", "say whether manifests are usable, and the server reachable"),
+    ):
+        offline = commands.add_parser(name, help=text, description=f"{text.capitalize()}. {_OFFLINE}")
+        offline.add_argument("-f", "--filename", action="append", required=True, metavar="FILE", help="repeatable")
+    commands.add_parser("version", help="print the version")
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        settings = settings_from(arguments, os.environ, terminal=sys.stderr.isatty())
+    except SettingsError as error:
+        print(f"cipher-operator run: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    set_up(settings.log_format, settings.log_level)
+    try:
+        return asyncio.run(_operate(settings))
+    except (StartError, AccessError) as error:
+        logging.getLogger(__name__).error("cannot start: %s", error)
+    except OSError as error:
+        # The text names an address of this machine that --health-address or --metrics-address asks for.
+        logging.getLogger(__name__).error(
+            "cannot start: an address of --health-address or --metrics-address cannot be had: %s", error.strerror
+        )
+    return EXIT_FAILED
+
+
+async def _operate(settings: Settings) -> int:
+    return await Operator(settings, await load_access(os.environ), watchdog=_end_by_force).run()
+
+
+def _end_by_force(seconds: float, code: int) -> None:
+    """End the process in `seconds` seconds, if it still runs then: kopf can hang for minutes after it gave up."""
+
+    def end() -> None:
+        logging.getLogger(__name__).error("the end takes too long; ending by force")
+        logging.shutdown()
+        os._exit(code)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def _offline(arguments: argparse.Namespace) -> int:
+    try:
+        storages = read_storages(arguments.filename)
+    except ManifestError as error:
+        print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    look = _plan if arguments.command == "plan" else _check
+    return max(look(storage) for storage in storages)
+
+
+def _check(storage: Storage) -> int:
+    """Print what is wrong with one storage's manifests; return the exit code."""
+    if storage.failure is not None:
+        print(f"{storage.label}: {storage.failure.reason}: {storage.failure.message}")
+        return EXIT_FAILED
+    # PROVISION: here `postgres.provision` connects with `storage.admin` and looks, writing nothing.
+    print(f"{storage.label}: the manifests are usable; the server was not asked")
+    return 0
+
+
+def _plan(storage: Storage) -> int:
+    """Print what would be done for one storage; return the exit code."""
+    if storage.failure is not None:
+        return _check(storage)
+    # PROVISION: here `postgres.provision` plans with `storage.spec` and `storage.admin`, writing nothing.
+    print(f"{storage.label}: planning is not available in this version", file=sys.stderr)
+    return EXIT_FAILED
