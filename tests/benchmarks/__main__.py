@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 from devcluster import ControlPlane, PostgresServer
-from support.cluster import Namespace, Operator, install, wait_until
+from support.cluster import Namespace, Operator, install, wait_until, writing_statements
 
 OPERATOR_USER = "system:serviceaccount:cipher-system:cipher-operator"
 POLICY = """apiVersion: audit.k8s.io/v1
@@ -91,7 +91,8 @@ def steady(namespace: Namespace, server: PostgresServer, audit: Audit, minutes: 
     audit.mark()
     time.sleep(minutes * 60)
     log = server.log_text()
-    writes = [line for line in log.splitlines() if re.search(r"statement:.*\b(CREATE|ALTER|GRANT|COMMENT|DROP) ", line)]
+    tail = log[log.rindex("connection authorized") :] if "connection authorized" in log else ""
+    writes = writing_statements(tail)
     print(
         f"steady: {minutes:g} min of checks every 10 s: {server.connections_authorized()} connections, "
         f"{statements(log)} messages, {len(writes)} writes in PostgreSQL, {dict(audit.writes())} in Kubernetes"

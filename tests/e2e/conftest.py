@@ -28,7 +28,7 @@ def server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="module")
 def operator(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     folder: Path = tmp_path_factory.mktemp("operator")
-    running = Operator(cluster, folder, "--interval", "3s").start()
+    running = Operator(cluster, folder, "--interval", "10s").start()
     yield running
     running.stop()
 

@@ -177,6 +177,11 @@ class Namespace:
         return [item["reason"] for item in listed["items"] if item["regarding"]["name"] == name]
 
 
+def writing_statements(log: str) -> list[str]:
+    """Return the verbs of statements in a server's log (log_statement=all) that change something."""
+    return re.findall(r"(?:statement:|;)\s*(CREATE|ALTER|GRANT|REVOKE|COMMENT|DROP|REINDEX|INSERT|UPDATE)\b", log)
+
+
 def wait_until(check: Callable[[], Any], what: "str | Callable[[], str]", timeout: float = 20) -> float:
     """Return the seconds until the check holds; AssertionError with `what` after the timeout (seconds)."""
     started = time.monotonic()
