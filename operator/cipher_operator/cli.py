@@ -7,18 +7,25 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 
 from cipher_operator import __version__
+from cipher_operator.api.failures import Failure
 from cipher_operator.controller.logs import set_up
-from cipher_operator.controller.offline import ManifestError, Storage, read_storages
+from cipher_operator.controller.offline import UNKNOWN_INSTANCE, ManifestError, examine, load
 from cipher_operator.controller.operator import Operator, StartError
-from cipher_operator.controller.settings import Settings, SettingsError, add_arguments, settings_from
+from cipher_operator.controller.settings import (
+    Settings,
+    SettingsError,
+    add_arguments,
+    add_offline_arguments,
+    settings_from,
+)
 from cipher_operator.kube.access import AccessError, load_access
 from cipher_operator.postgres.session import neutralise_environment
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
-_OFFLINE = """Reads CipherStorages, Secrets and ConfigMaps from files, as in the cluster they would be; `-f -` is
-standard input. Nothing is sent to a cluster."""
+_OFFLINE = "It reads one CipherStorage, and the Secrets and ConfigMaps that it names, from files. No cluster is needed."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,11 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add_arguments(run)
     for name, text in (
-        ("plan", "show what the operator would do on the server, and do nothing"),
-        ("check", "say whether manifests are usable, and the server reachable"),
+        ("plan", "show the SQL that the operator would run for a storage, and run none of it"),
+        ("check", "say whether a storage's manifests, server and login are usable"),
     ):
         offline = commands.add_parser(name, help=text, description=f"{text.capitalize()}. {_OFFLINE}")
-        offline.add_argument("-f", "--filename", action="append", required=True, metavar="FILE", help="repeatable")
+        add_offline_arguments(offline)
+        offline.add_argument(
+            "-f", "--filename", action="append", required=True, metavar="FILE", help="file of YAML; repeatable"
+        )
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -92,29 +102,24 @@ def _end_by_force(seconds: float, code: int) -> None:
 
 
 def _offline(arguments: argparse.Namespace) -> int:
+    """Look at the server as a first run would, and print what it finds."""
     try:
-        storages = read_storages(arguments.filename)
-    except ManifestError as error:
+        settings = settings_from(arguments, os.environ)
+        manifests = load(Path(name) for name in arguments.filename)
+    except (SettingsError, ManifestError) as error:
         print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    look = _plan if arguments.command == "plan" else _check
-    return max(look(storage) for storage in storages)
-
-
-def _check(storage: Storage) -> int:
-    """Print what is wrong with one storage's manifests; return the exit code."""
-    if storage.failure is not None:
-        print(f"{storage.label}: {storage.failure.reason}: {storage.failure.message}")
+    label = "/".join(manifests.storage.key)
+    try:
+        found = asyncio.run(examine(manifests, settings, settings.instance_id or UNKNOWN_INSTANCE))
+    except Failure as failure:
+        print(f"{label}: {failure.reason}: {failure.message}", file=sys.stderr)
         return EXIT_FAILED
-    # PROVISION: here `postgres.provision` connects with `storage.admin` and looks, writing nothing.
-    print(f"{storage.label}: the manifests are usable; the server was not asked")
+    if arguments.command == "plan":
+        for line in found.pending:
+            print(line)
+        print(f"{label}: {len(found.pending)} statements to run" if found.pending else f"{label}: nothing to do")
+    else:
+        version = found.observed.server.version
+        print(f"{label}: usable; PostgreSQL {version // 10_000}.{version % 10_000}")
     return 0
-
-
-def _plan(storage: Storage) -> int:
-    """Print what would be done for one storage; return the exit code."""
-    if storage.failure is not None:
-        return _check(storage)
-    # PROVISION: here `postgres.provision` plans with `storage.spec` and `storage.admin`, writing nothing.
-    print(f"{storage.label}: planning is not available in this version", file=sys.stderr)
-    return EXIT_FAILED

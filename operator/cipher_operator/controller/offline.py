@@ -1,108 +1,125 @@
-"""CipherStorages and what they refer to, from files instead of from a cluster."""
+"""`plan` and `check` from manifests on a laptop: the same look at the server, without a cluster and without a write."""
 
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import base64
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from cipher_operator.api.failures import ConditionType, Failure
-from cipher_operator.api.names import API_VERSION, KIND
+from cipher_operator.api import names
+from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import Resource, Spec, parse_resource, parse_spec
+from cipher_operator.api.spec import Connection, Resource, Spec, UserMode, parse_resource, parse_spec
+from cipher_operator.controller.settings import Settings
 from cipher_operator.core.connection import AdminConnection, read_admin_connection
-from cipher_operator.kube.secrets import decode_configmap, decode_secret
+from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.marker import Identity
+from cipher_operator.core.naming import database_name, user_name
+from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.provision import Converged, converge
+from cipher_operator.postgres.session import Session
 
-DEFAULT_NAMESPACE = "default"
+NO_VERIFIER = "***"
+UNKNOWN_INSTANCE = "offline"
 
 
 class ManifestError(Exception):
-    """Files that cannot be used; the message names the file and says what to do."""
+    """The files do not hold what is needed; the text says what and where."""
 
 
 @dataclass(frozen=True, slots=True)
-class Storage:
-    """One CipherStorage with its inputs. `failure` says why `spec` or `admin` is missing; then both may be."""
+class Manifests:
+    """One CipherStorage and the Secrets and ConfigMaps beside it, by kind and name."""
 
-    resource: Resource
-    spec: Spec | None = None
-    admin: AdminConnection | None = None
-    failure: Failure | None = None
-
-    @property
-    def label(self) -> str:
-        """Return `namespace/name`."""
-        return f"{self.resource.namespace}/{self.resource.name}"
+    storage: Resource
+    data: Mapping[tuple[str, str], Mapping[str, bytes]]
 
 
-Contents = Mapping[tuple[str, str, str], Mapping[str, bytes]]
-
-
-def read_storages(paths: Sequence[str]) -> list[Storage]:
-    """Return the storages in files of YAML or JSON, `-` being standard input. Raises ManifestError."""
-    contents: dict[tuple[str, str, str], Mapping[str, bytes]] = {}
-    resources: list[Resource] = []
-    for body in _objects(paths):
-        kind, metadata = body.get("kind"), body.get("metadata")
-        if not isinstance(metadata, dict) or not metadata.get("name"):
-            continue
-        metadata.setdefault("namespace", DEFAULT_NAMESPACE)
-        ref = str(kind), str(metadata["namespace"]), str(metadata["name"])
-        if kind == KIND and body.get("apiVersion") == API_VERSION:
-            resources.append(parse_resource(body))
-        elif kind == "Secret":
-            plain = {str(key): str(value).encode() for key, value in (body.get("stringData") or {}).items()}
-            contents[ref] = decode_secret(body) | plain
-        elif kind == "ConfigMap":
-            contents[ref] = decode_configmap(body)
-    if not resources:
-        raise ManifestError(f"no {KIND} of {API_VERSION} in {', '.join(paths)}; give a file with one by -f")
-    return [_storage(resource, contents) for resource in resources]
-
-
-def _storage(resource: Resource, contents: Contents) -> Storage:
-    spec: Spec | None = None
-    try:
-        spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
-        secret = _input(contents, ("Secret", resource.namespace, spec.connection.secret_name))
-        ca = None
-        if (reference := spec.connection.ca) is not None:
-            ca = _input(contents, (reference.kind, resource.namespace, reference.name)).get(reference.key)
-        return Storage(resource, spec, read_admin_connection(secret, spec.connection, ca))
-    except Failure as failure:
-        return Storage(resource, spec, failure=failure.at(ConditionType.CONNECTED))
-
-
-def _input(contents: Contents, ref: tuple[str, str, str]) -> Mapping[str, bytes]:
-    if ref not in contents:
-        kind, namespace, name = ref
-        raise Failure(
-            Reason.SECRET_NOT_FOUND,
-            f"{kind} '{name}' of namespace '{namespace}' is in none of the files; give it by -f",
-            stage=ConditionType.CONNECTED,
-        )
-    return contents[ref]
-
-
-def _objects(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+def load(paths: Iterable[Path]) -> Manifests:
+    """Return what the files hold. Raises ManifestError."""
+    storages: list[Resource] = []
+    data: dict[tuple[str, str], Mapping[str, bytes]] = {}
     for path in paths:
-        try:
-            text = sys.stdin.read() if path == "-" else Path(path).read_text()
-            documents = list(yaml.safe_load_all(text))
-        except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise ManifestError(f"{path} cannot be read: {why}") from None
-        except yaml.YAMLError as error:
-            # The text of the error would quote the file, and it may hold a Secret.
-            mark = getattr(error, "problem_mark", None)
-            line = f" in line {mark.line + 1}" if mark is not None else ""
-            raise ManifestError(f"{path} is not YAML{line}; mend it") from None
-        for document in documents:
-            if not isinstance(document, dict):
-                continue
-            if document.get("kind") == "List":
-                yield from (item for item in document.get("items") or [] if isinstance(item, dict))
-            else:
-                yield document
+        for document in _documents(path):
+            kind, name = document.get("kind"), str(_mapping(document.get("metadata")).get("name", ""))
+            if kind == names.KIND:
+                storages.append(parse_resource(document))
+            elif kind in ("Secret", "ConfigMap"):
+                data[str(kind), name] = _data(document, path)
+    if len(storages) != 1:
+        raise ManifestError(f"the files hold {len(storages)} objects of kind {names.KIND}, must hold exactly one")
+    return Manifests(storages[0], data)
+
+
+def _documents(path: Path) -> list[Mapping[str, Any]]:
+    try:
+        documents = list(yaml.safe_load_all(path.read_text()))
+    except OSError as error:
+        raise ManifestError(f"{path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        # A parse error would quote the file, and the file may be a Secret.
+        raise ManifestError(f"{path} is not YAML") from None
+    return [document for document in documents if isinstance(document, Mapping)]
+
+
+def _data(document: Mapping[str, Any], path: Path) -> Mapping[str, bytes]:
+    plain = _mapping(document.get("stringData" if document["kind"] == "Secret" else "data"))
+    values = {str(key): str(value).encode() for key, value in plain.items()}
+    encoded = _mapping(document.get("data" if document["kind"] == "Secret" else "binaryData"))
+    try:
+        return {str(key): base64.b64decode(str(value), validate=True) for key, value in encoded.items()} | values
+    except ValueError:
+        raise ManifestError(f"{path}: `data` of a {document['kind']} must be base64; or use `stringData`") from None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+async def examine(manifests: Manifests, settings: Settings, instance_id: str = UNKNOWN_INSTANCE) -> Converged:
+    """Look at the server as a first run would and return what it would do. Raises Failure; writes nothing."""
+    resource = manifests.storage
+    spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+    admin = _admin(manifests, spec.connection)
+    desired = _desired(resource, spec, admin, instance_id)
+    policy = DialPolicy(blocked=settings.blocked_ranges, connect_timeout=settings.connect_timeout)
+
+    @asynccontextmanager
+    async def connect(database: str) -> AsyncIterator[Session]:
+        async with await Session.open(admin, database, policy) as session:
+            yield session
+
+    return await converge(connect, desired, maintenance=admin.database, write=False)
+
+
+def _desired(resource: Resource, spec: Spec, admin: AdminConnection, instance_id: str) -> Desired:
+    shared = spec.user.mode is UserMode.SHARED
+    return Desired(
+        identity=Identity(instance_id, resource.namespace, resource.name, resource.uid),
+        database=database_name(spec, admin, {}),
+        create_database=spec.database.create,
+        schema=spec.schema,
+        user=user_name(resource, spec, admin),
+        credential=None if shared else Credential(None, NO_VERIFIER),
+        connection_limit=spec.user.connection_limit,
+    )
+
+
+def _admin(manifests: Manifests, connection: Connection) -> AdminConnection:
+    secret = manifests.data.get(("Secret", connection.secret_name))
+    if secret is None:
+        raise _missing("Secret", connection.secret_name)
+    ca = None
+    if connection.ca is not None:
+        holder = manifests.data.get((connection.ca.kind, connection.ca.name))
+        if holder is None:
+            raise _missing(connection.ca.kind, connection.ca.name)
+        ca = holder.get(connection.ca.key, b"")
+    return read_admin_connection(secret, connection, ca)
+
+
+def _missing(kind: str, name: str) -> Failure:
+    return Failure(Reason.SECRET_NOT_FOUND, f"no file holds {kind} '{name}'; name its file with -f too")

@@ -12,6 +12,7 @@ from cipher_operator.api.durations import parse_duration
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, parse_blocked_ranges
 
 ENVIRONMENT_PREFIX = "CIPHER_OPERATOR_"
+OFFLINE = frozenset({"instance-id", "connect-timeout", "blocked-ranges"})
 
 
 class SettingsError(Exception):
@@ -102,7 +103,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one active replica by means of a Lease; it comes with a later version, and until then the flag is "
         f"refused and one replica must run ({ENVIRONMENT_PREFIX}LEADER_ELECTION)",
     )
-    for flag in FLAGS:
+    _add(parser, FLAGS)
+
+
+def add_offline_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that count without a cluster."""
+    _add(parser, [flag for flag in FLAGS if flag.name in OFFLINE])
+
+
+def _add(parser: argparse.ArgumentParser, flags: Sequence[_Flag]) -> None:
+    for flag in flags:
         default = f"; default: {flag.default}" if flag.default else ""
         text = f"{flag.help}{default} ({flag.variable})".replace("%", "%%")
         parser.add_argument(f"--{flag.name}", metavar=flag.metavar, help=text)
@@ -112,14 +122,14 @@ def settings_from(arguments: argparse.Namespace, environ: Mapping[str, str], *, 
     """Return the settings of a parsed command line (see `parse_settings`). Raises SettingsError."""
     values: dict[str, Any] = {}
     for flag in FLAGS:
-        text, source = getattr(arguments, flag.attribute), f"--{flag.name}"
+        text, source = getattr(arguments, flag.attribute, None), f"--{flag.name}"
         if text is None and environ.get(flag.variable):
             text, source = environ[flag.variable], flag.variable
         if text is None:
             text = flag.default
         if text:
             values[flag.attribute] = _parsed(flag.parse, text, source)
-        elif getattr(arguments, flag.attribute) is not None:
+        elif getattr(arguments, flag.attribute, None) is not None:
             raise SettingsError(f"--{flag.name}: must not be empty; leave the flag out for the default")
     values["namespaces"] = _namespaces(arguments, environ)
     _refuse_leader_election(arguments, environ)
@@ -142,7 +152,7 @@ def _parsed(parse: Callable[[str], Any], text: str, source: str) -> Any:
 
 def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
     variable = f"{ENVIRONMENT_PREFIX}NAMESPACE"
-    given, source = arguments.namespace, "--namespace"
+    given, source = getattr(arguments, "namespace", None), "--namespace"
     if given is None and environ.get(variable):
         given, source = environ[variable].split(","), variable
     names = tuple(dict.fromkeys(name.strip() for name in given or ()))
@@ -154,7 +164,7 @@ def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tu
 
 def _refuse_leader_election(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
     variable = f"{ENVIRONMENT_PREFIX}LEADER_ELECTION"
-    asked, source = arguments.leader_election, "--leader-election"
+    asked, source = getattr(arguments, "leader_election", None), "--leader-election"
     if asked is None and environ.get(variable):
         asked, source = _parsed(_boolean, environ[variable], variable), variable
     if asked:
