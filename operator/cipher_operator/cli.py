@@ -109,7 +109,7 @@ def _offline(arguments: argparse.Namespace) -> int:
     except (SettingsError, ManifestError) as error:
         print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    label = "/".join(manifests.storage.key)
+    label = "/".join(filter(None, manifests.storage.key))
     try:
         found = asyncio.run(examine(manifests, settings, settings.instance_id or UNKNOWN_INSTANCE))
     except Failure as failure:

@@ -259,13 +259,7 @@ FLAGS: Final = (
     _Flag("health-address", _address, "0.0.0.0:8081", "/healthz and /readyz; port 0: any free port", "HOST:PORT"),
     _Flag("metrics-address", _address, "0.0.0.0:8080", "/metrics; port 0: any free port", "HOST:PORT"),
     _Flag("workers", _number(1, 1_000), "32", "storages worked on at once", "N"),
-    _Flag(
-        "connections-per-server",
-        _number(1, 1_000),
-        "8",
-        "PostgreSQL connections at once, per host and port",
-        "N",
-    ),
+    _Flag("connections-per-server", _number(1, 1_000), "8", "PostgreSQL connections at once, per host and port", "N"),
     _Flag("connect-timeout", _duration(1, 60), "5s", "for one connection to PostgreSQL", "DURATION"),
     _Flag("reconcile-timeout", _duration(5, 3_600), "60s", "for one run of one storage", "DURATION"),
     _Flag(
