@@ -37,7 +37,7 @@ def main() -> int:
     if failed is not None:
         screen.failed(f"the demo failed in step: {failed}")
         return 1
-    screen.say("")
+    screen.title("Seconds")
     screen.table(timings)
     screen.done("everything came out as it must, and everything is stopped", screen.elapsed())
     return 0
@@ -46,7 +46,7 @@ def main() -> int:
 def _play(stage: Stage, timings: list[tuple[str, str]]) -> str | None:
     """Return the title of the step that failed, None when all went well."""
     for number, step in enumerate(STEPS, 1):
-        screen.heading(number, len(STEPS), step.title)
+        screen.title(f"[{number}/{len(STEPS)}] {step.title}")
         began = time.monotonic()
         try:
             step.play(stage)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import textwrap
 import time
 
 _COLOURS = {"bold": "1", "green": "32", "red": "31", "cyan": "36", "dim": "2"}
 _BEGAN = time.monotonic()
+_WIDTH = 140
 
 
 def _painted(text: str, colour: str) -> str:
@@ -25,10 +27,10 @@ def elapsed() -> float:
     return time.monotonic() - _BEGAN
 
 
-def heading(number: int, total: int, title: str) -> None:
-    """Begin a step."""
+def title(text: str) -> None:
+    """Begin a part."""
     _write("")
-    _write(_painted(f"[{number}/{total}] {title}", "bold"))
+    _write(_painted(text, "bold"))
 
 
 def say(text: str) -> None:
@@ -42,9 +44,15 @@ def command(line: str) -> None:
 
 
 def output(text: str) -> None:
-    """Show what a command said."""
+    """Show what a command said; long lines are wrapped, with what follows indented further."""
     for line in text.rstrip("\n").splitlines():
-        _write(f"    {line}".rstrip())
+        bare = line.lstrip()
+        margin = "    " + " " * (len(line) - len(bare))
+        if len(line) <= _WIDTH:
+            _write(f"    {line}".rstrip())
+            continue
+        for part in textwrap.wrap(bare, _WIDTH, initial_indent=margin, subsequent_indent=f"{margin}  "):
+            _write(part)
 
 
 def done(text: str, seconds: float) -> None:
