@@ -21,8 +21,8 @@ def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any])
     if name is None:
         raise Failure(
             Reason.INVALID_SPEC,
-            "no database is named: add the database to the connection Secret, or delete this CipherStorage and create it "
-            "with `spec.database.name`",
+            "no database is named: add the database to the connection Secret, or delete this CipherStorage and "
+            "create it with `spec.database.name`",
             stage=ConditionType.DATABASE_READY,
         )
     before = status.get("database")
