@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
 from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVICE_HOST_ENV_NAME, InClusterConfigLoader
@@ -20,6 +21,8 @@ TOKEN_SECONDS = 60.0
 """How long a token that was read from a file or a plugin is used before it is read again."""
 POOL_SIZE = 64
 ACCOUNT_FOLDER = Path(SERVICE_CERT_FILENAME).parent
+_UNUSABLE = (OSError, ConfigException, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
+"""What reading a token or a kubeconfig raises that is not what it must be."""
 USER_AGENT = f"cipher-operator/{__version__}"
 
 
@@ -83,7 +86,7 @@ class Access:
             if time.monotonic() - self._read_at < TOKEN_SECONDS:
                 return
             # A file that cannot be read for a moment leaves the last token: it is often still good.
-            with contextlib.suppress(OSError, ConfigException, ValueError):
+            with contextlib.suppress(*_UNUSABLE):
                 await self._loader.load(configuration)
             self._read_at = time.monotonic()
 
@@ -156,7 +159,7 @@ async def load_access(environ: Mapping[str, str] = os.environ, folder: Path = AC
             file = _File(environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config"))
             loader, namespace = file, file.namespace
         await loader.load(configuration)
-    except (OSError, ConfigException, ValueError, TypeError, KeyError) as error:
+    except _UNUSABLE as error:
         what = "the Pod's ServiceAccount" if in_cluster(environ, folder) else "the kubeconfig in KUBECONFIG"
         # The text of a parser's error may quote the file, and the file holds credentials.
         raise AccessError(f"{what} cannot be used ({type(error).__name__}); mend it or name another one") from None

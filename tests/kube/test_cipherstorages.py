@@ -1,0 +1,137 @@
+"""Reading, the status and the finalizer of CipherStorages on a real API server."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from cipher_operator.api.names import FINALIZER
+from cipher_operator.api.spec import Resource
+from cipher_operator.kube.cipherstorages import (
+    add_finalizer,
+    get_storage,
+    list_storages,
+    patch_status,
+    remove_finalizer,
+    storage_keys,
+)
+from cipher_operator.kube.client import ApiError, KubeClient
+from support.cluster import Namespace
+
+Read = Callable[[], Awaitable[Resource]]
+OTHER = "example.com/other"
+
+
+def status(**fields: Any) -> dict[str, Any]:
+    return {"observedGeneration": 1, **fields}
+
+
+async def test_get_and_list(kube: KubeClient, namespace: Namespace) -> None:
+    assert await get_storage(kube, namespace.name, "chat") is None
+    namespace.storage("chat")
+    namespace.storage("other", {"connection": {"secretRef": {"name": "elsewhere"}}})
+    body = await get_storage(kube, namespace.name, "chat")
+    assert body is not None and body["spec"]["connection"]["secretRef"]["name"] == "pg-admin"
+    listed = await list_storages(kube, namespace.name, "spec.connection.secretRef.name=pg-admin")
+    assert [item["metadata"]["name"] for item in listed] == ["chat"]
+    assert len(await list_storages(kube, namespace.name)) == 2
+
+
+async def test_keys_come_page_by_page(kube: KubeClient, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cipher_operator.kube.cipherstorages.PAGE", "2")
+    for name in "abcde":
+        namespace.storage(name)
+    expected = {(namespace.name, name) for name in "abcde"}
+    assert {key async for key in storage_keys(kube, namespace.name)} == expected
+    assert {key async for key in storage_keys(kube, None)} >= expected
+
+
+async def test_a_status_is_written_whole_and_leaves_the_generation(
+    kube: KubeClient, resource: Resource, read: Read
+) -> None:
+    assert await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a", user="b"))
+    assert await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a"))
+    now = await read()
+    assert (dict(now.status), now.generation) == (status(database="a"), 1)
+
+
+async def test_a_status_never_lands_on_a_storage_that_was_made_again(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
+) -> None:
+    namespace.delete("cipherstorages", "chat")
+    assert not await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a"))
+    namespace.storage("chat")
+    assert not await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a"))
+    assert "database" not in (await read()).status
+
+
+async def test_a_status_that_the_schema_refuses_raises(kube: KubeClient, resource: Resource) -> None:
+    with pytest.raises(ApiError, match="422 Invalid"):
+        await patch_status(kube, resource.namespace, "chat", resource.uid, {"database": 5})
+
+
+async def test_a_finalizer_is_added_and_removed_and_both_may_be_repeated(
+    kube: KubeClient, resource: Resource, read: Read
+) -> None:
+    for _ in range(2):
+        await add_finalizer(kube, resource, FINALIZER)
+    assert (await read()).finalizers == (FINALIZER,)
+    await add_finalizer(kube, await read(), FINALIZER)
+    for _ in range(2):
+        await remove_finalizer(kube, await read(), FINALIZER)
+    assert (await read()).finalizers == ()
+
+
+async def test_what_was_read_may_be_old(kube: KubeClient, namespace: Namespace, resource: Resource, read: Read) -> None:
+    namespace.patch("chat", {"metadata": {"finalizers": [OTHER], "labels": {"a": "b"}}})
+    await add_finalizer(kube, resource, FINALIZER)
+    held = await read()
+    assert held.finalizers == (OTHER, FINALIZER)
+    namespace.patch("chat", {"metadata": {"finalizers": [FINALIZER]}})
+    await remove_finalizer(kube, held, FINALIZER)
+    assert (await read()).finalizers == ()
+
+
+async def test_the_finalizers_of_others_stay(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
+) -> None:
+    namespace.patch("chat", {"metadata": {"finalizers": ["example.com/a", FINALIZER, "example.com/b"]}})
+    await remove_finalizer(kube, await read(), FINALIZER)
+    assert (await read()).finalizers == ("example.com/a", "example.com/b")
+
+
+async def test_a_storage_that_was_made_again_is_not_touched(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
+) -> None:
+    namespace.delete("cipherstorages", "chat")
+    namespace.storage("chat", finalizers=[FINALIZER])
+    await remove_finalizer(kube, resource, FINALIZER)
+    await remove_finalizer(kube, held_by(resource), FINALIZER)
+    assert (await read()).finalizers == (FINALIZER,)
+    namespace.patch("chat", {"metadata": {"finalizers": []}})
+    with pytest.raises(ApiError, match="404"):
+        await add_finalizer(kube, resource, FINALIZER)
+    assert (await read()).finalizers == ()
+
+
+async def test_a_storage_that_is_gone(kube: KubeClient, namespace: Namespace, resource: Resource) -> None:
+    namespace.delete("cipherstorages", "chat")
+    await remove_finalizer(kube, held_by(resource), FINALIZER)
+    with pytest.raises(ApiError, match="404"):
+        await add_finalizer(kube, resource, FINALIZER)
+
+
+async def test_no_finalizer_for_a_storage_that_is_being_deleted(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
+) -> None:
+    namespace.patch("chat", {"metadata": {"finalizers": [OTHER]}})
+    namespace.delete("cipherstorages", "chat")
+    with pytest.raises(ApiError):
+        await add_finalizer(kube, resource, FINALIZER)
+    assert (await read()).finalizers == (OTHER,)
+
+
+def held_by(resource: Resource) -> Resource:
+    """Return the resource as if it had been read with our finalizer."""
+    facts = {name: getattr(resource, name) for name in Resource.__dataclass_fields__}
+    return Resource(**{**facts, "finalizers": (FINALIZER,)})
