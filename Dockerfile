@@ -25,8 +25,9 @@ FROM ${PYTHON_IMAGE}
 LABEL org.opencontainers.image.title="cipher-operator" \
       org.opencontainers.image.description="Kubernetes operator: PostgreSQL storage for Cipher on servers you already have" \
       org.opencontainers.image.licenses="Apache-2.0"
-# Works with a read-only root file system; /tmp is the only place that may be written.
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp
+# Works with a read-only root file system; /tmp is the only place that may be written. The name stands in for an entry
+# in /etc/passwd, which a numeric user has not: kopf asks for it.
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp LOGNAME=cipher-operator
 COPY --from=build /opt/cipher-operator /opt/cipher-operator
 WORKDIR /tmp
 USER 65532:65532
