@@ -10,6 +10,8 @@ import time
 _COLOURS = {"bold": "1", "green": "32", "red": "31", "cyan": "36", "dim": "2"}
 _BEGAN = time.monotonic()
 _WIDTH = 140
+# In a file or a pipe plain ASCII, whatever reads it.
+_OK, _FAILED, _MASK = ("✓", "✗", "•") if sys.stdout.isatty() else ("ok:", "FAILED:", "*")
 
 
 def _painted(text: str, colour: str) -> str:
@@ -57,12 +59,17 @@ def output(text: str) -> None:
 
 def done(text: str, seconds: float) -> None:
     """Say that something was reached, and in what time."""
-    _write(_painted(f"  ✓ {text}", "green") + f" ({seconds:.1f} s)")
+    _write(_painted(f"  {_OK} {text}", "green") + f" ({seconds:.1f} s)")
 
 
 def failed(text: str) -> None:
     """Say what went wrong."""
-    _write(_painted(f"  ✗ {text}", "red"))
+    _write(_painted(f"  {_FAILED} {text}", "red"))
+
+
+def masked() -> str:
+    """Return what stands for a value that is not shown; its length says nothing of the value's."""
+    return _MASK * 8
 
 
 def table(rows: list[tuple[str, str]]) -> None:

@@ -22,6 +22,7 @@ REPOSITORY = Path(__file__).parents[2]
 NAMESPACE = "demo"
 STORAGE = "chat"
 _PATIENCE_SECONDS = 30.0
+_KUBECTL_SECONDS = 3.0
 
 
 class StepError(Exception):
@@ -101,11 +102,13 @@ class Stage:
         `since` is when the cause was set, in time.monotonic()'s seconds.
         """
         began = time.monotonic() if since is None else since
-        with self._watched():
+        with self._watched() as rows:
             self.wait(f"the reason {reason}", lambda: self.ready().get("reason") == reason)
             seconds = time.monotonic() - began
-            # The watch on screen gets the same event a moment later.
-            time.sleep(0.3)
+            # kubectl needs a moment to start, and the watch gets the same event a moment later.
+            latest = time.monotonic() + _KUBECTL_SECONDS
+            while not any(reason in row.split() for row in rows) and time.monotonic() < latest:
+                time.sleep(0.02)
         screen.output(self.ready()["message"])
         screen.done(f"Ready={self.ready()['status']}, {reason}", seconds)
 
@@ -127,7 +130,9 @@ class Stage:
             time.sleep(0.05)
 
     @contextlib.contextmanager
-    def _watched(self) -> Iterator[None]:
+    def _watched(self) -> Iterator[list[str]]:
+        """Show the rows of a watch as they come; yield the list that they are added to."""
+        rows: list[str] = []
         screen.command(f"kubectl get cstore {STORAGE} --watch")
         watch = subprocess.Popen(
             [self.plane.programs.kubectl, "get", "cstore", STORAGE, "--watch"],
@@ -136,17 +141,17 @@ class Stage:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        reader = threading.Thread(target=_show_rows, args=(watch,))
+        reader = threading.Thread(target=_show_rows, args=(watch, rows))
         reader.start()
         try:
-            yield
+            yield rows
         finally:
             watch.terminate()
             watch.wait()
             reader.join()
 
 
-def _show_rows(watch: subprocess.Popen[str]) -> None:
+def _show_rows(watch: subprocess.Popen[str], rows: list[str]) -> None:
     assert watch.stdout is not None
     last = ""
     for line in watch.stdout:
@@ -154,6 +159,7 @@ def _show_rows(watch: subprocess.Popen[str]) -> None:
         news = re.sub(r"\S+\s*$", "", line)
         if news != last:
             screen.output(line)
+            rows.append(line)
         last = news
 
 

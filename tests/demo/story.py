@@ -69,7 +69,7 @@ def describe(stage: Stage) -> None:
 def show_secret(stage: Stage) -> None:
     """Show what the app is given, with the values masked."""
     screen.say(f"Secret {app.APP_SECRET}, values masked; `envFrom` gives all of it to the app")
-    screen.table([(key, "•" * 8) for key in sorted(app.secret(stage))])
+    screen.table([(key, screen.masked()) for key in sorted(app.secret(stage))])
 
 
 def use_it(stage: Stage) -> None:
@@ -103,7 +103,7 @@ def change_admin_password(stage: Stage) -> None:
     app.write(stage, "messages:meanwhile")
     screen.say("the Secret gets the new password")
     began = time.monotonic()
-    _apply_example(stage, "kubectl apply -f pg-admin.yaml")
+    _apply_example(stage, "kubectl apply -f manifests/examples/local.yaml")
     stage.wait_for("Ready", since=began)
 
 
