@@ -6,7 +6,7 @@ from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import OWNER
 from cipher_operator.core.observed import Observed, Role
-from cipher_operator.core.ownership import Claim, judge_login, tokens_of_roles
+from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.steps import Step
 
 MODERN_MEMBERSHIP = 160000
@@ -22,19 +22,19 @@ def lacking(what: str, remedy: str) -> Failure:
     )
 
 
-def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """Return the steps for roles, and the marker tokens of those that they create.
-
-    Raises Failure InsufficientPrivilege or AlreadyExists.
-    """
+def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> Part:
+    """Return the steps for roles. Raises Failure InsufficientPrivilege or AlreadyExists."""
     credential = desired.credential
     if credential is None:
-        return (), ()
+        return Part()
+    tokens, adopted = tokens_of_roles(desired), list[str]()
     modern = observed.server.version >= MODERN_MEMBERSHIP
     for login in desired.logins:
         if (role := observed.roles.get(login)) is not None:
-            judge_login(desired, claim, role)
+            judge_login(desired, observed, claim, role)
     planned, created = _plan_owner(desired, observed, modern)
+    if desired.owner in observed.roles and not claim.holds(OWNER):
+        adopted.append(OWNER)
     for login in desired.logins:
         role = observed.roles.get(login)
         if role is not None:
@@ -45,9 +45,10 @@ def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> tuple[tupl
                 planned.append(steps.DisableLogin(login))
         elif login == credential.login:
             planned.append(steps.CreateLogin(login, desired.owner, credential.verifier, desired.connection_limit))
-        if (desired.adopt_unowned and role is not None) or (role is None and login == credential.login):
-            created.append(tokens_of_roles(desired)[login])
-    return tuple(planned), tuple(created)
+            created.append(tokens[login])
+        if role is not None and not claim.holds(tokens[login]):
+            adopted.append(tokens[login])
+    return Part(tuple(planned), tuple(created), tuple(adopted))
 
 
 def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[list[Step], list[str]]:
@@ -80,6 +81,8 @@ def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) 
     if published and drifted and not (credential is not None and credential.change and not role.login):
         planned.append(steps.AlterLogin(role.name, desired.connection_limit))
     if not role.in_owner:
+        if not role.inherits and not modern:
+            planned.append(steps.InheritRoles(role.name))
         planned.append(steps.JoinRole(desired.owner, role.name, modern))
     everywhere = dict(setting.split("=", 1) for setting in role.settings.get("", ()))
     here = dict(setting.split("=", 1) for setting in role.settings.get("=", ()))

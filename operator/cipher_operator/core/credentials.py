@@ -39,8 +39,8 @@ def wanted_credential(known: Known, generate: Callable[[], Password]) -> Wanted:
     change; only a password that the user brings is changed in place, because its login is theirs too.
     """
     if known.given is not None:
-        standing = known.published == (known.user, known.given)
-        return Wanted(known.user, known.given, change=not standing)
+        # One that was never published may be the login's already; the login test tells.
+        return Wanted(known.user, known.given, change=known.published not in (None, (known.user, known.given)))
     if known.published is not None and not known.rotate:
         return Wanted(*known.published, change=False)
     if known.pending is not None:

@@ -28,7 +28,8 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A parsed marker. `created` lists what the operator made.
+    """A parsed marker. `created` lists what the operator made, `adopted` what it was asked to take over: that is
+    kept true like the rest, and given back instead of dropped.
 
     `rev` grows with every password that is set, and is odd when that was the first login's, even when the
     second's: so it also says whose password was set last.
@@ -37,21 +38,29 @@ class Marker:
     identity: Identity
     created: frozenset[str] = frozenset()
     rev: int = 0
+    adopted: frozenset[str] = frozenset()
 
     def text(self) -> str:
         """Return the comment text: one line of JSON with a fixed order of keys."""
-        return json.dumps(
-            {
-                "v": MARKER_VERSION,
-                "instance": self.identity.instance,
-                "ns": self.identity.namespace,
-                "name": self.identity.name,
-                "uid": self.identity.uid,
-                "created": sorted(self.created),
-                "rev": self.rev,
-            },
-            separators=(",", ":"),
-        )
+        adopted = {"adopted": sorted(self.adopted)} if self.adopted else {}
+        fields = {
+            "v": MARKER_VERSION,
+            "instance": self.identity.instance,
+            "ns": self.identity.namespace,
+            "name": self.identity.name,
+            "uid": self.identity.uid,
+            "created": sorted(self.created),
+            "rev": self.rev,
+        }
+        return json.dumps(fields | adopted, separators=(",", ":"))
+
+    def holds(self, token: str) -> bool:
+        """Return whether the operator made or took over this thing."""
+        return token in self.created or token in self.adopted
+
+    def taking(self, *tokens: str) -> "Marker":
+        """Return this marker with more things taken over."""
+        return replace(self, adopted=self.adopted | (frozenset(tokens) - self.created))
 
     def having(self, *tokens: str) -> "Marker":
         """Return this marker with more things created."""
@@ -68,8 +77,8 @@ class Marker:
         return self.rev % 2 == 0 if self.rev else None
 
     def without(self, *tokens: str) -> "Marker":
-        """Return this marker with things taken off `created`."""
-        return replace(self, created=self.created - frozenset(tokens))
+        """Return this marker with no claim on these things."""
+        return replace(self, created=self.created - frozenset(tokens), adopted=self.adopted - frozenset(tokens))
 
 
 def parse_marker(comment: str | None) -> Marker | None:
@@ -83,8 +92,9 @@ def parse_marker(comment: str | None) -> Marker | None:
     if not isinstance(raw, dict) or raw.get("v") != MARKER_VERSION:
         return None
     fields = [raw.get(key) for key in ("instance", "ns", "name", "uid")]
-    created, rev = raw.get("created"), raw.get("rev")
-    texts = [*fields, *created] if isinstance(created, list) else [None]
-    if not all(isinstance(text, str) for text in texts) or type(rev) is not int:
+    created, adopted, rev = raw.get("created"), raw.get("adopted", []), raw.get("rev")
+    if not isinstance(created, list) or not isinstance(adopted, list) or type(rev) is not int:
         return None
-    return Marker(Identity(*map(str, fields)), frozenset(created or ()), rev)
+    if not all(isinstance(text, str) for text in (*fields, *created, *adopted)):
+        return None
+    return Marker(Identity(*map(str, fields)), frozenset(created), rev, frozenset(adopted))

@@ -36,6 +36,7 @@ class Role:
     elevated: bool
     """Superuser, createrole, createdb, replication or bypassrls."""
     connection_limit: int
+    inherits: bool
     expires: bool
     comment: str | None
     usage: bool
@@ -105,6 +106,7 @@ class Relation:
     owner: str
     owner_marker: Marker | None
     owner_usage: bool
+    owner_admin: bool
     comment: str | None
     pages: int
     columns: Mapping[str, ColumnFacts]
@@ -171,6 +173,7 @@ def _role(name: str, role: Mapping[str, Any]) -> Role:
         login=role["login"],
         elevated=role["elevated"],
         connection_limit=role["connlimit"],
+        inherits=role["inherits"],
         expires=role["expires"],
         comment=role["comment"],
         usage=role["usage"],
@@ -199,6 +202,7 @@ def _relation(relation: Mapping[str, Any]) -> Relation:
         owner=relation["owner"],
         owner_marker=parse_marker(relation["owner_comment"]),
         owner_usage=relation["owner_usage"],
+        owner_admin=relation["owner_admin"],
         comment=relation["comment"],
         pages=relation["pages"],
         columns={name: ColumnFacts(*facts) for name, facts in relation["columns"].items()},

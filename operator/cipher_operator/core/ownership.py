@@ -9,6 +9,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SECOND_LOGIN, Marker, parse_marker
 from cipher_operator.core.observed import Observed, Relation, Role
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
+from cipher_operator.core.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,19 @@ class Claim:
     def created(self, token: str) -> bool:
         """Return whether the operator made this thing."""
         return token in self.marker.created
+
+    def holds(self, token: str) -> bool:
+        """Return whether the operator made this thing or was allowed to take it over."""
+        return self.marker.holds(token)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a plan: its steps, and the marker tokens of what they create or take over."""
+
+    steps: tuple[Step, ...] = ()
+    created: tuple[str, ...] = ()
+    adopted: tuple[str, ...] = ()
 
 
 def judge(desired: Desired, observed: Observed) -> Claim:
@@ -74,29 +88,33 @@ def standing_comment(desired: Desired, observed: Observed) -> str | None:
     return owner.comment if owner else None
 
 
-def judge_login(desired: Desired, claim: Claim, role: Role) -> None:
+def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) -> None:
     """Raise AlreadyExists for a login of our name that we did not make and may not adopt."""
     token = LOGIN if role.name == desired.user else SECOND_LOGIN
-    if claim.created(token) or (desired.adopt_unowned and not role.elevated):
+    refused = " (the admin's own role, or one with SUPERUSER, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS, is not)"
+    powerful = role.elevated or role.name == observed.server.admin.name
+    if claim.holds(token) or (desired.adopt_unowned and not powerful):
         return
-    refused = " (a role with SUPERUSER, CREATEROLE, CREATEDB, REPLICATION or BYPASSRLS is never adopted)"
     raise Failure(
         Reason.ALREADY_EXISTS,
         f"role '{role.name}' exists and was not created by this CipherStorage; set another `spec.user.name`, or "
-        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if role.elevated else ''}",
+        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if powerful else ''}",
         stage=ConditionType.ACCESS_GRANTED,
     )
 
 
 def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation) -> None:
     """Raise Conflict or AlreadyExists for a table of our name that belongs to somebody else."""
-    if relation.owner in (desired.owner, *desired.logins) or claim.created(name):
+    if relation.owner in (desired.owner, *desired.logins):
         return
     where = f"table '{name}' in schema '{desired.schema}' of database '{desired.database}'"
     if relation.owner_marker is not None:
+        # Before what we made: another storage that took it over is not fought.
         if _handed_over(desired, relation.owner_marker):
             return
         raise _foreign(desired, where, relation.owner_marker)
+    if claim.holds(name):
+        return
     if desired.shared and (marker := parse_marker(relation.comment)) is not None:
         raise _foreign(desired, where, marker)
     if desired.adopt_unowned:

@@ -9,7 +9,7 @@ from cipher_operator.core.access import plan_database_access, plan_roles, plan_s
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import DATABASE, SCHEMA, parse_marker
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.ownership import Claim, judge, standing_comment
+from cipher_operator.core.ownership import Claim, Part, judge, standing_comment
 from cipher_operator.core.relations import plan_relations
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.steps import Step
@@ -70,15 +70,11 @@ def plan(desired: Desired, observed: Observed) -> Plan:
             stage=ConditionType.CONNECTED,
         )
     claim = judge(desired, observed)
-    created: list[str] = []
-    relation_steps: tuple[Step, ...] = ()
-    if observed.local is not None:
-        # Judged before any step is planned: a conflict on a table must leave the server without new roles.
-        relation_steps, new_tables = plan_relations(desired, observed, claim)
-        created.extend(new_tables)
-    role_steps, new_roles = plan_roles(desired, observed, claim)
-    created.extend(new_roles)
-    planned: list[Step] = [*role_steps]
+    # Judged before any step is planned: a conflict on a table must leave the server without new roles.
+    relations = plan_relations(desired, observed, claim) if observed.local is not None else Part()
+    roles = plan_roles(desired, observed, claim)
+    created = [*roles.created, *relations.created]
+    planned: list[Step] = [*roles.steps]
     if observed.database is None:
         planned.append(_create_database(desired, observed))
         created.append(DATABASE)
@@ -88,18 +84,21 @@ def plan(desired: Desired, observed: Observed) -> Plan:
         schema_steps, made = plan_schema_access(desired, observed, ours)
         created.extend([SCHEMA] if made else [])
         planned.extend(schema_steps)
-        planned.extend(relation_steps)
-    return _with_marker(desired, observed, claim, planned, tuple(created))
+        planned.extend(relations.steps)
+    marker = claim.marker.having(*created).taking(*roles.adopted, *relations.adopted)
+    return _with_marker(desired, observed, replace(claim, marker=marker), planned)
 
 
 def settle(desired: Desired, observed: Observed) -> Desired:
     """Return desired with its login decided: where the caller knows of no published one, the login whose password
-    was not set last, so that whoever still uses the other one goes on."""
+    was not set last, so that whoever still uses the other one goes on. A login that is still to be adopted is in
+    use, too."""
     credential = desired.credential
     if credential is None or credential.login is not None:
         return desired
     marker = parse_marker(standing_comment(desired, observed))
-    second = marker is not None and marker.last_was_second is False
+    last = marker.last_was_second if marker is not None else None
+    second = last is False or (last is None and desired.user in observed.roles)
     return replace(desired, credential=replace(credential, login=desired.logins[int(second)]))
 
 
@@ -115,11 +114,9 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
     return steps.CreateDatabase(desired.database, admin.name, observed.server.version >= PROVIDER_SINCE)
 
 
-def _with_marker(
-    desired: Desired, observed: Observed, claim: Claim, planned: list[Step], created: tuple[str, ...]
-) -> Plan:
+def _with_marker(desired: Desired, observed: Observed, claim: Claim, planned: list[Step]) -> Plan:
     """Return the plan with its marker written in the message that does the work, and its fence."""
-    marker = claim.marker.having(*created)
+    marker = claim.marker
     for step in planned:
         if isinstance(step, steps.CreateLogin | steps.SetPassword):
             marker = marker.after_password(second=step.login == desired.logins[1])

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
-from cipher_operator.core.access import lacking
+from cipher_operator.core.access import MODERN_MEMBERSHIP, lacking
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Relation
-from cipher_operator.core.ownership import Claim, judge_relation
+from cipher_operator.core.ownership import Claim, Part, judge_relation
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
 
@@ -17,8 +17,8 @@ LARGE_PAGES = 10_000
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
 
 
-def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-    """Return the steps for tables and indexes, and the names of the tables that they create.
+def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
+    """Return the steps for tables and indexes; the tokens are the tables' names.
 
     Raises Failure Conflict, AlreadyExists, SchemaConflict or InsufficientPrivilege.
     """
@@ -26,6 +26,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> tuple[
     assert local is not None  # the caller planned inside the database
     planned: list[Step] = []
     created: list[str] = []
+    adopted: list[str] = []
     for table in TABLES:
         relation = local.relations.get(table.name)
         if relation is None:
@@ -36,12 +37,14 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> tuple[
         if differences := _differences(table, relation):
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
-            planned.append(_take_over(desired, observed, table.name, relation))
+            planned.extend(_take_over(desired, observed, table.name, relation))
+        if not claim.holds(table.name):
+            adopted.append(table.name)
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
         raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])
     planned.extend(_plan_indexes(desired, local.relations))
-    return tuple(planned), tuple(created)
+    return Part(tuple(planned), tuple(created), tuple(adopted))
 
 
 def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[Step]:
@@ -60,14 +63,19 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
     return planned
 
 
-def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> Step:
-    if not (observed.server.admin.superuser or relation.owner_usage or relation.owner in desired.logins):
-        raise lacking(
-            f"role '{observed.server.admin.name}' may not change the owner of table '{name}'",
-            f'ALTER TABLE "{desired.schema}"."{name}" OWNER TO "{desired.owner}" (as role \'{relation.owner}\' or a '
-            "superuser)",
-        )
-    return steps.SetTableOwner(desired.schema, name, desired.owner)
+def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> list[Step]:
+    """Return what gives a table to the owner role: the session must be a member of both owners."""
+    admin, modern = observed.server.admin, observed.server.version >= MODERN_MEMBERSHIP
+    give = steps.SetTableOwner(desired.schema, name, desired.owner)
+    if admin.superuser or relation.owner_usage:
+        return [give]
+    if admin.createrole and (relation.owner_admin or not modern):
+        return [steps.JoinRole(relation.owner, admin.name, modern), give]
+    raise lacking(
+        f"role '{admin.name}' may not change the owner of table '{name}'",
+        f'GRANT "{relation.owner}" TO "{admin.name}" (as a role that may grant it), or ALTER TABLE '
+        f'"{desired.schema}"."{name}" OWNER TO "{desired.owner}" (as a superuser)',
+    )
 
 
 def _differences(table: Table, relation: Relation) -> list[str]:

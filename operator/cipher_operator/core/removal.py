@@ -6,7 +6,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.access import MODERN_MEMBERSHIP
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, SCHEMA, Marker, parse_marker
+from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan
@@ -38,7 +38,8 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
         return Plan(tuple(_memberships(desired, observed)), fence, desired.owner)
     dropped = [name for name in TABLE_NAMES if name in local.relations and name in marker.created]
-    planned: list[Step] = [steps.DropTable(desired.schema, name) for name in dropped]
+    planned: list[Step] = [*_give_back(desired, observed, marker)]
+    planned += [steps.DropTable(desired.schema, name) for name in dropped]
     if SCHEMA in marker.created and local.schema is not None:
         planned.append(steps.DropSchema(desired.schema))
     if not desired.shared:
@@ -58,6 +59,23 @@ def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     if DATABASE in marker.created or observed.database is None:
         planned.extend(_drop_roles(desired, observed, marker))
     return Plan(tuple(planned), _fence(desired, observed), desired.owner)
+
+
+def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
+    """Return what gives adopted tables back: to the adopted login, else to the admin."""
+    local, admin = observed.local, observed.server.admin
+    login = observed.roles.get(desired.user) if LOGIN in marker.adopted else None
+    planned: list[Step] = []
+    if login is not None:
+        if not (admin.superuser or login.usage):
+            planned.append(steps.JoinRole(login.name, admin.name, observed.server.version >= MODERN_MEMBERSHIP))
+        planned.append(steps.ResetSetting(login.name, "role", None))
+        planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
+    if local is not None and not desired.shared:
+        owner = login.name if login is not None else admin.name
+        tables = [name for name in TABLE_NAMES if name in local.relations and name in marker.adopted]
+        planned += [steps.SetTableOwner(desired.schema, name, owner) for name in tables]
+    return planned
 
 
 def _drop_roles(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:

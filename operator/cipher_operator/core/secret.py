@@ -3,9 +3,11 @@
 node-pg and libpq give `sslmode` different meanings, so there are two URLs: `CIPHER_PG_URL` and `uri`.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import (
     KEY_DATABASE,
     KEY_HOST,
@@ -16,6 +18,7 @@ from cipher_operator.api.names import (
     KEY_USER,
     MANAGED_BY,
 )
+from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import App, SSLMode
 from cipher_operator.core import supabase
 from cipher_operator.core.connection import AdminConnection
@@ -24,6 +27,9 @@ from cipher_operator.core.url import quote
 
 PUBLIC_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine images keep the public CAs; libpq needs a path to verify with them."""
+
+_LEFT_BY_DECODE_URI = ";/:@&=+$,"
+"""What node-pg does not decode in a database name; `?` and `#` neither, but they cannot stand in a path as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,25 @@ def app_endpoint(admin: AdminConnection, app: App, database: str, *, ssl_in_use:
     )
 
 
+def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
+    """Raise Failure(INVALID_SPEC) where no URL leads Cipher's node-pg there, though the operator gets there itself.
+
+    Cipher would go on in memory without a word. node-pg 8.16, which Cipher's lock file names, compares the certificate
+    with `localhost` where the host is an address.
+    """
+    if admin.ssl_mode is SSLMode.VERIFY_FULL and _is_address(app.host or admin.host):
+        raise _unpublishable(
+            "pods cannot verify the server: sslMode verify-full compares its certificate with the host name, and the "
+            "host is an IP address, with which Cipher's client cannot compare it. Set `spec.app.host` to the name in "
+            "the certificate, or `spec.connection.sslMode: verify-ca`"
+        )
+    if set("?#") & set(database) or {".", ".."} & set(database.split("/")):
+        raise _unpublishable(
+            "the database's name cannot stand in a URL that Cipher's client reads: it has a '?', a '#', or a part that "
+            "is '.' or '..'. Rename the database, or name another one"
+        )
+
+
 def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
     """Return the operator's own way in with the app's login: what the login test connects with."""
     ref = supabase.project_ref(admin.host, admin.user)
@@ -94,7 +119,7 @@ def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> dict[
     password = credentials.password.reveal()
     host = endpoint.host.strip("[]")
     data = {
-        KEY_URL: _url(endpoint, user, password, _node_parameters(endpoint)),
+        KEY_URL: _url(endpoint, user, password, _node_database(endpoint.database), _node_parameters(endpoint)),
         KEY_HOST: host,
         KEY_PORT: str(endpoint.port),
         KEY_DATABASE: endpoint.database,
@@ -108,7 +133,7 @@ def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> dict[
         "database": endpoint.database,
         "username": user,
         "password": password,
-        "uri": _url(endpoint, user, password, _libpq_parameters(endpoint)),
+        "uri": _url(endpoint, user, password, quote(endpoint.database), _libpq_parameters(endpoint)),
     }
     if endpoint.ca is not None:
         data["certificates"] = endpoint.ca
@@ -127,14 +152,30 @@ def read_app_secret(data: Mapping[str, bytes]) -> PublishedLogin | None:
     return PublishedLogin(user, supabase.role_of(host, user), Password(password))
 
 
-def _url(endpoint: AppEndpoint, user: str, password: str, parameters: list[tuple[str, str]]) -> str:
+def _url(endpoint: AppEndpoint, user: str, password: str, database: str, parameters: list[tuple[str, str]]) -> str:
     bare = endpoint.host.strip("[]")
     host = f"[{bare}]" if ":" in bare else bare
     query = "&".join(f"{name}={quote(value).replace('%2F', '/')}" for name, value in parameters)
     return (
-        f"postgresql://{quote(user)}:{quote(password)}@{host}:{endpoint.port}/{quote(endpoint.database)}"
-        f"{'?' if query else ''}{query}"
+        f"postgresql://{quote(user)}:{quote(password)}@{host}:{endpoint.port}/{database}{'?' if query else ''}{query}"
     )
+
+
+def _node_database(database: str) -> str:
+    """Return the name as node-pg reads it: with JavaScript's decodeURI, which leaves some characters encoded."""
+    return "".join(char if char in _LEFT_BY_DECODE_URI else quote(char) for char in database)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _unpublishable(message: str) -> Failure:
+    return Failure(Reason.INVALID_SPEC, message, stage=ConditionType.SECRET_PUBLISHED)
 
 
 def _libpq_parameters(endpoint: AppEndpoint) -> list[tuple[str, str]]:
@@ -148,6 +189,10 @@ def _libpq_parameters(endpoint: AppEndpoint) -> list[tuple[str, str]]:
 def _node_parameters(endpoint: AppEndpoint) -> list[tuple[str, str]]:
     """Return the same meaning for node-pg, whose `require` verifies unless `uselibpqcompat` is set."""
     parameters = [("sslmode", endpoint.tls.value)]
+    bare = endpoint.host.strip("[]")
+    if ":" in bare:
+        # node-pg 8.16 keeps the brackets of an address in the URL's own place, and looks that up as a name.
+        parameters.insert(0, ("host", bare))
     if endpoint.tls is SSLMode.VERIFY_CA:
         # node-pg throws for verify-ca without a root certificate.
         parameters.append(("sslrootcert", endpoint.ca_path or PUBLIC_CA_BUNDLE))

@@ -29,7 +29,7 @@ _ROLES = """
 'roles', COALESCE((SELECT jsonb_object_agg(r.rolname, jsonb_build_object(
     'login', r.rolcanlogin,
     'elevated', r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls,
-    'connlimit', r.rolconnlimit,
+    'connlimit', r.rolconnlimit, 'inherits', r.rolinherit,
     'expires', r.rolvaliduntil IS NOT NULL AND r.rolvaliduntil <> 'infinity',
     'comment', shobj_description(r.oid, 'pg_authid'),
     'usage', pg_has_role(r.oid, 'USAGE'),
@@ -75,6 +75,7 @@ _SCHEMA = """
 _RELATIONS = """
 'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
+    'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
     'owner_comment', shobj_description(c.relowner, 'pg_authid'), 'comment', obj_description(c.oid, 'pg_class'),
     'pages', c.relpages,
     'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT

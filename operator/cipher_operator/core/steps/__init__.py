@@ -33,6 +33,7 @@ from cipher_operator.core.steps.roles import (
     CreateLogin,
     CreateOwner,
     DisableLogin,
+    InheritRoles,
     JoinRole,
     ResetSetting,
     SetActingRole,
@@ -49,6 +50,7 @@ Step: TypeAlias = (
     | CreateLogin
     | SetPassword
     | DisableLogin
+    | InheritRoles
     | AlterLogin
     | SetActingRole
     | ResetSetting
@@ -91,6 +93,7 @@ __all__ = [
     "GrantFuture",
     "GrantRelations",
     "GrantSchema",
+    "InheritRoles",
     "JoinRole",
     "RebuildIndex",
     "ResetSetting",

@@ -123,6 +123,17 @@ class AlterLogin:
 
 
 @dataclass(frozen=True, slots=True)
+class InheritRoles:
+    """Let an adopted login use what the roles it is a member of may do; since 16 the membership says so itself."""
+
+    login: str
+    stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("ALTER ROLE {login} INHERIT", login=self.login),)
+
+
+@dataclass(frozen=True, slots=True)
 class SetActingRole:
     """Let everything a login makes belong to the owner role."""
 
