@@ -1,15 +1,18 @@
 """The app Secret: golden files for the whole of it, and both URLs read back by those who will read them."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import App, SSLMode
 from cipher_operator.core.connection import AdminConnection, Password
 from cipher_operator.core.secret import (
@@ -19,6 +22,7 @@ from cipher_operator.core.secret import (
     app_endpoint,
     app_login,
     app_secret_data,
+    check_publishable,
     read_app_secret,
 )
 from cipher_operator.core.url import parse_url
@@ -131,10 +135,16 @@ password = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_si
 hosts = st.sampled_from(["h", "db.example.com", "10.1.2.3", "2001:db8::1"])
 
 
+def decode_uri(text: str) -> str:
+    """Return what JavaScript's decodeURI does: escapes of its reserved characters stay as they are."""
+    kept = re.sub(r"%(2[346BCF]|3[ABDF]|40)", r"%25\1", text, flags=re.IGNORECASE)
+    return unquote(kept)
+
+
 @given(printable, password, printable.filter(lambda name: len(name.encode()) <= 63), hosts, st.integers(1, 65535))
 def test_both_urls_read_back(role: str, word: str, database: str, host: str, port: int) -> None:
     data = app_secret_data(AppEndpoint(host, port, database, SSLMode.REQUIRE), AppCredentials(role, Password(word)))
-    ours = parse_url(data["CIPHER_PG_URL"])
+    ours = parse_url(data["uri"])
     libpq = conninfo_to_dict(data["uri"])
     node = urlsplit(data["CIPHER_PG_URL"])
     assert (ours.user, ours.password, ours.host, ours.port, ours.database) == (role, word, host, port, database)
@@ -143,7 +153,52 @@ def test_both_urls_read_back(role: str, word: str, database: str, host: str, por
     # What node's URL class takes apart is plain ASCII without a delimiter in a value.
     assert data["CIPHER_PG_URL"].isascii()
     assert node.hostname == host.lower()
+    assert (dict(parse_qsl(node.query)).get("host", node.hostname), node.port) == (host, port)
+    if not set("?#") & set(database):
+        assert decode_uri(node.path[1:]) == database
     assert not set("@:/?#[]") & set((node.username or "") + (node.password or ""))
+
+
+VERIFIED = replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL)
+BY_ADDRESS = replace(VERIFIED, host="10.1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("admin", "host", "database", "word"),
+    [
+        (BY_ADDRESS, None, "d", "spec.app.host"),
+        (replace(VERIFIED, host="2001:db8::1"), None, "d", "verify-ca"),
+        (VERIFIED, "10.1.2.3", "d", "spec.app.host"),
+        (ADMIN, None, "what?", "'?'"),
+        (ADMIN, None, "c#", "'#'"),
+        (ADMIN, None, "..", "'..'"),
+        (ADMIN, None, "a/./b", "'.'"),
+    ],
+)
+def test_where_cipher_would_not_get_in_nothing_is_published(
+    admin: AdminConnection, host: str | None, database: str, word: str
+) -> None:
+    with pytest.raises(Failure) as caught:
+        check_publishable(admin, replace(APP, host=host), database)
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert caught.value.stage is ConditionType.SECRET_PUBLISHED
+    assert word in caught.value.message
+    assert admin.host not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("admin", "host", "database"),
+    [
+        (ADMIN, None, "d"),
+        (replace(ADMIN, host="10.1.2.3"), None, "d"),
+        (VERIFIED, None, "d"),
+        (BY_ADDRESS, "db.example.com", "d"),
+        (replace(BY_ADDRESS, ssl_mode=SSLMode.VERIFY_CA), None, "d"),
+        (ADMIN, None, ".a..b/c... d"),
+    ],
+)
+def test_everything_else_is_published(admin: AdminConnection, host: str | None, database: str) -> None:
+    check_publishable(admin, replace(APP, host=host), database)
 
 
 @given(printable, password)

@@ -30,7 +30,14 @@ from cipher_operator.core.outcome import Facts
 from cipher_operator.core.password import Password
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.scram import SALT_BYTES, scram_verifier
-from cipher_operator.core.secret import AppCredentials, app_endpoint, app_login, app_secret_data, read_app_secret
+from cipher_operator.core.secret import (
+    AppCredentials,
+    app_endpoint,
+    app_login,
+    app_secret_data,
+    check_publishable,
+    read_app_secret,
+)
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.login import prove_login
@@ -88,6 +95,7 @@ class StorageRun:
         admin = await self._sources.admin(resource.namespace, spec)
         self.progress.warnings.extend(admin.warnings)
         database = database_name(spec, admin, resource.status)
+        check_publishable(admin, spec.app, database)
         existing = await self._sources.secret(resource.namespace, spec.app.secret_name)
         refuse_foreign(resource, spec.app.secret_name, existing)
         wanted = None
