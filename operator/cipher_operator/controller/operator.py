@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -28,6 +29,8 @@ GIVEN_UP_SECONDS = 5.0
 EXIT_SECONDS = 10.0
 """After the runs have ended, how long the rest may take before the process is ended by force."""
 API_PAUSE = 1.0
+REFUSED_SECONDS = 15.0
+"""How long refusals are not believed at the start: an API server that starts answers 403 before it knows its roles."""
 
 logger = logging.getLogger(__name__)
 
@@ -167,16 +170,18 @@ class Operator:
         """Return whose storages these are; None where the operator was stopped before it is known."""
         if self._settings.instance_id is not None:
             return self._settings.instance_id
+        refused_at: float | None = None
         while not self._stop.is_set():
             try:
                 return str((await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"])
             except ApiError as error:
-                if error.status not in (401, 403, 404):
-                    raise
-                raise StartError(
-                    f"namespace kube-system, whose uid is the default of --instance-id, cannot be read ({error}); "
-                    "allow `get` on it, or set --instance-id"
-                ) from None
+                now = time.monotonic()
+                refused_at = now if refused_at is None else refused_at
+                if now - refused_at >= REFUSED_SECONDS:
+                    raise StartError(
+                        f"namespace kube-system, whose uid is the default of --instance-id, cannot be read ({error}); "
+                        "allow `get` on it, or set --instance-id"
+                    ) from None
             except ApiUnavailable as error:
                 logger.warning("the Kubernetes API does not answer: %s; trying again", error)
             self._not_ready = "the Kubernetes API does not answer"

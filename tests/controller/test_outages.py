@@ -1,0 +1,98 @@
+"""An API server that goes, a kind that comes, a right that is missing: on a control plane of these tests' own."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from devcluster import ControlPlane
+from support.cluster import ROOT, Namespace, install
+from support.stand_in import running
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def plane() -> Iterator[ControlPlane]:
+    with ControlPlane(controller_manager=False) as own:
+        install(own)
+        yield own
+
+
+@pytest.fixture
+def account(plane: ControlPlane) -> Path:
+    return plane.kubeconfig_for_service_account("cipher-system", "cipher-operator")
+
+
+@pytest.fixture
+def namespace(plane: ControlPlane) -> Namespace:
+    return Namespace(plane, f"outage-{next(_numbers)}")
+
+
+async def kubectl(plane: ControlPlane, *arguments: str) -> str:
+    return await asyncio.to_thread(plane.kubectl, *arguments)
+
+
+async def test_the_kind_comes_later_goes_and_comes_again(plane: ControlPlane, account: Path) -> None:
+    crds = str(ROOT / "crds")
+    await kubectl(plane, "delete", "-k", crds)
+    async with running(account) as operator:
+        await operator.until(lambda: "is not installed" in (operator.not_ready or ""), 10)
+        for _ in range(2):
+            await kubectl(plane, "apply", "-k", crds)
+            await kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+            namespace = Namespace(plane, f"outage-{next(_numbers)}")
+            namespace.storage("chat")
+            await operator.until(lambda: operator.stand_in.count((namespace.name, "chat")) >= 1, 10)  # noqa: B023
+            await operator.ready()
+            await kubectl(plane, "delete", "-k", crds)
+            await asyncio.sleep(1)
+    await kubectl(plane, "apply", "-k", crds)
+    await kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+
+
+async def test_the_right_to_watch_secrets_comes_later(plane: ControlPlane, account: Path, namespace: Namespace) -> None:
+    await kubectl(
+        plane, "patch", "clusterrole", "cipher-operator", "--type=json",
+        "-p", '[{"op":"test","path":"/rules/3/resources","value":["secrets"]},'
+        '{"op":"replace","path":"/rules/3/verbs","value":["get","create","update","patch"]}]',
+    )  # fmt: skip
+    async with running(account) as operator:
+        key, runs = (namespace.name, "chat"), operator.stand_in
+        await operator.ready()
+        namespace.storage("chat")
+        await operator.until(lambda: runs.count(key) == 1)
+        namespace.secret("pg-admin", {"a": "1"})
+        await asyncio.sleep(6)
+        assert (runs.count(key), operator.task.done()) == (1, False)
+        await kubectl(plane, "apply", "-k", str(ROOT / "manifests" / "base"))
+        await operator.until(lambda: runs.count(key) == 2, 8)
+
+
+@pytest.mark.parametrize("seconds", [25])
+async def test_the_api_server_is_away(plane: ControlPlane, account: Path, namespace: Namespace, seconds: float) -> None:
+    async with running(account) as operator:
+        key, runs = (namespace.name, "chat"), operator.stand_in
+        await operator.ready()
+        namespace.storage("chat")
+        await operator.until(lambda: runs.count(key) == 1)
+        await asyncio.to_thread(plane.stop_apiserver)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(plane.start_apiserver)
+        before = runs.count(key)
+        await asyncio.to_thread(namespace.patch, "chat", {"spec": {"interval": "10m"}})
+        await operator.until(lambda: runs.count(key) > before, 8)
+        before = runs.count(key)
+        await asyncio.to_thread(namespace.secret, "pg-admin", {"a": "1"})
+        await operator.until(lambda: runs.count(key) > before, 8)
+        assert operator.operator._alive() is None
+
+
+async def test_an_api_server_that_is_away_at_the_start(plane: ControlPlane, account: Path) -> None:
+    await asyncio.to_thread(plane.stop_apiserver)
+    async with running(account) as operator:
+        await operator.until(lambda: operator.not_ready == "the Kubernetes API does not answer", 10)
+        await asyncio.to_thread(plane.start_apiserver)
+        await operator.ready(15)
