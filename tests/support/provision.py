@@ -57,6 +57,12 @@ class Provisioner:
     async def run(self, wanted: Desired, *, write: bool = True) -> Converged:
         return await converge(self.connect, wanted, maintenance=self.admin.database, write=write)
 
+    async def provision(self, wanted: Desired, password: Password = APP_PASSWORD) -> Converged:
+        """Run, and test the login: what stands before publishing."""
+        run = await self.run(wanted)
+        await self.prove(run.desired, password)
+        return run
+
     async def remove(self, wanted: Desired) -> list[str]:
         return await remove(self.connect, wanted, maintenance=self.admin.database)
 
