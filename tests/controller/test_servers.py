@@ -16,6 +16,7 @@ from cipher_operator.controller.servers import Servers
 from cipher_operator.core.connection import AdminConnection
 from cipher_operator.core.password import Password
 from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.session import Session
 
 A: Key = ("ns", "a")
 B: Key = ("ns", "b")
@@ -83,8 +84,10 @@ class World:
 
 @pytest.fixture
 async def world(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    logins, triggered, connections, now = Logins(), [], [], [1000.0]
-    monkeypatch.setattr(module.Session, "open", logins.open)
+    logins, now = Logins(), [1000.0]
+    triggered: list[Key] = []
+    connections: list[str] = []
+    monkeypatch.setattr(Session, "open", logins.open)
     monkeypatch.setattr(module, "PROBE_SECONDS", 0.05)
     servers = Servers(
         POLICY,
