@@ -18,6 +18,7 @@ from cipher_operator.core.connection import AdminConnection, read_admin_connecti
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.naming import database_name, user_name
+from cipher_operator.core.secret import check_publishable
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.provision import Converged, converge
 from cipher_operator.postgres.session import Session
@@ -85,6 +86,7 @@ async def examine(manifests: Manifests, settings: Settings, instance_id: str = U
     spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
     admin = _admin(manifests, spec.connection)
     desired = _desired(resource, spec, admin, instance_id)
+    check_publishable(admin, spec.app, desired.database)
     policy = DialPolicy(blocked=settings.blocked_ranges, connect_timeout=settings.connect_timeout)
 
     @asynccontextmanager
