@@ -40,3 +40,7 @@ def test_what_is_copied_is_not_ignored() -> None:
     ignored = (REPOSITORY / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
     assert {f"!{source}" for source in sources} <= set(ignored)
+
+
+def test_the_numeric_user_has_a_name_since_kopf_asks_for_one_at_its_start() -> None:
+    assert re.search(r"^ENV .*\bLOGNAME=\S+", FINAL, re.MULTILINE)
