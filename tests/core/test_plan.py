@@ -12,7 +12,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.credentials import Known, Wanted, wanted_credential
 from cipher_operator.core.desired import Credential, Desired
-from cipher_operator.core.marker import Identity, Marker, parse_marker
+from cipher_operator.core.marker import Identity, Marker, Place, parse_marker
 from cipher_operator.core.observed import Admin, Database, Local, Observed, Schema, Server
 from cipher_operator.core.password import Password
 from cipher_operator.core.plan import plan
@@ -35,7 +35,9 @@ NOTHING = frozenset[str]()
 ALL = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 EMPTY = Local(Schema("pg_database_owner", frozenset({"USAGE"}), grantable=True), {}, {}, (), NOTHING, {})
 OWN_SCHEMA = Schema("cloud_admin", frozenset({"USAGE", "CREATE"}), grantable=True)
-EXISTING = Database("cloud_admin", True, True, True, frozenset({"CONNECT", "TEMPORARY"}), NOTHING, ALL - {"CREATE"})
+EXISTING = Database(
+    "cloud_admin", True, True, True, False, frozenset({"CONNECT", "TEMPORARY"}), NOTHING, ALL - {"CREATE"}
+)
 
 
 def seen(admin: Admin, version: int, database: Database | None = None, local: Local | None = None) -> Observed:
@@ -106,9 +108,17 @@ def _words(statements: list[sql.Composed]) -> str:
     )
 
 
-@given(st.text(), st.text(), st.text(), st.text(), st.sets(st.text()), st.integers(0, 10**9))
-def test_marker_round_trips(instance: str, namespace: str, name: str, uid: str, created: set[str], rev: int) -> None:
-    marker = Marker(Identity(instance, namespace, name, uid), frozenset(created), rev)
+@given(
+    st.lists(st.text(), min_size=6, max_size=6),
+    st.frozensets(st.text()),
+    st.integers(0, 10**9),
+    st.frozensets(st.text()),
+    st.none() | st.text(min_size=1),
+)
+def test_marker_round_trips(
+    texts: list[str], created: frozenset[str], rev: int, adopted: frozenset[str], published: str | None
+) -> None:
+    marker = Marker(Identity(*texts[:4]), Place(*texts[4:]), created, rev, adopted, published)
     assert parse_marker(marker.text()) == marker
     assert "\n" not in marker.text()
 
@@ -122,28 +132,17 @@ def test_marker_round_trips(instance: str, namespace: str, name: str, uid: str, 
         "{",
         "[]",
         "{}",
-        '{"v":2,"instance":"i","ns":"n","name":"a","uid":"u","created":[],"rev":1}',
-        '{"v":1,"instance":null,"ns":"n","name":"a","uid":"u","created":[],"rev":1}',
-        '{"v":1,"instance":"i","ns":"n","name":"a","uid":"u","created":"owner","rev":1}',
-        '{"v":1,"instance":"i","ns":"n","name":"a","uid":"u","created":[1],"rev":1}',
-        '{"v":1,"instance":"i","ns":"n","name":"a","uid":"u","created":[],"rev":true}',
+        '{"v":2,"instance":"i","ns":"n","name":"a","uid":"u","db":"d","schema":"s","created":[],"rev":1}',
+        '{"v":1,"instance":null,"ns":"n","name":"a","uid":"u","db":"d","schema":"s","created":[],"rev":1}',
+        '{"v":1,"instance":"i","ns":"n","name":"a","uid":"u","db":"d","schema":"s","created":"owner","rev":1}',
+        '{"v":1,"instance":"i","ns":"n","name":"a","uid":"u","db":"d","schema":"s","created":[1],"rev":1}',
+        '{"v":1,"instance":"i","ns":"n","name":"a","uid":"u","db":"d","schema":"s","created":[],"rev":true}',
         "{" + '"a":{' * 100_000,
     ],
     ids=lambda comment: repr(comment)[:40],
 )
 def test_a_strangers_comment_is_no_marker(comment: str | None) -> None:
     assert parse_marker(comment) is None
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=20))
-def test_revisions_grow_and_say_whose_password_was_set_last(seconds: list[bool]) -> None:
-    marker = Marker(IDENTITY)
-    assert marker.last_was_second is None
-    for second in seconds:
-        changed = marker.after_password(second=second)
-        assert changed.rev > marker.rev
-        assert changed.last_was_second is second
-        marker = changed
 
 
 A, B, NEW = Password("a"), Password("b"), Password("new")
@@ -158,6 +157,7 @@ CREDENTIALS = {
         Known("u", ("u", A), "u", Wanted("u_b", B, False), rotate=True),
         Wanted("u_b", B, False),
     ),
+    "a password the user brings may be the login's already": (Known("u", given=A), Wanted("u", A, False)),
     "a password the user brings stays in place": (Known("u", ("u", A), given=A), Wanted("u", A, False)),
     "and is changed in place": (Known("u", ("u", A), given=B), Wanted("u", B, True)),
 }

@@ -307,6 +307,109 @@ async def test_a_recreated_storage_finds_its_data_and_leaves_the_old_login_valid
     marker = run.observed.roles[first.owner].marker
     assert marker is not None
     assert (marker.identity.uid, marker.rev) == ("uid-2", 2)
+    later = replace(run.desired, established=True, published=first.logins[1])
+    noted = (await admin.run(later)).observed.roles[first.owner].marker
+    assert noted is not None
+    assert noted.published == "login_b"
+    assert (await admin.run(later)).changes == []
+
+
+async def test_a_password_lost_in_a_crash_is_made_anew_for_the_same_login(one: PostgresServer) -> None:
+    admin, first = superuser(one), fresh()
+    await admin.run(first)
+    for number in range(3):
+        lost = Credential(None, scram_verifier(Password(f"lost-{number}"), os.urandom(16)), change=True)
+        run = await admin.run(replace(first, credential=lost))
+        assert run.desired.credential is not None
+        assert run.desired.credential.login == first.logins[1]
+    await admin.prove(first)
+
+
+async def test_a_marker_of_another_place_claims_nothing_here(one: PostgresServer) -> None:
+    admin, mine, other = superuser(one), fresh(), fresh()
+    await admin.run(mine)
+    await admin.run(other)
+    before = snapshot(one, other.database)
+    with pytest.raises(Failure) as conflict:
+        await admin.run(replace(mine, database=other.database))
+    assert conflict.value.reason is Reason.CONFLICT
+    assert snapshot(one, other.database) == before
+    one.execute('CREATE DATABASE "theirs"')
+    await admin.run(replace(mine, database="theirs"))
+    with pytest.raises(Failure) as blocked:
+        await admin.remove(replace(mine, database="theirs"))
+    assert blocked.value.reason is Reason.DELETION_BLOCKED
+    assert f"database {mine.database}" in blocked.value.message, "what the role still owns elsewhere is named"
+    assert one.execute("SELECT count(*) FROM pg_database WHERE datname = 'theirs'") == [(1,)]
+
+
+async def test_a_database_that_nobody_looked_into_is_not_dropped(one: PostgresServer) -> None:
+    admin, wanted = superuser(one), fresh()
+    await admin.run(wanted)
+    one.execute("CREATE TABLE precious (id int)", database=wanted.database)
+    one.execute(f'ALTER DATABASE "{wanted.database}" WITH ALLOW_CONNECTIONS false')
+    with pytest.raises(Failure) as unseen:
+        await admin.remove(wanted)
+    assert unseen.value.reason is Reason.SERVER_NOT_READY
+    one.execute(f'ALTER DATABASE "{wanted.database}" WITH ALLOW_CONNECTIONS true')
+    assert one.execute("SELECT 1 FROM precious", database=wanted.database) == []
+
+
+async def test_a_claim_survives_a_failure_behind_the_creation(one: PostgresServer) -> None:
+    admin, wanted = superuser(one), fresh()
+    async with admin.connect("postgres") as session:
+        first = plan(wanted, await observe(session, wanted))
+        await apply(session, first, wanted)
+    run = await admin.run(wanted)
+    marker = run.observed.roles[wanted.owner].marker
+    assert marker is not None
+    assert "database" in marker.created
+
+
+async def test_public_access_to_our_tables_is_told(one: PostgresServer) -> None:
+    admin, wanted = superuser(one), fresh()
+    await admin.run(wanted)
+    one.execute("GRANT SELECT ON cipher_store TO PUBLIC", database=wanted.database)
+    run = await admin.run(replace(wanted, established=True))
+    assert run.changes == []
+    assert run.warnings == ("table 'cipher_store' is open to PUBLIC: REVOKE that grant",)
+
+
+async def test_shared_mode_takes_no_unmarked_table_without_being_asked(one: PostgresServer) -> None:
+    name = f"shared_{next(_names)}"
+    admin = plain_admin(one, name, "NOCREATEROLE NOCREATEDB")
+    wanted = fresh(user=name, credential=None, create_database=False)
+    one.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{name}"')
+    with admin.app(wanted) as app:
+        for statement in CIPHER_START:
+            app.execute(statement)
+    before = snapshot(one, wanted.database)
+    with pytest.raises(Failure) as refused:
+        await admin.run(wanted)
+    assert refused.value.reason is Reason.ALREADY_EXISTS
+    assert snapshot(one, wanted.database) == before
+    await admin.run(replace(wanted, adopt_unowned=True))
+    await admin.remove(wanted)
+    assert one.execute("SELECT value FROM cipher_store", database=wanted.database) == [("hello",)]
+
+
+@pytest.mark.parametrize("what", ["database", "schema"])
+async def test_the_sql_in_a_missing_grant_mends_it(one: PostgresServer, what: str) -> None:
+    admin = plain_admin(one, f"granted_{next(_names)}", "CREATEROLE CREATEDB")
+    wanted = fresh()
+    one.execute(f'CREATE DATABASE "{wanted.database}"')
+    if what == "schema":
+        one.execute(f'ALTER DATABASE "{wanted.database}" OWNER TO "{admin.admin.user}"')
+        one.execute("ALTER SCHEMA public OWNER TO postgres", database=wanted.database)
+    for _ in range(2):
+        try:
+            await admin.run(wanted)
+        except Failure as failure:
+            assert failure.reason is Reason.INSUFFICIENT_PRIVILEGE
+            statement = failure.message.split("run: ")[1].split(" (as its owner")[0]
+            one.execute(statement, database=wanted.database)
+    await admin.run(wanted)
+    await admin.prove(wanted)
 
 
 async def test_a_table_of_another_shape_is_spelled_out_and_left_alone(one: PostgresServer) -> None:
@@ -548,7 +651,8 @@ async def test_an_interrupted_first_run_does_not_claim_a_database_that_others_ma
     admin, wanted = superuser(one), fresh()
     async with admin.connect("postgres") as session:
         first = plan(wanted, await observe(session, wanted))
-        await apply(session, replace(first, steps=first.steps[:-1]), wanted)
+        names = [type(step).__name__ for step in first.steps]
+        await apply(session, replace(first, steps=first.steps[: names.index("CreateDatabase")]), wanted)
     one.execute(f'CREATE DATABASE "{wanted.database}"')
     run = await admin.run(wanted)
     marker = run.observed.roles[wanted.owner].marker

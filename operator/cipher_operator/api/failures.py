@@ -32,7 +32,7 @@ class Failure(Exception):
 
     `message` is written to status, events and logs: it names no host, port, password or other content of a
     Secret, and says what to do. `stage` is the condition that fails; None where it is not known to the raiser.
-    `sqlstate` is the five-character code, or None.
+    `sqlstate` is the five-character code, or None. `reached` are the stages that were proven before.
     """
 
     def __init__(
@@ -42,12 +42,14 @@ class Failure(Exception):
         *,
         stage: ConditionType | None = None,
         sqlstate: str | None = None,
+        reached: tuple[ConditionType, ...] = (),
     ) -> None:
         super().__init__(message)
         self.reason = reason
         self.message = message
         self.stage = stage
         self.sqlstate = sqlstate
+        self.reached = reached
 
     @property
     def failure_class(self) -> FailureClass:

@@ -10,6 +10,7 @@ from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.naming import database_name, user_name
 from cipher_operator.kube.cipherstorages import add_finalizer, list_storages, remove_finalizer
+from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.secrets import add_secret_finalizer, get_secret, remove_secret_finalizer
 from cipher_operator.postgres.remove import remove
 
@@ -22,35 +23,43 @@ async def protect(environment: Environment, resource: Resource, spec: Spec) -> N
     """
     name = spec.connection.secret_name
     if spec.deletion_policy is DeletionPolicy.DELETE and spec.management_policy is ManagementPolicy.MANAGE:
+        secret = await get_secret(environment.kube, resource.namespace, name)
+        if secret is None:
+            # Nothing can be created without it, so there is nothing to hold the deletion for.
+            return
         if FINALIZER not in resource.finalizers:
             await add_finalizer(environment.kube, resource, FINALIZER)
-        secret = await get_secret(environment.kube, resource.namespace, name)
-        if secret is not None and IN_USE_FINALIZER not in secret.finalizers and not secret.deleting:
+        if IN_USE_FINALIZER not in secret.finalizers and not secret.deleting:
             await add_secret_finalizer(environment.kube, secret, IN_USE_FINALIZER)
     elif FINALIZER in resource.finalizers:
         await release(environment, resource)
 
 
 async def release(environment: Environment, resource: Resource) -> None:
-    """Take our finalizers off the CipherStorage, and off its admin Secret when nobody else needs it."""
+    """Take our finalizer off the CipherStorage, then ours off its admin Secret when nobody else needs it.
+
+    In this order: a crash between leaves a Secret whose deletion `release_secret` lets through, while the other
+    order would leave a storage that cannot be finished any more.
+    """
+    await remove_finalizer(environment.kube, resource, FINALIZER)
     reference = resource.raw_spec.get("connection", {}).get("secretRef", {}).get("name")
     if isinstance(reference, str):
-        await _release_secret(environment, resource, reference)
-    await remove_finalizer(environment.kube, resource, FINALIZER)
+        await release_secret(environment.kube, resource.namespace, reference, without=resource.uid)
 
 
-async def _release_secret(environment: Environment, resource: Resource, name: str) -> None:
-    secret = await get_secret(environment.kube, resource.namespace, name)
+async def release_secret(kube: KubeClient, namespace: str, name: str, *, without: str = "") -> None:
+    """Take our finalizer off a Secret that no held CipherStorage names; `without` is the uid of one that is done."""
+    secret = await get_secret(kube, namespace, name)
     if secret is None or IN_USE_FINALIZER not in secret.finalizers:
         return
     selector = f"spec.connection.secretRef.name={name}"
-    others = await list_storages(environment.kube, resource.namespace, field_selector=selector)
-    needed = any(
-        FINALIZER in (other["metadata"].get("finalizers") or []) and other["metadata"]["uid"] != resource.uid
-        for other in others
+    holders = (
+        other["metadata"]
+        for other in await list_storages(kube, namespace, field_selector=selector)
+        if FINALIZER in (other["metadata"].get("finalizers") or [])
     )
-    if not needed:
-        await remove_secret_finalizer(environment.kube, secret, IN_USE_FINALIZER)
+    if all(holder["uid"] == without for holder in holders):
+        await remove_secret_finalizer(kube, secret, IN_USE_FINALIZER)
 
 
 async def finish(environment: Environment, resource: Resource) -> list[str]:

@@ -15,6 +15,8 @@ class Memory:
     uid: str
     failures: int = 0
     pending: Wanted | None = None
+    brought: str | None = None
+    """Digest of the user's own password that was set last."""
     proven: str | None = None
     """Digest of the login, password and database that were tested last."""
     proven_at: float = 0.0

@@ -5,15 +5,15 @@ import string
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import SECOND_LOGIN_SUFFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import AdoptionPolicy, ManagementPolicy, Resource, Spec, UserMode
 from cipher_operator.controller.inputs import Inputs
 from cipher_operator.controller.inventory import Key, Memory
 from cipher_operator.controller.publishing import (
-    ANNOTATION_PASSWORD_SET,
     AppSecret,
     labels_for,
     publish,
@@ -29,6 +29,7 @@ from cipher_operator.core.naming import database_name, user_name
 from cipher_operator.core.outcome import Facts
 from cipher_operator.core.password import Password
 from cipher_operator.core.requests import Requests
+from cipher_operator.core.rotation import password_annotations, rotation_due, seconds_to_rotation
 from cipher_operator.core.scram import SALT_BYTES, scram_verifier
 from cipher_operator.core.secret import (
     AppCredentials,
@@ -44,6 +45,7 @@ from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Converged, converge
 
 PASSWORD_LENGTH = 32
+FOLLOW_UP_SECONDS = 1.0
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -57,6 +59,9 @@ class Progress:
     plan: tuple[str, ...] | None = None
     published: bool = False
     rotated: bool = False
+    handled: dict[str, str] = field(default_factory=dict)
+    next_look: float | None = None
+    """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""
     statements: int = 0
 
 
@@ -87,6 +92,7 @@ class StorageRun:
         self._sources = Sources(environment.kube, environment.inputs)
         self._key: Key = resource.key
         self._requests = Requests.of(resource)
+        self._published: str | None = None
         self.progress = progress
 
     async def provision(self) -> Facts | None:
@@ -106,6 +112,7 @@ class StorageRun:
             await self._observe(admin, desired)
             return None
         converged = await self._converge(admin, desired)
+        self.progress.warnings.extend(converged.warnings)
         credentials, converged = await self._prove(admin, converged, wanted, existing)
         await self._publish(admin, database, credentials, converged, existing)
         version = converged.observed.server.version
@@ -116,7 +123,8 @@ class StorageRun:
         spec, status = self._spec, self._resource.status
         user = user_name(self._resource, spec, admin)
         published = read_app_secret(existing.data) if existing is not None else None
-        ours = published is not None and published.role in (user, f"{user}_b")
+        logins = (user, user + SECOND_LOGIN_SUFFIX)
+        ours = published is not None and published.role in logins
         last = status.get("user")
         given = None
         if spec.user.password_ref is not None:
@@ -124,28 +132,24 @@ class StorageRun:
         known = Known(
             user=user,
             published=(published.role, published.password) if published is not None and ours else None,
-            last_login=last if isinstance(last, str) and last.startswith(user) else None,
+            last_login=last if last in logins else None,
             pending=self._memory.pending,
             given=given,
-            rotate=self._rotation_due(existing),
+            rotate=existing is not None
+            and rotation_due(self._requests, spec.rotation_interval, existing.annotations, self._environment.now()),
         )
         wanted = wanted_credential(known, generate_password)
         if given is None and wanted.change:
             self._memory.pending = wanted
-        self.progress.rotated = known.published is not None and wanted.change
+        if given is not None and wanted.change and self._memory.brought == self._brought(wanted):
+            wanted = replace(wanted, change=False)
+        self.progress.rotated = known.published is not None and wanted.change and given is None
+        if not wanted.change and known.published == (wanted.login, wanted.password):
+            self._published = wanted.login
         return wanted
 
-    def _rotation_due(self, existing: SecretObject | None) -> bool:
-        if self._requests.rotate:
-            return True
-        interval = self._spec.rotation_interval
-        if interval is None or existing is None:
-            return False
-        try:
-            since = datetime.fromisoformat(existing.annotations.get(ANNOTATION_PASSWORD_SET, ""))
-        except ValueError:
-            return False
-        return self._environment.now() - since >= timedelta(seconds=interval)
+    def _brought(self, wanted: Wanted) -> str:
+        return self._environment.inputs.digest({"password": wanted.password.reveal().encode()})
 
     def _desired(self, admin: AdminConnection, database: str, wanted: Wanted | None) -> Desired:
         resource, spec = self._resource, self._spec
@@ -166,7 +170,9 @@ class StorageRun:
             adopt_from=spec.adopt_from,
             established=bool(resource.status.get("database")),
             recreate=self._requests.recreate,
-            revoke_previous=self._requests.revoke_previous,
+            # Not together with a change: until that is published, the previous login is the published one.
+            revoke_previous=self._requests.revoke_previous and self._published is not None,
+            published=self._published,
         )
 
     async def _observe(self, admin: AdminConnection, desired: Desired) -> None:
@@ -200,17 +206,11 @@ class StorageRun:
                 write=write,
             )
         except Failure as failure:
-            self._reached_before(failure)
+            self.progress.reached += failure.reached
             raise
         self.progress.statements += converged.statements
         self.progress.changes += converged.changes
         return converged
-
-    def _reached_before(self, failure: Failure) -> None:
-        """Note the stages that a failure proves: they come before its own."""
-        stage = failure.stage or ConditionType.CONNECTED
-        order = list(ConditionType)
-        self.progress.reached += order[: order.index(stage)]
 
     async def _prove(
         self, admin: AdminConnection, converged: Converged, wanted: Wanted | None, existing: SecretObject | None
@@ -224,8 +224,10 @@ class StorageRun:
         credential = converged.desired.credential
         assert credential is not None and credential.login is not None  # settled by the run
         login = credential.login
-        if self._memory.pending is not None:
+        if self._memory.pending is not None and self._memory.pending.password == wanted.password:
             self._memory.pending = Wanted(login, wanted.password, change=False)
+        if wanted.change and self._spec.user.password_ref is not None:
+            self._memory.brought = self._brought(wanted)
         credentials = AppCredentials(login, wanted.password)
         if not self._proof_due(credentials, converged, existing):
             return credentials, converged
@@ -285,9 +287,12 @@ class StorageRun:
         spec, environment = self._spec, self._environment
         endpoint = app_endpoint(admin, spec.app, database, ssl_in_use=converged.ssl_in_use)
         before = read_app_secret(existing.data) if existing is not None else None
-        annotations = dict(spec.app.annotations)
-        if before is None or before.password != credentials.password:
-            annotations[ANNOTATION_PASSWORD_SET] = environment.now().isoformat(timespec="seconds")
+        changed = before is None or before.password != credentials.password
+        standing = existing.annotations if existing is not None else {}
+        annotations = {
+            **spec.app.annotations,
+            **password_annotations(self._requests, standing, environment.now(), changed=changed),
+        }
         wanted = AppSecret(
             spec.app.secret_name,
             app_secret_data(endpoint, credentials),
@@ -297,3 +302,13 @@ class StorageRun:
         self.progress.published = await publish(environment.kube, environment.inputs, self._resource, wanted, existing)
         self._memory.pending = None
         self.progress.reached.append(ConditionType.SECRET_PUBLISHED)
+        self.progress.handled = {
+            name: value
+            for name, value in self._requests.new.items()
+            if name != "revokePrevious" or self._published is not None
+        }
+        # What this run could not do yet, and the note of which login is published, wait for no interval.
+        soon = self.progress.rotated or len(self.progress.handled) < len(self._requests.new)
+        self.progress.next_look = (
+            FOLLOW_UP_SECONDS if soon else seconds_to_rotation(spec.rotation_interval, annotations, environment.now())
+        )

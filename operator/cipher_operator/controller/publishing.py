@@ -11,8 +11,6 @@ from cipher_operator.controller.inputs import Inputs
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.secrets import SecretObject, create_secret, replace_secret
 
-ANNOTATION_PASSWORD_SET = f"{names.GROUP}/password-set-at"
-
 
 @dataclass(frozen=True, slots=True)
 class AppSecret:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from cipher_operator.api.conditions import Condition
-from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.api.spec import AdoptionPolicy, Resource, Spec, parse_resource, parse_spec
@@ -31,7 +31,8 @@ TRANSIENT_BASE, TRANSIENT_CAP = 2.0, 60.0
 WAITING_RETRY = 60.0
 """Seconds between tries where somebody must change an input: the inputs are watched, this only catches the rest."""
 STALLED_RETRY = 120.0
-API_RETRY = 5.0
+API_CAP = 5.0
+"""Seconds at most between tries while the API server is away: it comes back for all storages at once."""
 
 
 class Reconciler:
@@ -49,6 +50,7 @@ class Reconciler:
     ) -> None:
         self._settings, self._kube, self._servers, self._metrics = settings, kube, servers, metrics
         self._memories: dict[Key, Memory] = {}
+        self._api_failures: dict[Key, int] = {}
         self._environment = Environment(
             kube=kube,
             inputs=inputs,
@@ -61,6 +63,7 @@ class Reconciler:
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a storage that is gone."""
         self._memories.pop(key, None)
+        self._api_failures.pop(key, None)
         self._servers.forget(key)
         self._metrics.forget(key)
 
@@ -72,11 +75,14 @@ class Reconciler:
             if body is None:
                 self.forget(key)
                 return None
-            return await self._reconcile(parse_resource(body), started)
+            delay = await self._reconcile(parse_resource(body), started)
         except (ApiUnavailable, ApiError) as error:
             # Without the API server there is neither an input nor a place for a status.
             logger.warning("Kubernetes API: %s; trying again", error, extra=_about(key))
-            return random.uniform(0.5, 1.0) * API_RETRY  # noqa: S311 - spreads retries
+            failures = self._api_failures[key] = self._api_failures.get(key, 0) + 1
+            return _backoff(failures, API_CAP if isinstance(error, ApiUnavailable) else TRANSIENT_CAP)
+        self._api_failures.pop(key, None)
+        return delay
 
     async def _reconcile(self, resource: Resource, started: float) -> float | None:
         memory = self._memory(resource)
@@ -100,7 +106,7 @@ class Reconciler:
                 handled=_reconcile_request(resource),
             )
         await self._report(resource, outcome, progress, started)
-        return self._next_look(outcome, memory, interval)
+        return _sooner(self._next_look(outcome, memory, interval), progress.next_look)
 
     async def _provision(self, resource: Resource, spec: Spec, memory: Memory, progress: Progress) -> Outcome:
         _refuse_unavailable(spec)
@@ -111,19 +117,21 @@ class Reconciler:
                 facts = await run.provision()
         except TimeoutError:
             raise Failure(
-                Reason.UNKNOWN, f"the run did not finish within {self._settings.reconcile_timeout:g} s; trying again"
+                Reason.UNKNOWN,
+                f"the run did not finish within {self._settings.reconcile_timeout:g} s; trying again",
+                stage=_first_open(progress),
             ) from None
         except ApiError as error:
             raise Failure(
                 Reason.UNKNOWN,
                 f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas",
-                stage=ConditionType.SECRET_PUBLISHED,
+                stage=_first_open(progress),
             ) from error
         return Outcome(
             facts=facts,
             reached=tuple(dict.fromkeys(progress.reached)),
             plan=progress.plan,
-            handled=dict(Requests.of(resource).new) if facts is not None else _reconcile_request(resource),
+            handled=progress.handled if facts is not None else _reconcile_request(resource),
             warnings=tuple(progress.warnings),
         )
 
@@ -200,12 +208,12 @@ class Reconciler:
             memory.failures = 0
             every = self._settings.interval if interval is None else interval
             return random.uniform(0.9, 1.1) * every if every else None  # noqa: S311 - spreads checks
-        jitter = random.uniform(0.75, 1.0)  # noqa: S311 - spreads retries
         if failure.failure_class is FailureClass.TRANSIENT:
             memory.failures += 1
-            return jitter * min(TRANSIENT_CAP, TRANSIENT_BASE * 2.0 ** min(memory.failures - 1, 10))
+            return _backoff(memory.failures, TRANSIENT_CAP)
         memory.failures = 0
-        return jitter * (WAITING_RETRY if failure.failure_class is FailureClass.WAITING else STALLED_RETRY)
+        slow = WAITING_RETRY if failure.failure_class is FailureClass.WAITING else STALLED_RETRY
+        return random.uniform(0.75, 1.0) * slow  # noqa: S311 - spreads retries
 
     def _memory(self, resource: Resource) -> Memory:
         memory = self._memories.get(resource.key)
@@ -240,6 +248,21 @@ def _ready(resource: Resource) -> Condition | None:
     conditions = resource.status.get("conditions")
     found = (Condition.from_json(raw) for raw in conditions) if isinstance(conditions, list) else ()
     return next((condition for condition in found if condition and condition.type == ConditionType.READY), None)
+
+
+def _first_open(progress: Progress) -> ConditionType:
+    """Return the first stage that is not proven."""
+    return next((stage for stage in STAGES if stage not in progress.reached), STAGES[-1])
+
+
+def _backoff(failures: int, cap: float) -> float:
+    """Return the seconds until the next try after so many failures in a row, with jitter."""
+    return random.uniform(0.75, 1.0) * min(cap, TRANSIENT_BASE * 2.0 ** min(failures - 1, 10))  # noqa: S311
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """Return the smaller of two times, where None is never."""
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
 def _about(key: Key) -> dict[str, str]:

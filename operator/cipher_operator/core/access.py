@@ -29,13 +29,16 @@ def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> Part:
         return Part()
     tokens, adopted = tokens_of_roles(desired), list[str]()
     modern = observed.server.version >= MODERN_MEMBERSHIP
-    for login in desired.logins:
+    # A stranger that only has the name of the second login matters when that login is wanted.
+    wanted = (desired.user, credential.login)
+    ours = [login for login in desired.logins if login in wanted or claim.holds(tokens[login])]
+    for login in ours:
         if (role := observed.roles.get(login)) is not None:
             judge_login(desired, observed, claim, role)
     planned, created = _plan_owner(desired, observed, modern)
     if desired.owner in observed.roles and not claim.holds(OWNER):
         adopted.append(OWNER)
-    for login in desired.logins:
+    for login in ours:
         role = observed.roles.get(login)
         if role is not None:
             planned.extend(_keep_login(desired, observed, role, modern))
@@ -114,12 +117,12 @@ def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tu
     planned: list[Step] = []
     credential, has = desired.credential, database.granted if ours else database.effective
     if not has >= ALL_ON_DATABASE:
-        if not (observed.server.admin.superuser or database.owned):
+        admin = observed.server.admin
+        if not (admin.superuser or database.owned or database.grantable):
             raise lacking(
-                f"role '{observed.server.admin.name}' may not grant on database '{desired.database}'",
-                f'GRANT ALL ON DATABASE "{desired.database}" TO "{desired.owner}" '
-                f"(as its owner '{database.owner}', once the role exists), or GRANT \"{database.owner}\" "
-                f'TO "{observed.server.admin.name}"',
+                f"role '{admin.name}' may not grant on database '{desired.database}'",
+                f'GRANT ALL ON DATABASE "{desired.database}" TO "{admin.name}" WITH GRANT OPTION '
+                f"(as its owner '{database.owner}')",
             )
         planned.append(steps.GrantDatabase(desired.database, desired.owner))
     if ours and database.public & {"CONNECT", "TEMPORARY"}:
@@ -146,7 +149,7 @@ def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tupl
         if not (admin.superuser or schema.grantable) or desired.shared:
             raise lacking(
                 f"role '{admin.name}' may not grant on schema '{desired.schema}' of database '{desired.database}'",
-                f'GRANT USAGE, CREATE ON SCHEMA "{desired.schema}" TO "{desired.owner}" '
+                f'GRANT USAGE, CREATE ON SCHEMA "{desired.schema}" TO "{admin.name}" WITH GRANT OPTION '
                 f"(as its owner '{schema.owner}')",
             )
         planned.append(steps.GrantSchema(desired.schema, desired.owner))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
 from cipher_operator.api.spec import AdoptFrom
-from cipher_operator.core.marker import Identity
+from cipher_operator.core.marker import Identity, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Desired:
     """The storage has been Ready before: what is missing now is lost, not new."""
     recreate: bool = False
     """A person asked to begin again where the data is lost."""
+    published: str | None = None
+    """The login that the app Secret holds, proven, and that this run does not change."""
     database_made: bool = False
     """This very run has created the database."""
     revoke_previous: bool = False
@@ -48,6 +50,11 @@ class Desired:
     def shared(self) -> bool:
         """Return whether the admin's own login is published."""
         return self.credential is None
+
+    @property
+    def place(self) -> Place:
+        """Return where Cipher's relations stand."""
+        return Place(self.database, self.schema)
 
     @property
     def owner(self) -> str:

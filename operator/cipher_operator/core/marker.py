@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 
 MARKER_VERSION = 1
 OWNER, LOGIN, SECOND_LOGIN, DATABASE, SCHEMA = "owner", "login", "login_b", "database", "schema"
-"""What `created` may name, beside the names of Cipher's tables."""
+CLOSING = "closing"
+"""What `created` may name, beside the names of Cipher's tables. CLOSING: nothing of others is in the database, and it
+is being dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,54 +29,59 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a storage's relations stand; the names of tables and of the database in a marker mean these."""
+
+    database: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """A parsed marker. `created` lists what the operator made, `adopted` what it was asked to take over: that is
     kept true like the rest, and given back instead of dropped.
 
-    `rev` grows with every password that is set, and is odd when that was the first login's, even when the
-    second's: so it also says whose password was set last.
+    `rev` grows with every password that is set. `published` is the login (LOGIN or SECOND_LOGIN) that is known to
+    have been published: a password set after that may have been lost with a crash.
     """
 
     identity: Identity
+    place: Place
     created: frozenset[str] = frozenset()
     rev: int = 0
     adopted: frozenset[str] = frozenset()
+    published: str | None = None
 
     def text(self) -> str:
         """Return the comment text: one line of JSON with a fixed order of keys."""
-        adopted = {"adopted": sorted(self.adopted)} if self.adopted else {}
-        fields = {
+        fields: dict[str, object] = {
             "v": MARKER_VERSION,
             "instance": self.identity.instance,
             "ns": self.identity.namespace,
             "name": self.identity.name,
             "uid": self.identity.uid,
+            "db": self.place.database,
+            "schema": self.place.schema,
             "created": sorted(self.created),
             "rev": self.rev,
         }
-        return json.dumps(fields | adopted, separators=(",", ":"))
+        if self.adopted:
+            fields["adopted"] = sorted(self.adopted)
+        if self.published is not None:
+            fields["published"] = self.published
+        return json.dumps(fields, separators=(",", ":"))
 
     def holds(self, token: str) -> bool:
         """Return whether the operator made or took over this thing."""
         return token in self.created or token in self.adopted
 
-    def taking(self, *tokens: str) -> "Marker":
-        """Return this marker with more things taken over."""
-        return replace(self, adopted=self.adopted | (frozenset(tokens) - self.created))
-
     def having(self, *tokens: str) -> "Marker":
         """Return this marker with more things created."""
         return replace(self, created=self.created | frozenset(tokens))
 
-    def after_password(self, *, second: bool) -> "Marker":
-        """Return this marker after a password of the first or the second login was set."""
-        step = 1 if (self.rev + 1) % 2 == (0 if second else 1) else 2
-        return replace(self, rev=self.rev + step)
-
-    @property
-    def last_was_second(self) -> bool | None:
-        """Return whether the password set last was the second login's; None when none was set."""
-        return self.rev % 2 == 0 if self.rev else None
+    def taking(self, *tokens: str) -> "Marker":
+        """Return this marker with more things taken over."""
+        return replace(self, adopted=self.adopted | (frozenset(tokens) - self.created))
 
     def without(self, *tokens: str) -> "Marker":
         """Return this marker with no claim on these things."""
@@ -91,10 +98,13 @@ def parse_marker(comment: str | None) -> Marker | None:
         return None
     if not isinstance(raw, dict) or raw.get("v") != MARKER_VERSION:
         return None
-    fields = [raw.get(key) for key in ("instance", "ns", "name", "uid")]
+    texts = [raw.get(key) for key in ("instance", "ns", "name", "uid", "db", "schema")]
     created, adopted, rev = raw.get("created"), raw.get("adopted", []), raw.get("rev")
     if not isinstance(created, list) or not isinstance(adopted, list) or type(rev) is not int:
         return None
-    if not all(isinstance(text, str) for text in (*fields, *created, *adopted)):
+    published = raw.get("published")
+    if not all(isinstance(text, str) for text in (*texts, *created, *adopted, published or "")):
         return None
-    return Marker(Identity(*map(str, fields)), frozenset(created), rev, frozenset(adopted))
+    instance, namespace, name, uid, database, schema = map(str, texts)
+    identity, place = Identity(instance, namespace, name, uid), Place(database, schema)
+    return Marker(identity, place, frozenset(created), rev, frozenset(adopted), published)

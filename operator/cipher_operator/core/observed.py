@@ -61,6 +61,8 @@ class Database:
     """The session's role is, or is a member of, the database's owner."""
     allows_connections: bool
     can_create: bool
+    grantable: bool
+    """The session may grant everything on it."""
     public: frozenset[str]
     """Privileges of PUBLIC."""
     granted: frozenset[str]
@@ -159,6 +161,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             owned=database["owned"],
             allows_connections=database["allowconn"],
             can_create=database["can_create"],
+            grantable=database["grantable"],
             public=frozenset(database["public"]),
             granted=frozenset(database["granted"]),
             effective=frozenset(database["effective"]),

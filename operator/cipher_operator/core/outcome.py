@@ -49,10 +49,10 @@ class Outcome:
 
 _DONE = {
     ConditionType.CONNECTED: "Logged in to the server as administrator",
-    ConditionType.DATABASE_READY: "Database '{database}' exists",
-    ConditionType.ACCESS_GRANTED: "Login '{user}' has what Cipher needs",
+    ConditionType.DATABASE_READY: "The database exists",
+    ConditionType.ACCESS_GRANTED: "The login has what Cipher needs",
     ConditionType.SCHEMA_APPLIED: "Cipher's tables and indexes are as they must be",
-    ConditionType.SECRET_PUBLISHED: "Secret '{secret_name}' holds a login that was tested",
+    ConditionType.SECRET_PUBLISHED: "The Secret holds a login that was tested",
 }
 
 
@@ -130,20 +130,14 @@ def _ready_message(outcome: Outcome) -> str:
 
 def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -> list[Draft]:
     """Return a condition per stage: proven, failed, or not looked at in this run."""
-    facts, failure = outcome.facts, outcome.failure
+    failure = outcome.failure
     failed = failure.stage if failure is not None else None
-    names = (
-        {"database": facts.database, "user": facts.user, "secret_name": facts.secret_name}
-        if facts
-        else {"database": "", "user": "", "secret_name": ""}
-    )
     drafts = []
     for stage in STAGES:
         if failure is not None and stage is failed:
             drafts.append(Draft(stage, "False", failure.reason, failure.message))
         elif stage in outcome.reached:
-            message = _DONE[stage].format(**names) if facts else _DONE[stage].replace(" '{", " {").split(" {")[0]
-            drafts.append(Draft(stage, "True", Reason.READY, message))
+            drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
         elif stage is ConditionType.SECRET_PUBLISHED and stage in before and before[stage].status == "True":
             # The Secret stays published whatever the server does.
             drafts.append(Draft(stage, "True", before[stage].reason, before[stage].message))

@@ -6,7 +6,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SECOND_LOGIN, Marker, parse_marker
+from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
 from cipher_operator.core.observed import Observed, Relation, Role
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
@@ -52,27 +52,32 @@ def judge(desired: Desired, observed: Observed) -> Claim:
     if standing is None:
         if not desired.shared and (owner := observed.roles.get(desired.owner)) is not None:
             _refuse_unmarked(desired, owner)
-        return Claim(None, Marker(desired.identity))
+        return Claim(None, Marker(desired.identity, desired.place))
     marker = parse_marker(standing)
     if marker is None:
         if not desired.shared:
             _refuse_unmarked(desired, observed.roles[desired.owner])
-        return Claim(standing, Marker(desired.identity))
+        return Claim(standing, Marker(desired.identity, desired.place))
     if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, marker):
         raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
-    return Claim(standing, replace(_true_claim(desired, observed, marker), identity=desired.identity))
+    marker = _true_claim(desired, observed, marker)
+    return Claim(standing, replace(marker, identity=desired.identity, place=desired.place))
 
 
 def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
-    """Return the marker with the claim on the database set right.
+    """Return the marker with its claims on database, schema and tables set right: they mean one place.
 
-    The claim is written before CREATE DATABASE, which runs in no transaction; it is true once the owner role has
-    its grant there. Until then only the run that made the database knows that it is not somebody else's.
+    The claim on the database is written before CREATE DATABASE, which runs in no transaction; it is true once the
+    owner role has its grant there. Until then only the run that made it knows that it is not somebody else's.
     """
     database = observed.database
+    if marker.place.database != desired.database:
+        marker = marker.without(DATABASE)
+    if marker.place != desired.place:
+        marker = marker.without(SCHEMA, *TABLE_NAMES)
     if database is None:
-        return marker.without(DATABASE, *TABLE_NAMES)
-    if desired.database_made:
+        return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
+    if desired.database_made and not desired.shared:
         return marker.having(DATABASE)
     if not desired.established and not database.granted:
         return marker.without(DATABASE)
@@ -105,12 +110,13 @@ def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) 
 
 def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation) -> None:
     """Raise Conflict or AlreadyExists for a table of our name that belongs to somebody else."""
-    if relation.owner in (desired.owner, *desired.logins):
+    if not desired.shared and relation.owner in (desired.owner, *desired.logins):
         return
     where = f"table '{name}' in schema '{desired.schema}' of database '{desired.database}'"
     if relation.owner_marker is not None:
         # Before what we made: another storage that took it over is not fought.
-        if _handed_over(desired, relation.owner_marker):
+        same = relation.owner_marker.identity.same_storage(desired.identity)
+        if same or _handed_over(desired, relation.owner_marker):
             return
         raise _foreign(desired, where, relation.owner_marker)
     if claim.holds(name):
@@ -149,7 +155,8 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
 
 
 def _refuse_unmarked(desired: Desired, role: Role) -> None:
-    if desired.adopt_unowned and not role.elevated and not role.login:
+    asked = desired.adopt_unowned or (desired.established and desired.recreate)
+    if asked and not role.elevated and not role.login:
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
@@ -192,7 +199,8 @@ def database_gone(desired: Desired) -> Failure:
         Reason.DATABASE_MISSING,
         f"database '{desired.database}' does not exist; set `spec.database.create: true`, or run: "
         f'CREATE DATABASE "{desired.database}"; GRANT ALL ON DATABASE "{desired.database}" TO '
-        "<the operator's admin role> WITH GRANT OPTION",
+        "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
+        f'"{desired.schema}" TO <the same> WITH GRANT OPTION',
         stage=ConditionType.DATABASE_READY,
     )
 

@@ -7,13 +7,15 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.access import plan_database_access, plan_roles, plan_schema_access
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, SCHEMA, parse_marker
+from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, parse_marker
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.ownership import Claim, Part, judge, standing_comment
+from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
 from cipher_operator.core.relations import plan_relations
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.steps import Step
 
+OPEN_GRANTEES = frozenset({"PUBLIC", "anon"})
+"""Everybody with a login, and on Supabase everybody with the public API key."""
 PROVIDER_SINCE = 150000
 """server_version_num from which CREATE DATABASE knows LOCALE_PROVIDER."""
 
@@ -76,8 +78,12 @@ def plan(desired: Desired, observed: Observed) -> Plan:
     created = [*roles.created, *relations.created]
     planned: list[Step] = [*roles.steps]
     if observed.database is None:
+        # Granted and closed from here, in the message behind it: a claim that a crash cannot part from its proof.
         planned.append(_create_database(desired, observed))
-        created.append(DATABASE)
+        if not desired.shared:
+            created.append(DATABASE)
+            planned.append(steps.GrantDatabase(desired.database, desired.owner))
+            planned.append(steps.RevokePublic(desired.database))
     elif observed.local is not None:
         ours = claim.created(DATABASE)
         planned.extend(plan_database_access(desired, observed, ours))
@@ -86,19 +92,35 @@ def plan(desired: Desired, observed: Observed) -> Plan:
         planned.extend(schema_steps)
         planned.extend(relations.steps)
     marker = claim.marker.having(*created).taking(*roles.adopted, *relations.adopted)
-    return _with_marker(desired, observed, replace(claim, marker=marker), planned)
+    whole = _with_marker(desired, observed, replace(claim, marker=marker), planned)
+    return replace(whole, warnings=_warnings(observed))
+
+
+def _warnings(observed: Observed) -> tuple[str, ...]:
+    """Return what people should know and only they can judge: grants of others are left alone."""
+    if observed.local is None:
+        return ()
+    open_to = {
+        grantee: name
+        for name, relation in sorted(observed.local.relations.items())
+        for grantee in relation.foreign_grantees
+        if grantee in OPEN_GRANTEES
+    }
+    return tuple(f"table '{name}' is open to {grantee}: REVOKE that grant" for grantee, name in sorted(open_to.items()))
 
 
 def settle(desired: Desired, observed: Observed) -> Desired:
-    """Return desired with its login decided: where the caller knows of no published one, the login whose password
-    was not set last, so that whoever still uses the other one goes on. A login that is still to be adopted is in
-    use, too."""
+    """Return desired with its login decided: where the caller knows of no published one, not the one that the marker
+    says was published last, so that whoever still uses it goes on. A login that is still to be adopted is in use,
+    too."""
     credential = desired.credential
     if credential is None or credential.login is not None:
         return desired
     marker = parse_marker(standing_comment(desired, observed))
-    last = marker.last_was_second if marker is not None else None
-    second = last is False or (last is None and desired.user in observed.roles)
+    if marker is None:
+        second = desired.user in observed.roles
+    else:
+        second = (marker.published or LOGIN) == LOGIN and marker.holds(LOGIN) and desired.user in observed.roles
     return replace(desired, credential=replace(credential, login=desired.logins[int(second)]))
 
 
@@ -117,9 +139,11 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
 def _with_marker(desired: Desired, observed: Observed, claim: Claim, planned: list[Step]) -> Plan:
     """Return the plan with its marker written in the message that does the work, and its fence."""
     marker = claim.marker
-    for step in planned:
-        if isinstance(step, steps.CreateLogin | steps.SetPassword):
-            marker = marker.after_password(second=step.login == desired.logins[1])
+    if any(isinstance(step, steps.CreateLogin | steps.SetPassword) for step in planned):
+        marker = replace(marker, rev=marker.rev + 1)
+    published = tokens_of_roles(desired).get(desired.published or "")
+    if published is not None and published != (marker.published or LOGIN):
+        marker = replace(marker, published=published)
     text = marker.text()
     if desired.shared:
         standing = claim.standing if observed.local and MARKER_TABLE in observed.local.relations else None

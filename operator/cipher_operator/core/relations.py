@@ -39,7 +39,9 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
         if relation.owner != desired.owner:
             planned.extend(_take_over(desired, observed, table.name, relation))
         if not claim.holds(table.name):
-            adopted.append(table.name)
+            # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
+            own = not desired.shared and relation.owner in (desired.owner, *desired.logins)
+            (created if own else adopted).append(table.name)
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
         raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])

@@ -6,7 +6,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.access import MODERN_MEMBERSHIP
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, Marker, parse_marker
+from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan
@@ -53,12 +53,22 @@ def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     """Return what is dropped from another database: the database that we created, and the roles."""
     planned: list[Step] = []
     if DATABASE in marker.created and observed.database is not None:
-        if observed.database.allows_connections:
-            planned.append(steps.CloseDatabase(desired.database))
+        # Each time, as the fence of the drop: that runs in no transaction. The marker tells a later try that the
+        # database was looked into before it was closed.
+        closing = marker.having(CLOSING).text()
+        planned.append(steps.CloseDatabase(desired.database))
+        if closing != standing_comment(desired, observed):
+            planned.append(_write_marker(desired, closing))
         planned.append(steps.DropDatabase(desired.database))
     if DATABASE in marker.created or observed.database is None:
         planned.extend(_drop_roles(desired, observed, marker))
     return Plan(tuple(planned), _fence(desired, observed), desired.owner)
+
+
+def _write_marker(desired: Desired, text: str) -> Step:
+    if desired.shared:
+        return steps.WriteTableMarker(desired.schema, MARKER_TABLE, text)
+    return steps.WriteMarker(desired.owner, text)
 
 
 def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:

@@ -147,7 +147,7 @@ def read_app_secret(data: Mapping[str, bytes]) -> PublishedLogin | None:
         host = data.get("host", b"").decode()
     except (KeyError, UnicodeDecodeError):
         return None
-    if not user or not password:
+    if not user or not password or "\0" in user + password:
         return None
     return PublishedLogin(user, supabase.role_of(host, user), Password(password))
 

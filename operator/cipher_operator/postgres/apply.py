@@ -19,9 +19,12 @@ _LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout 
 _SEPARATOR = sql.SQL("; ")
 
 
-async def apply(session: Session, plan: Plan, desired: Desired, *, observe: bool = True) -> tuple[Observed | None, int]:
+async def apply(
+    session: Session, plan: Plan, desired: Desired, *, observe: bool = True, done: list[Step] | None = None
+) -> tuple[Observed | None, int]:
     """Execute the plan; return what is observed afterwards and how many statements ran.
 
+    `done` receives the steps that have run, of use where a later message fails.
     The observation rides in the last message where that is a transaction, else takes one of its own; None
     where `observe` is false. Raises psycopg.Error; a division by zero (22012) means the fence did not hold.
     """
@@ -32,6 +35,8 @@ async def apply(session: Session, plan: Plan, desired: Desired, *, observe: bool
     for position, message in enumerate(messages):
         last = position == len(messages) - 1
         results = await session.execute(render(message, plan.lock, fence, desired if last and observe else None))
+        if done is not None:
+            done.extend(message)
         count += sum(len(step.statements()) for step in message)
         fence = _fence_after(fence, message)
         if last and observe and not is_alone(message[0]):

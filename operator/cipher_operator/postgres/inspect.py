@@ -35,7 +35,8 @@ _ROLES = """
     'usage', pg_has_role(r.oid, 'USAGE'),
     'set', CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, 'SET') ELSE pg_has_role(r.oid, 'MEMBER') END,
     'admin', pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'),
-    'in_owner', p.owner_oid IS NOT NULL AND r.oid <> p.owner_oid AND pg_has_role(r.oid, p.owner_oid, 'USAGE'),
+    'in_owner', p.owner_oid IS NOT NULL AND r.oid <> p.owner_oid AND pg_has_role(r.oid, p.owner_oid, 'USAGE')
+       AND CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, p.owner_oid, 'SET') ELSE true END,
     'settings', COALESCE((SELECT jsonb_object_agg(
          CASE WHEN s.setdatabase = 0 THEN '' ELSE '=' END, to_jsonb(s.setconfig))
        FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
@@ -47,6 +48,8 @@ _DATABASE = """
 'database', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(d.datdba), 'owned', pg_has_role(d.datdba, 'USAGE'), 'allowconn', d.datallowconn,
     'can_create', has_database_privilege(d.oid, 'CREATE'),
+    'grantable', (SELECT bool_and(has_database_privilege(d.oid, w.priv || ' WITH GRANT OPTION'))
+       FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)),
     'public', (SELECT COALESCE(jsonb_agg(a.privilege_type), '[]')
        FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0),
     'granted', (SELECT COALESCE(jsonb_agg(a.privilege_type), '[]')
@@ -76,7 +79,8 @@ _RELATIONS = """
 'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
-    'owner_comment', shobj_description(c.relowner, 'pg_authid'), 'comment', obj_description(c.oid, 'pg_class'),
+    'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
+    'comment', left(obj_description(c.oid, 'pg_class'), 4096),
     'pages', c.relpages,
     'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT
          CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END), '[]')

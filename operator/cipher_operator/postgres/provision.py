@@ -14,7 +14,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
 from cipher_operator.core.plan import Plan, plan, settle
-from cipher_operator.core.steps import CreateDatabase
+from cipher_operator.core.steps import CreateDatabase, Step
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import observe
@@ -41,6 +41,7 @@ class Converged:
     statements: int = 0
     connections: int = 0
     changes: list[str] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     """Observe mode: what would have run."""
 
@@ -96,7 +97,8 @@ class _Run:
             return
         self.desired = settle(self.desired, result.observed)
         for attempt in range(ROUNDS):
-            missing = plan(self.desired, result.observed)
+            missing = self._plan(result)
+            result.warnings = missing.warnings
             if not missing:
                 return
             if not self.write:
@@ -109,26 +111,39 @@ class _Run:
             Reason.INSUFFICIENT_PRIVILEGE,
             "the server took these statements without effect; run them as a role that may: "
             + " ".join(plan(self.desired, result.observed).lines()),
+            reached=_reached(result.observed),
         )
 
-    async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> None:
+    def _plan(self, result: Converged) -> Plan:
         try:
-            observed, count = await apply(session, missing, self.desired)
+            return plan(self.desired, result.observed)
+        except Failure as failure:
+            failure.reached = tuple(stage for stage in _reached(result.observed) if stage is not failure.stage)
+            raise
+
+    async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> None:
+        done: list[Step] = []
+        try:
+            observed, count = await apply(session, missing, self.desired, done=done)
         except psycopg.Error as error:
             if not is_race(error) or session.closed:
                 # Which statement of the message it was is not told: nothing from the first stage on is proven.
                 stage = min((step.stage for step in missing.steps), key=STAGES.index)
                 server = result.observed.server
-                raise classify(error, Attempt(server.database, server.admin.name)).at(stage) from None
+                failure = classify(error, Attempt(server.database, server.admin.name)).at(stage)
+                failure.reached = STAGES[: STAGES.index(stage)]
+                raise failure from None
             await asyncio.sleep(random.uniform(0, RACE_PAUSE) * (attempt + 1))  # noqa: S311 - spreads, hides nothing
             result.observed = await _observe(session, self.desired)
             return
+        finally:
+            if any(isinstance(step, CreateDatabase) for step in done):
+                self.desired = replace(self.desired, database_made=True)
         result.statements += count
         result.changes.extend(missing.lines())
         if self.desired.credential is not None and self.desired.credential.change:
             self.desired = replace(self.desired, credential=replace(self.desired.credential, change=False))
-        made = self.desired.database_made or any(isinstance(step, CreateDatabase) for step in missing.steps)
-        self.desired = replace(self.desired, revoke_previous=False, database_made=made)
+        self.desired = replace(self.desired, revoke_previous=False)
         assert observed is not None
         result.observed = observed
 
@@ -138,6 +153,11 @@ class _Run:
         self.result.observed = observed
         self.result.connections += 1
         return self.result
+
+
+def _reached(observed: Observed) -> tuple[ConditionType, ...]:
+    """Return the stages that an observation proves."""
+    return STAGES[:1] if observed.database is None else STAGES[:2]
 
 
 async def _observe(session: Session, desired: Desired) -> Observed:

@@ -6,7 +6,7 @@ from psycopg import sql
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE
+from cipher_operator.core.marker import CLOSING, DATABASE
 from cipher_operator.core.plan import Plan
 from cipher_operator.core.removal import claimed, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
@@ -33,16 +33,17 @@ async def remove(connect: Connect, desired: Desired, *, maintenance: str | None)
     nothing to look into. Nothing is touched where the marker is missing or another's.
     """
     lines: list[str] = []
-    outside = True
+    outside, unseen = True, None
     try:
         async with connect(desired.database) as session:
             outside = await _inside(session, desired, lines)
     except Failure as failure:
-        # A database that an earlier try closed to everybody says so, and is dropped from outside.
+        # A database that an earlier try closed says that it is not ready; so does a server that starts.
         if failure.reason not in (Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY) or lines:
             raise
+        unseen = failure
     if outside:
-        await _outside(connect, desired, maintenance, lines)
+        await _outside(connect, desired, maintenance, lines, unseen)
     return lines
 
 
@@ -61,18 +62,24 @@ async def _inside(session: Session, desired: Desired, lines: list[str]) -> bool:
     return DATABASE in marker.created
 
 
-async def _outside(connect: Connect, desired: Desired, maintenance: str | None, lines: list[str]) -> None:
+async def _outside(
+    connect: Connect, desired: Desired, maintenance: str | None, lines: list[str], unseen: Failure | None
+) -> None:
+    """Drop database and roles. `unseen` is why nobody looked inside: then only what an earlier try looked into and
+    closed, or a database that is gone, is dropped."""
     for position, database in enumerate(candidates := maintenance_databases(maintenance, desired.database)):
         try:
             async with connect(database) as session:
                 observed = await observe(session, desired)
                 if (marker := claimed(desired, observed)) is not None:
+                    if unseen is not None and observed.database is not None and CLOSING not in marker.created:
+                        raise unseen
                     await _execute(session, plan_outside(desired, observed, marker), desired, lines)
                 return
         except psycopg.Error as error:
             raise _explained(error, desired) from None
         except Failure as failure:
-            if failure.reason is not Reason.DATABASE_MISSING or position == len(candidates) - 1:
+            if failure is unseen or failure.reason is not Reason.DATABASE_MISSING or position == len(candidates) - 1:
                 raise
 
 

@@ -1,5 +1,5 @@
 CREATE ROLE "app_owner" NOLOGIN;
-COMMENT ON ROLE "app_owner" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","created":["cipher_list_metadata","cipher_lists","cipher_store","login","owner","schema"],"rev":1}';
+COMMENT ON ROLE "app_owner" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","db":"cipher_db","schema":"cipher","created":["cipher_list_metadata","cipher_lists","cipher_store","login","owner","schema"],"rev":1}';
 GRANT "app_owner" TO "cloud_admin" WITH INHERIT TRUE, SET TRUE;
 CREATE ROLE "app" LOGIN PASSWORD '***' CONNECTION LIMIT -1 IN ROLE "app_owner";
 ALTER ROLE "app" SET role = 'app_owner';
