@@ -22,6 +22,7 @@ from cipher_operator.core.secret import (
     app_endpoint,
     app_login,
     app_secret_data,
+    check_password,
     check_publishable,
     read_app_secret,
 )
@@ -157,6 +158,38 @@ def test_both_urls_read_back(role: str, word: str, database: str, host: str, por
     if not set("?#") & set(database):
         assert decode_uri(node.path[1:]) == database
     assert not set("@:/?#[]") & set((node.username or "") + (node.password or ""))
+
+
+@pytest.mark.parametrize(
+    ("word", "prepared"),
+    [
+        ("ﬃ", "ffi"),
+        ("soft\u00adhyphen", "softhyphen"),
+        ("no\u00a0break", "no break"),
+        ("e\u0301", "é"),
+        ("p\u200bw", "p w"),
+    ],
+    ids=["ligature", "soft hyphen", "no-break space", "combining accent", "zero-width space"],
+)
+def test_cipher_is_given_the_password_as_libpq_prepares_it(word: str, prepared: str) -> None:
+    # node-pg 8.16 sends a password as it is; what the server keeps is made of the prepared one.
+    data = app_secret_data(ENDPOINT, AppCredentials("u", Password(word)))
+    assert unquote(urlsplit(data["CIPHER_PG_URL"]).password or "") == prepared
+    assert data["STORAGE_DATABASE_PASSWORD"] == prepared
+    assert data["password"] == word, "what the user brought is read back as it is"
+    assert conninfo_to_dict(data["uri"])["password"] == word
+    check_password(Password(word))
+
+
+@pytest.mark.parametrize(
+    "word", ["ﬃ🦀", "no\u00a0break\u0007", "א1ﬃ"], ids=["unassigned", "control", "both directions"]
+)
+def test_a_password_that_clients_read_differently_is_refused(word: str) -> None:
+    # libpq leaves what RFC 4013 prohibits as it is, node-pg 8.23 prepares it all the same.
+    with pytest.raises(Failure) as caught:
+        check_password(Password(word))
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert word not in caught.value.message
 
 
 VERIFIED = replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL)

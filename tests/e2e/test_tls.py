@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from devcluster import PostgresServer
-from devcluster.tls import CertificateAuthority, private_key_pem, self_signed
+from devcluster.tls import CertificateAuthority, TlsFixture, private_key_pem, self_signed
 from support.cluster import Namespace, wait_until
 
 SOON = 8.0
@@ -29,13 +29,14 @@ def servers(
 
     def server(kind: str) -> PostgresServer:
         if kind not in running:
-            tls = {
+            certificates: dict[str, Callable[[], TlsFixture]] = {
                 "trusted": certificate_authority.server,
                 "self-signed": lambda: self_signed(tmp_path_factory.mktemp("self-signed")),
                 "another name": certificate_authority.wrong_name,
                 "cloud sql": certificate_authority.cloud_sql,
                 "TLS only": certificate_authority.server,
-            }.get(kind)
+            }
+            tls = certificates.get(kind)
             running[kind] = PostgresServer(
                 16, tls=tls() if tls is not None else None, hba=TLS_ONLY if kind == "TLS only" else None
             )
@@ -92,7 +93,7 @@ def test_named_within_seconds_and_mended_as_the_message_says(
 ) -> None:
     reason, kind, mode, ca, words, mend = CASES[case]
     server = servers(kind)
-    texts = {
+    texts: dict[str, Callable[[], str]] = {
         "good": certificate_authority.certificate.read_text,
         "other": CertificateAuthority(tmp_path, "another CA").certificate.read_text,
         "junk": lambda: "the CA is in the other file\n",

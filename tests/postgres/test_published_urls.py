@@ -57,7 +57,7 @@ DATABASES = [
     "/a//b",
 ]
 DATABASES += ["\\|^`{}<>[]~!*()", ".a..b"]
-ODD_PASSWORD = "p@ss/wo rd?#:%41&=+[]\\'\"ü日"
+ODD_PASSWORD = "p@ss/wo rd?#:%41&=+[]\\'\"ü日ﬃ\u00a0\u00ade\u0301"
 
 
 @dataclass(frozen=True, slots=True)

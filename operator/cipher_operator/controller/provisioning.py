@@ -36,6 +36,7 @@ from cipher_operator.core.secret import (
     app_endpoint,
     app_login,
     app_secret_data,
+    check_password,
     check_publishable,
     read_app_secret,
 )
@@ -107,6 +108,8 @@ class StorageRun:
         wanted = None
         if spec.user.mode is UserMode.DEDICATED:
             wanted = await self._wanted(admin, existing)
+        else:
+            check_password(admin.password)
         desired = self._desired(admin, database, wanted)
         if spec.management_policy is ManagementPolicy.OBSERVE:
             await self._observe(admin, desired)
@@ -129,6 +132,7 @@ class StorageRun:
         given = None
         if spec.user.password_ref is not None:
             given = await self._sources.password(self._resource.namespace, spec.user.password_ref)
+            check_password(given)
         known = Known(
             user=user,
             published=(published.role, published.password) if published is not None and ours else None,

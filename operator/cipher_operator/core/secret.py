@@ -23,6 +23,7 @@ from cipher_operator.api.spec import App, SSLMode
 from cipher_operator.core import supabase
 from cipher_operator.core.connection import AdminConnection
 from cipher_operator.core.password import Password
+from cipher_operator.core.scram import clients_agree, saslprep
 from cipher_operator.core.url import quote
 
 PUBLIC_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
@@ -105,6 +106,17 @@ def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
         )
 
 
+def check_password(password: Password) -> None:
+    """Raise Failure(INVALID_SPEC) for a password with which libpq gets in and Cipher's client would not."""
+    if not clients_agree(password):
+        raise Failure(
+            Reason.INVALID_SPEC,
+            "PostgreSQL's clients do not agree on how to encode the login's password. Choose one of letters, digits "
+            "and ASCII punctuation",
+            stage=ConditionType.ACCESS_GRANTED,
+        )
+
+
 def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
     """Return the operator's own way in with the app's login: what the login test connects with."""
     ref = supabase.project_ref(admin.host, admin.user)
@@ -117,14 +129,16 @@ def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> dict[
     """Return the Secret's data as plain text by key; the same input gives the same text, byte for byte."""
     user = supabase.login_of(endpoint.host, credentials.role, endpoint.ref)
     password = credentials.password.reveal()
+    # libpq prepares a password before it is used, Cipher's node-pg 8.16 does not.
+    prepared = saslprep(password)
     host = endpoint.host.strip("[]")
     data = {
-        KEY_URL: _url(endpoint, user, password, _node_database(endpoint.database), _node_parameters(endpoint)),
+        KEY_URL: _url(endpoint, user, prepared, _node_database(endpoint.database), _node_parameters(endpoint)),
         KEY_HOST: host,
         KEY_PORT: str(endpoint.port),
         KEY_DATABASE: endpoint.database,
         KEY_USER: user,
-        KEY_PASSWORD: password,
+        KEY_PASSWORD: prepared,
         KEY_SSL: "false" if endpoint.tls is SSLMode.DISABLE else "true",
         "type": "postgresql",
         "provider": MANAGED_BY,
