@@ -1,16 +1,17 @@
 """Planning of roles, memberships, settings and grants."""
 
+from collections.abc import Iterable
+
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import OWNER
-from cipher_operator.core.observed import Observed, Role
+from cipher_operator.core.observed import Admin, Database, Observed, Role, Schema
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
 
-MODERN_MEMBERSHIP = 160000
-"""server_version_num from which a membership has INHERIT and SET options."""
 ALL_ON_DATABASE = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 ALL_ON_SCHEMA = frozenset({"USAGE", "CREATE"})
 
@@ -22,13 +23,38 @@ def lacking(what: str, remedy: str) -> Failure:
     )
 
 
+def must_inherit(observed: Observed, what: str) -> Failure:
+    """Return what keeps an admin that acts by SET ROLE alone from what no single role can do."""
+    admin = observed.server.admin.name
+    return lacking(
+        f"role '{admin}' is NOINHERIT and so may not {what}", f"ALTER ROLE {quoted(admin)} INHERIT (as itself)"
+    )
+
+
+def refuse_unmanaged(desired: Desired, observed: Observed, roles: Iterable[str]) -> None:
+    """Raise InsufficientPrivilege where the admin may not manage one of these roles: since PostgreSQL 16 that takes
+    the ADMIN option, which only the admin that created a role has by itself. The remedy is for all of ours."""
+    admin = observed.server.admin
+    if admin.superuser or not observed.server.modern:
+        return
+    strange = [name for name in (desired.owner, *desired.logins) if name in observed.roles]
+    strange = [name for name in strange if not observed.roles[name].admin]
+    if not any(name in strange for name in roles):
+        return
+    raise lacking(
+        f"role '{admin.name}' may not manage what another admin created: role {', '.join(map(repr, strange))}",
+        f"GRANT {', '.join(map(quoted, strange))} TO {quoted(admin.name)} WITH ADMIN OPTION "
+        "(as the admin that created them, or a superuser)",
+    )
+
+
 def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> Part:
     """Return the steps for roles. Raises Failure InsufficientPrivilege or AlreadyExists."""
     credential = desired.credential
     if credential is None:
         return Part()
     tokens, adopted = tokens_of_roles(desired), list[str]()
-    modern = observed.server.version >= MODERN_MEMBERSHIP
+    modern = observed.server.modern
     # A stranger that only has the name of the second login matters when that login is wanted.
     wanted = (desired.user, credential.login)
     ours = [login for login in desired.logins if login in wanted or claim.holds(tokens[login])]
@@ -51,6 +77,10 @@ def plan_roles(desired: Desired, observed: Observed, claim: Claim) -> Part:
             created.append(tokens[login])
         if role is not None and not claim.holds(tokens[login]):
             adopted.append(tokens[login])
+    # A new login joins the owner role.
+    refuse_unmanaged(
+        desired, observed, [getattr(step, "login", "") for step in planned] + [desired.owner] * len(created)
+    )
     return Part(tuple(planned), tuple(created), tuple(adopted))
 
 
@@ -61,16 +91,14 @@ def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[lis
     if (owner is None or login not in observed.roles) and not (admin.superuser or admin.createrole):
         raise lacking(
             f"role '{admin.name}' may not create roles",
-            f'ALTER ROLE "{admin.name}" CREATEROLE (as a superuser); where nobody can, as on Heroku, set '
+            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, set "
             "`spec.user.mode: Shared`",
         )
     planned: list[Step] = [] if owner is not None else [steps.CreateOwner(desired.owner, "")]
-    if not admin.superuser and (owner is None or not (owner.usage and owner.set)):
-        if owner is not None and modern and not owner.admin:
-            raise lacking(
-                f"role '{admin.name}' may not manage role '{desired.owner}'",
-                f'GRANT "{desired.owner}" TO "{admin.name}" WITH ADMIN OPTION (as the role that created it)',
-            )
+    # Where SET ROLE is the only way, no GRANT gives USAGE.
+    usable = owner is not None and owner.set and (owner.usage or observed.server.by_set_role)
+    if not (admin.superuser or usable):
+        refuse_unmanaged(desired, observed, [desired.owner])
         planned.append(steps.JoinRole(desired.owner, admin.name, modern))
     return planned, [] if owner is not None else [OWNER]
 
@@ -109,22 +137,33 @@ def _same_path(setting: str | None, wanted: tuple[str, ...]) -> bool:
     return tuple(part.strip().strip('"') for part in setting.split(",")) == wanted
 
 
+def may_grant(admin: Admin, on: Database | Schema) -> bool:
+    """Return whether the session may grant on this, if need be as its owner."""
+    return grantor(admin, on) is None or on.settable
+
+
+def grantor(admin: Admin, on: Database | Schema) -> str | None:
+    """Return the role to grant and revoke as; None where the session itself may."""
+    owned = isinstance(on, Database) and on.owned
+    return None if admin.superuser or owned or on.grantable else on.owner
+
+
 def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tuple[Step, ...]:
     """Return the grants that the database lacks; `ours` where the operator created it."""
     database = observed.database
     if desired.shared or database is None:
         return ()
     planned: list[Step] = []
-    credential, has = desired.credential, database.granted if ours else database.effective
+    admin, credential = observed.server.admin, desired.credential
+    has = database.granted if ours else database.effective
     if not has >= ALL_ON_DATABASE:
-        admin = observed.server.admin
-        if not (admin.superuser or database.owned or database.grantable):
+        if not may_grant(admin, database):
             raise lacking(
                 f"role '{admin.name}' may not grant on database '{desired.database}'",
-                f'GRANT ALL ON DATABASE "{desired.database}" TO "{admin.name}" WITH GRANT OPTION '
+                f"GRANT ALL ON DATABASE {quoted(desired.database)} TO {quoted(admin.name)} WITH GRANT OPTION "
                 f"(as its owner '{database.owner}')",
             )
-        planned.append(steps.GrantDatabase(desired.database, desired.owner))
+        planned.append(steps.GrantDatabase(desired.database, desired.owner, grantor(admin, database)))
     if ours and database.public & {"CONNECT", "TEMPORARY"}:
         planned.append(steps.RevokePublic(desired.database))
     if credential is not None and credential.login and credential.login not in observed.roles:
@@ -142,17 +181,21 @@ def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tupl
         if not (admin.superuser or database.can_create or database.owned):
             raise lacking(
                 f"role '{admin.name}' may not create schema '{desired.schema}' in database '{desired.database}'",
-                f'GRANT CREATE ON DATABASE "{desired.database}" TO "{admin.name}" (as its owner \'{database.owner}\')',
+                f"GRANT CREATE ON DATABASE {quoted(desired.database)} TO {quoted(admin.name)} "
+                f"(as its owner '{database.owner}')",
             )
         planned.append(steps.CreateSchema(desired.schema, desired.owner))
     elif not schema.effective >= ALL_ON_SCHEMA and schema.owner != desired.owner:
-        if not (admin.superuser or schema.grantable) or desired.shared:
+        if not may_grant(admin, schema) or desired.shared:
+            doing = "create in" if desired.shared else "grant on"
+            # Nobody is a member of pg_database_owner but, by itself, the database's owner.
+            owner = database.owner if schema.owner == "pg_database_owner" else schema.owner
             raise lacking(
-                f"role '{admin.name}' may not grant on schema '{desired.schema}' of database '{desired.database}'",
-                f'GRANT USAGE, CREATE ON SCHEMA "{desired.schema}" TO "{admin.name}" WITH GRANT OPTION '
-                f"(as its owner '{schema.owner}')",
+                f"role '{admin.name}' may not {doing} schema '{desired.schema}' of database '{desired.database}'",
+                f"GRANT USAGE, CREATE ON SCHEMA {quoted(desired.schema)} TO {quoted(admin.name)}"
+                f"{'' if desired.shared else ' WITH GRANT OPTION'} (as its owner '{owner}')",
             )
-        planned.append(steps.GrantSchema(desired.schema, desired.owner))
+        planned.append(steps.GrantSchema(desired.schema, desired.owner, grantor(admin, schema)))
     if ours and not desired.shared:
         for kind in ("TABLE", "SEQUENCE"):
             if names := tuple(name for of, name in local.ungranted if of == kind):

@@ -6,6 +6,9 @@ from typing import Any
 
 from cipher_operator.core.marker import Marker, parse_marker
 
+MODERN_MEMBERSHIP = 160000
+"""server_version_num from which a membership has INHERIT and SET options."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admin:
@@ -15,6 +18,8 @@ class Admin:
     superuser: bool
     createrole: bool
     createdb: bool
+    inherit: bool = True
+    """Until 15: what its memberships give is there without SET ROLE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +30,17 @@ class Server:
     database: str
     read_only: bool
     admin: Admin
+
+    @property
+    def modern(self) -> bool:
+        """Return whether memberships have INHERIT and SET options, and CREATEROLE needs ADMIN (PostgreSQL 16)."""
+        return self.version >= MODERN_MEMBERSHIP
+
+    @property
+    def by_set_role(self) -> bool:
+        """Return whether the admin acts on what its roles own by SET ROLE alone: a NOINHERIT admin before 16,
+        where no GRANT can say otherwise."""
+        return not (self.modern or self.admin.superuser or self.admin.inherit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +85,8 @@ class Database:
     """Privileges granted to the owner role itself."""
     effective: frozenset[str]
     """Privileges that the owner role has, through whatever way."""
+    settable: bool = False
+    """The session may SET ROLE to the owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +97,10 @@ class Schema:
     effective: frozenset[str]
     grantable: bool
     """The session may grant USAGE and CREATE on it."""
+    settable: bool = False
+    """The session may SET ROLE to the owner."""
+    granted: bool = False
+    """The owner role has a grant of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +187,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             public=frozenset(database["public"]),
             granted=frozenset(database["granted"]),
             effective=frozenset(database["effective"]),
+            settable=database["settable"],
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
     )
@@ -190,7 +213,15 @@ def _role(name: str, role: Mapping[str, Any]) -> Role:
 def _local(local: Mapping[str, Any]) -> Local:
     schema = local["schema"]
     return Local(
-        schema=None if schema is None else Schema(schema["owner"], frozenset(schema["effective"]), schema["grantable"]),
+        schema=None
+        if schema is None
+        else Schema(
+            schema["owner"],
+            frozenset(schema["effective"]),
+            schema["grantable"],
+            schema["settable"],
+            schema["granted"],
+        ),
         relations={name: _relation(relation) for name, relation in local["relations"].items()},
         taken_names=dict(local["taken"]),
         ungranted=tuple((kind, name) for kind, name in local["ungranted"]),

@@ -13,6 +13,7 @@ from cipher_operator.core.ownership import Claim, Part, judge, standing_comment,
 from cipher_operator.core.relations import plan_relations
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
 
 OPEN_GRANTEES = frozenset({"PUBLIC", "anon"})
 """Everybody with a login, and on Supabase everybody with the public API key."""
@@ -130,7 +131,7 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
         raise Failure(
             Reason.INSUFFICIENT_PRIVILEGE,
             f"role '{admin.name}' may not create database '{desired.database}'; run as a superuser: "
-            f'ALTER ROLE "{admin.name}" CREATEDB',
+            f"ALTER ROLE {quoted(admin.name)} CREATEDB",
             stage=ConditionType.DATABASE_READY,
         )
     return steps.CreateDatabase(desired.database, admin.name, observed.server.version >= PROVIDER_SINCE)

@@ -1,16 +1,18 @@
 """Planning of Cipher's tables and indexes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
-from cipher_operator.core.access import MODERN_MEMBERSHIP, lacking
+from cipher_operator.core.access import lacking, must_inherit
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Relation
 from cipher_operator.core.ownership import Claim, Part, judge_relation
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
 
 LARGE_PAGES = 10_000
 """Pages (8 KiB each) from which an index is built concurrently: a plain build would stall writers."""
@@ -45,7 +47,11 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
         raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])
-    planned.extend(_plan_indexes(desired, local.relations))
+    indexes = _plan_indexes(desired, local.relations)
+    if observed.server.by_set_role and not desired.shared and any(map(steps.is_alone, indexes)):
+        # SET ROLE would have to come in a message of its own, and a pooler could hand it to a stranger.
+        raise must_inherit(observed, "build an index of a large table while others write")
+    planned.extend(indexes)
     return Part(tuple(planned), tuple(created), tuple(adopted))
 
 
@@ -67,16 +73,21 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
 
 def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> list[Step]:
     """Return what gives a table to the owner role: the session must be a member of both owners."""
-    admin, modern = observed.server.admin, observed.server.version >= MODERN_MEMBERSHIP
+    admin, modern = observed.server.admin, observed.server.modern
     give = steps.SetTableOwner(desired.schema, name, desired.owner)
     if admin.superuser or relation.owner_usage:
         return [give]
+    if observed.server.by_set_role:
+        if relation.owner not in desired.logins:
+            raise must_inherit(observed, f"change the owner of table '{name}'")
+        # A member of the owner role, it gives the table away itself.
+        return [steps.JoinRole(relation.owner, admin.name, modern), replace(give, acting=relation.owner)]
     if admin.createrole and (relation.owner_admin or not modern):
         return [steps.JoinRole(relation.owner, admin.name, modern), give]
     raise lacking(
         f"role '{admin.name}' may not change the owner of table '{name}'",
-        f'GRANT "{relation.owner}" TO "{admin.name}" (as a role that may grant it), or ALTER TABLE '
-        f'"{desired.schema}"."{name}" OWNER TO "{desired.owner}" (as a superuser)',
+        f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)} (as a role that may grant it), or ALTER TABLE "
+        f"{quoted(desired.schema)}.{quoted(name)} OWNER TO {quoted(desired.owner)} (as a superuser)",
     )
 
 

@@ -4,7 +4,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
-from cipher_operator.core.access import MODERN_MEMBERSHIP
+from cipher_operator.core.access import grantor, lacking, must_inherit, refuse_unmanaged
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
@@ -12,6 +12,7 @@ from cipher_operator.core.ownership import standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
 
 SHOWN = 5
 """Names of foreign relations that a message lists."""
@@ -36,15 +37,16 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
         if foreign:
             raise _blocked(desired, foreign)
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
+        _refuse_others_database(desired, observed)
         return Plan(tuple(_memberships(desired, observed)), fence, desired.owner)
     dropped = [name for name in TABLE_NAMES if name in local.relations and name in marker.created]
+    acting = desired.owner if observed.server.by_set_role and not desired.shared else None
     planned: list[Step] = [*_give_back(desired, observed, marker)]
-    planned += [steps.DropTable(desired.schema, name) for name in dropped]
+    planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
     if SCHEMA in marker.created and local.schema is not None:
-        planned.append(steps.DropSchema(desired.schema))
+        planned.append(steps.DropSchema(desired.schema, acting))
     if not desired.shared:
-        schema = None if SCHEMA in marker.created or local.schema is None else desired.schema
-        planned.append(steps.RevokeGrants(desired.database, schema, desired.owner))
+        planned.extend(_revoke(desired, observed, marker))
         planned.extend(_drop_roles(desired, observed, marker))
     return Plan(tuple(planned), fence, desired.owner)
 
@@ -59,7 +61,12 @@ def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
         planned.append(steps.CloseDatabase(desired.database))
         if closing != standing_comment(desired, observed):
             planned.append(_write_marker(desired, closing))
-        planned.append(steps.DropDatabase(desired.database))
+        by_set_role = observed.server.by_set_role
+        if by_set_role:
+            # FORCE asks for the privileges of every role that is connected, which such an admin never has at once.
+            logins = [role for role in _ours(desired, observed, marker) if role != desired.owner]
+            planned += [steps.EndSessions(desired.database, login) for login in logins]
+        planned.append(steps.DropDatabase(desired.database, force=not by_set_role))
     if DATABASE in marker.created or observed.database is None:
         planned.extend(_drop_roles(desired, observed, marker))
     return Plan(tuple(planned), _fence(desired, observed), desired.owner)
@@ -77,30 +84,68 @@ def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Ste
     login = observed.roles.get(desired.user) if LOGIN in marker.adopted else None
     planned: list[Step] = []
     if login is not None:
-        if not (admin.superuser or login.usage):
-            planned.append(steps.JoinRole(login.name, admin.name, observed.server.version >= MODERN_MEMBERSHIP))
+        if not (admin.superuser or login.usage or (observed.server.by_set_role and login.set)):
+            planned.append(steps.JoinRole(login.name, admin.name, observed.server.modern))
         planned.append(steps.ResetSetting(login.name, "role", None))
         planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
     if local is not None and not desired.shared:
         owner = login.name if login is not None else admin.name
         tables = [name for name in TABLE_NAMES if name in local.relations and name in marker.adopted]
-        planned += [steps.SetTableOwner(desired.schema, name, owner) for name in tables]
+        if tables and observed.server.by_set_role and login is None:
+            raise must_inherit(observed, f"take back table '{tables[0]}'")
+        acting = owner if observed.server.by_set_role else None
+        planned += [steps.SetTableOwner(desired.schema, name, owner, acting) for name in tables]
+    return planned
+
+
+def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
+    """Return what takes our grants back, each as the role that made it."""
+    admin, database, local = observed.server.admin, observed.database, observed.local
+    planned: list[Step] = []
+    if database is not None and database.granted:
+        planned.append(steps.RevokeDatabase(desired.database, desired.owner, grantor(admin, database)))
+    schema = local.schema if local is not None else None
+    if schema is not None and schema.granted and SCHEMA not in marker.created:
+        planned.append(steps.RevokeSchema(desired.schema, desired.owner, grantor(admin, schema)))
     return planned
 
 
 def _drop_roles(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
+    dropped = _ours(desired, observed, marker)
+    refuse_unmanaged(desired, observed, dropped)
+    return [steps.DropRole(role) for role in dropped]
+
+
+def _ours(desired: Desired, observed: Observed, marker: Marker) -> list[str]:
+    """Return the roles that we created and that are there, the owner role last."""
     tokens = tokens_of_roles(desired)
-    logins = [login for login in desired.logins if login in observed.roles and tokens[login] in marker.created]
-    owner = [desired.owner] if desired.owner in observed.roles and tokens.get(desired.owner) in marker.created else []
-    return [steps.DropRole(role) for role in (*logins, *owner)]
+    roles = [] if desired.shared else [*desired.logins, desired.owner]
+    return [role for role in roles if role in observed.roles and tokens[role] in marker.created]
 
 
 def _memberships(desired: Desired, observed: Observed) -> list[Step]:
-    admin, modern = observed.server.admin, observed.server.version >= MODERN_MEMBERSHIP
-    if admin.superuser:
+    """Return what lets the admin act as our roles, whose sessions and tables are about to go."""
+    server, roles = observed.server, [observed.roles.get(name) for name in (desired.owner, *desired.logins)]
+    there = [role for role in roles if role is not None]
+    if server.admin.superuser:
         return []
-    roles = (observed.roles.get(name) for name in (desired.owner, *desired.logins))
-    return [steps.JoinRole(role.name, admin.name, modern) for role in roles if role is not None and not role.usage]
+    refuse_unmanaged(desired, observed, [role.name for role in there])
+    return [
+        steps.JoinRole(role.name, server.admin.name, server.modern)
+        for role in there
+        if not (role.usage or (server.by_set_role and role.set))
+    ]
+
+
+def _refuse_others_database(desired: Desired, observed: Observed) -> None:
+    """Raise InsufficientPrivilege for a database that an earlier admin created: only its owner may drop it."""
+    admin, database = observed.server.admin, observed.database
+    if database is not None and not (admin.superuser or database.owned):
+        raise lacking(
+            f"role '{admin.name}' may not drop database '{desired.database}', which role '{database.owner}' owns",
+            f"ALTER DATABASE {quoted(desired.database)} OWNER TO {quoted(admin.name)} (as a superuser, or as its owner "
+            "where that may SET ROLE)",
+        )
 
 
 def _fence(desired: Desired, observed: Observed) -> Fence | None:

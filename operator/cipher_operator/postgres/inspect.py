@@ -22,7 +22,8 @@ _SERVER = """
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
   'readonly', current_setting('transaction_read_only') = 'on',
   'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
-                                      'createdb', m.rolcreatedb) FROM pg_roles m WHERE m.rolname = session_user))
+                                      'createdb', m.rolcreatedb,
+                                      'inherit', m.rolinherit) FROM pg_roles m WHERE m.rolname = session_user))
 """
 
 _ROLES = """
@@ -50,6 +51,7 @@ _DATABASE = """
     'can_create', has_database_privilege(d.oid, 'CREATE'),
     'grantable', (SELECT bool_and(has_database_privilege(d.oid, w.priv || ' WITH GRANT OPTION'))
        FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)),
+    'settable', CASE WHEN p.v >= 160000 THEN pg_has_role(d.datdba, 'SET') ELSE pg_has_role(d.datdba, 'MEMBER') END,
     'public', (SELECT COALESCE(jsonb_agg(a.privilege_type), '[]')
        FROM aclexplode(COALESCE(d.datacl, acldefault('d', d.datdba))) a WHERE a.grantee = 0),
     'granted', (SELECT COALESCE(jsonb_agg(a.privilege_type), '[]')
@@ -64,6 +66,9 @@ _DATABASE = """
 _SCHEMA = """
 'schema', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(n.nspowner),
+    'settable', CASE WHEN p.v >= 160000 THEN pg_has_role(n.nspowner, 'SET') ELSE pg_has_role(n.nspowner, 'MEMBER') END,
+    'granted', EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a
+                       WHERE a.grantee = p.owner_oid AND n.nspowner <> p.owner_oid),
     'grantable', pg_has_role(n.nspowner, 'USAGE')
        OR (has_schema_privilege(n.oid, 'USAGE WITH GRANT OPTION')
            AND has_schema_privilege(n.oid, 'CREATE WITH GRANT OPTION')),

@@ -26,7 +26,9 @@ from cipher_operator.core.steps.removals import (
     DropRole,
     DropSchema,
     DropTable,
-    RevokeGrants,
+    EndSessions,
+    RevokeDatabase,
+    RevokeSchema,
 )
 from cipher_operator.core.steps.roles import (
     AlterLogin,
@@ -71,7 +73,9 @@ Step: TypeAlias = (
     | DropDatabase
     | DropTable
     | DropSchema
-    | RevokeGrants
+    | RevokeDatabase
+    | RevokeSchema
+    | EndSessions
     | DropRole
 )
 
@@ -89,6 +93,7 @@ __all__ = [
     "DropRole",
     "DropSchema",
     "DropTable",
+    "EndSessions",
     "GrantDatabase",
     "GrantFuture",
     "GrantRelations",
@@ -97,8 +102,9 @@ __all__ = [
     "JoinRole",
     "RebuildIndex",
     "ResetSetting",
-    "RevokeGrants",
+    "RevokeDatabase",
     "RevokePublic",
+    "RevokeSchema",
     "SetActingRole",
     "SetPassword",
     "SetSearchPath",

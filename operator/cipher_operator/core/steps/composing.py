@@ -16,6 +16,11 @@ def identifiers(names: Iterable[str]) -> sql.Composed:
     return sql.SQL(", ").join(map(sql.Identifier, names))
 
 
+def quoted(name: str) -> str:
+    """Return a name as SQL for people to run: a remedy in a message."""
+    return sql.Identifier(name).as_string(None)
+
+
 def number(value: int) -> sql.SQL:
     """Return a whole number as SQL."""
     return sql.SQL(str(int(value)))

@@ -38,10 +38,11 @@ class CreateDatabase:
 
 @dataclass(frozen=True, slots=True)
 class GrantDatabase:
-    """Give the owner role everything on the database."""
+    """Give the owner role everything on the database; `acting` as a role that may, where the session itself may not."""
 
     database: str
     owner: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
 
     def statements(self) -> tuple[sql.Composed, ...]:
@@ -73,10 +74,11 @@ class CreateSchema:
 
 @dataclass(frozen=True, slots=True)
 class GrantSchema:
-    """Let the owner role use the schema and create in it: Cipher creates at every start."""
+    """Let the owner role use the schema and create in it: Cipher creates at every start; `acting` as above."""
 
     schema: str
     owner: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
 
     def statements(self) -> tuple[sql.Composed, ...]:

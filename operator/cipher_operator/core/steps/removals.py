@@ -22,14 +22,36 @@ class CloseDatabase:
 
 @dataclass(frozen=True, slots=True)
 class DropDatabase:
-    """Drop a database that we created, with the sessions in it."""
+    """Drop a database that we created, with the sessions in it where `force`: those of roles whose privileges the
+    admin has. Else the server waits some seconds for them to end."""
 
     database: str
+    force: bool = True
     alone: ClassVar[bool] = True
     stage: ClassVar[ConditionType] = ConditionType.DATABASE_READY
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        return (compose("DROP DATABASE {database} WITH (FORCE)", database=self.database),)
+        force = sql.SQL(" WITH (FORCE)" if self.force else "")
+        return (compose("DROP DATABASE {database}{force}", database=self.database, force=force),)
+
+
+@dataclass(frozen=True, slots=True)
+class EndSessions:
+    """End a login's sessions in a database, as that login."""
+
+    database: str
+    acting: str
+    stage: ClassVar[ConditionType] = ConditionType.DATABASE_READY
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (
+            compose(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = {database} AND usename = {role}",
+                database=sql.Literal(self.database),
+                role=sql.Literal(self.acting),
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,7 @@ class DropTable:
 
     schema: str
     table: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
 
     def statements(self) -> tuple[sql.Composed, ...]:
@@ -49,6 +72,7 @@ class DropSchema:
     """Drop a schema that we created and that is empty. Fenced."""
 
     schema: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
 
     def statements(self) -> tuple[sql.Composed, ...]:
@@ -56,19 +80,29 @@ class DropSchema:
 
 
 @dataclass(frozen=True, slots=True)
-class RevokeGrants:
-    """Take our grants on a database and schema back, so that the owner role can be dropped. Fenced."""
+class RevokeDatabase:
+    """Take our grants on a database back, as the role that made them, so that the owner role can be dropped. Fenced."""
 
     database: str
-    schema: str | None
     owner: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        database = compose("REVOKE ALL ON DATABASE {database} FROM {owner}", database=self.database, owner=self.owner)
-        if self.schema is None:
-            return (database,)
-        return (database, compose("REVOKE ALL ON SCHEMA {schema} FROM {owner}", schema=self.schema, owner=self.owner))
+        return (compose("REVOKE ALL ON DATABASE {database} FROM {owner}", database=self.database, owner=self.owner),)
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeSchema:
+    """The same for a schema."""
+
+    schema: str
+    owner: str
+    acting: str | None = None
+    stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("REVOKE ALL ON SCHEMA {schema} FROM {owner}", schema=self.schema, owner=self.owner),)
 
 
 @dataclass(frozen=True, slots=True)

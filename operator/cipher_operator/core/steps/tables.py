@@ -85,6 +85,7 @@ class SetTableOwner:
     schema: str
     table: str
     owner: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
 
     def statements(self) -> tuple[sql.Composed, ...]:
