@@ -217,8 +217,8 @@ def test_an_existing_role_of_that_name(namespace: Namespace, server: PostgresSer
 
 @pytest.mark.parametrize(
     "spec",
-    [{"extensions": [{"name": "vector"}]}, {"adoptionPolicy": "IfUnowned"}],
-    ids=["extensions", "adoptionPolicy"],
+    [{"extensions": [{"name": "vector"}]}],
+    ids=["extensions"],
 )
 def test_fields_that_do_not_work_yet_say_so(namespace: Namespace, server: PostgresServer, spec: dict[str, Any]) -> None:
     namespace.admin_secret(server)

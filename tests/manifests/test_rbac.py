@@ -50,7 +50,6 @@ ALLOWED: dict[Right, set[str]] = {
     Right("", "configmaps", "watch"): {_INFORMER},
     Right("events.k8s.io", "events", "create"): {"events.py post"},
     # Kubernetes counts a repeated event up by a patch; clients are expected to hold both.
-    Right("events.k8s.io", "events", "patch"): {"event series"},
     Right("apiextensions.k8s.io", "customresourcedefinitions", "list", "cipherstorages.storage.cipher.dev"): {_SCANNER},
     Right("apiextensions.k8s.io", "customresourcedefinitions", "watch", "cipherstorages.storage.cipher.dev"): {
         _SCANNER

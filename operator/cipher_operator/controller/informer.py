@@ -24,6 +24,7 @@ CONNECTIONS = 64
 LOGIN_PAUSE = 5.0
 """Seconds between two logins: with a token that stays refused kopf would log in 80 times a second."""
 WATCH_SECONDS = 300
+IDENTITY = "cipher-operator"
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,8 @@ class Informer:
         try:
             await kopf.operator(
                 registry=self._registry,
+                # Its default asks for the user's name, which a numeric user in a Pod has not.
+                identity=IDENTITY,  # type: ignore[arg-type]
                 settings=kopf_settings(self._settings),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from cipher_operator import __version__
 from cipher_operator.api.names import CRD_NAME
+from cipher_operator.controller.deletion import release_secret
 from cipher_operator.controller.health import HealthServer
 from cipher_operator.controller.informer import Informer
 from cipher_operator.controller.inputs import Inputs
@@ -29,6 +30,7 @@ GIVEN_UP_SECONDS = 5.0
 EXIT_SECONDS = 10.0
 """After the runs have ended, how long the rest may take before the process is ended by force."""
 API_PAUSE = 1.0
+HELD_SECRETS_AT_ONCE = 4
 REFUSED_SECONDS = 15.0
 """How long refusals are not believed at the start: an API server that starts answers 403 before it knows its roles."""
 
@@ -113,7 +115,8 @@ class Operator:
             settings, kube, servers=servers, inputs=inputs, instance_id=instance_id, metrics=self.metrics
         )
         self.metrics.watch_queue(lambda: scheduler.waiting, lambda: scheduler.running, lambda: scheduler.known)
-        triggers = Triggers(scheduler, inputs)
+        held_secrets = Scheduler(lambda secret: _let_go(kube, secret), HELD_SECRETS_AT_ONCE)
+        triggers = Triggers(scheduler, inputs, held_secrets.trigger)
         informer = self._informer = Informer(settings, self._access, triggers)
         logger.info(
             "cipher-operator %s serves %s",
@@ -239,6 +242,16 @@ class Operator:
 
     async def _pause(self, seconds: float) -> None:
         await _first(self._stop.wait(), asyncio.sleep(seconds))
+
+
+async def _let_go(kube: KubeClient, secret: tuple[str, str]) -> float | None:
+    """Let the deletion of a Secret through that no storage holds any more; return when to try again, None when done."""
+    try:
+        await release_secret(kube, *secret)
+    except (ApiError, ApiUnavailable) as error:
+        logger.warning("Secret %s/%s waits for its deletion: %s; trying again", *secret, error)
+        return API_PAUSE * 5
+    return None
 
 
 async def _first(*waits: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:

@@ -11,7 +11,7 @@ from cipher_operator.api.conditions import Condition
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import FailureClass, Reason
-from cipher_operator.api.spec import AdoptionPolicy, Resource, Spec, parse_resource, parse_spec
+from cipher_operator.api.spec import Resource, Spec, parse_resource, parse_spec
 from cipher_operator.controller.deletion import finish, protect
 from cipher_operator.controller.inputs import Inputs
 from cipher_operator.controller.inventory import Key, Memory
@@ -226,8 +226,6 @@ def _refuse_unavailable(spec: Spec) -> None:
     """Raise Failure InvalidSpec for fields that are in the schema before they work: silence would be a defect."""
     used = {
         "spec.extensions": bool(spec.extensions),
-        "spec.adoptionPolicy: IfUnowned": spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
-        "spec.adoptFrom": spec.adopt_from is not None,
     }
     for field, present in used.items():
         if present:

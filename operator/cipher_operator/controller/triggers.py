@@ -1,9 +1,14 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, REQUEST_ANNOTATIONS, default_secret_name
+from cipher_operator.api.names import (
+    ANNOTATION_FORCE_DELETE,
+    IN_USE_FINALIZER,
+    REQUEST_ANNOTATIONS,
+    default_secret_name,
+)
 from cipher_operator.controller.inputs import Inputs, Ref
 from cipher_operator.controller.inventory import Key
 from cipher_operator.controller.scheduler import Scheduler
@@ -16,10 +21,13 @@ Body = Mapping[str, Any]
 
 
 class Triggers:
-    """What the informer calls. Events may be repeated: every relist brings all objects again, `type` None."""
+    """What the informer calls. Events may be repeated: every relist brings all objects again, `type` None.
 
-    def __init__(self, scheduler: Scheduler, inputs: Inputs) -> None:
-        self._scheduler, self._inputs = scheduler, inputs
+    `held` is called with namespace and name of a Secret whose deletion waits for our finalizer.
+    """
+
+    def __init__(self, scheduler: Scheduler, inputs: Inputs, held: Callable[[Key], None] = lambda key: None) -> None:
+        self._scheduler, self._inputs, self._held = scheduler, inputs, held
         self._known: dict[Key, Fingerprint] = {}
 
     def knows(self, key: Key) -> bool:
@@ -49,6 +57,9 @@ class Triggers:
     def secret(self, type_: str | None, body: Body) -> None:
         """Run the storages that read this Secret, if its content is not what they read."""
         ref = self._ref("Secret", body)
+        metadata = body["metadata"]
+        if metadata.get("deletionTimestamp") and IN_USE_FINALIZER in (metadata.get("finalizers") or ()):
+            self._held((ref[1], ref[2]))
         if self._inputs.watched(ref):
             self._changed(ref, None if type_ == "DELETED" else self._inputs.digest(decode_secret(body)))
 

@@ -60,14 +60,15 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
     for index in INDEXES:
         relation = relations.get(index.table)
         facts = relation.indexes.get(index.name) if relation else None
+        large = relation is not None and relation.pages > LARGE_PAGES
+        build = steps.CreateIndex(desired.schema, index, desired.owner, large)
         if facts is None:
-            large = relation is not None and relation.pages > LARGE_PAGES
-            planned.append(steps.CreateIndex(desired.schema, index, desired.owner, large))
+            planned.append(build)
         elif not facts.plain or facts.columns != index.columns:
             wanted = ", ".join(index.columns)
             raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
         elif not facts.valid:
-            planned.append(steps.RebuildIndex(desired.schema, index.name))
+            planned.extend((steps.DropInvalidIndex(desired.schema, index.name), build))
     return planned
 
 

@@ -64,6 +64,7 @@ class _Run:
     def __init__(self, connect: Connect, desired: Desired, write: bool) -> None:
         self.connect, self.desired, self.write = connect, desired, write
         self.result: Converged | None = None
+        self.refused: Failure | None = None
 
     async def prepare(self, maintenance: str | None) -> None:
         """Make roles and database where the database is missing."""
@@ -77,6 +78,7 @@ class _Run:
                     raise
                 if failure.stage is not ConditionType.CONNECTED:
                     raise
+                self.refused = failure
 
     async def finish(self) -> Converged:
         """Make everything else, inside the database."""
@@ -85,7 +87,8 @@ class _Run:
                 await self._converge_in(session, only_missing_database=False)
         except Failure as failure:
             if failure.reason is Reason.DATABASE_MISSING and self.result is None:
-                raise database_gone(self.desired) from failure
+                # Without a database to create it from, what keeps us out of that one is what must be mended.
+                raise self.refused or database_gone(self.desired) from failure
             raise
         assert self.result is not None  # set by the session above
         self.result.desired = self.desired

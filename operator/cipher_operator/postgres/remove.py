@@ -4,11 +4,12 @@ import psycopg
 from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE
 from cipher_operator.core.plan import Plan
-from cipher_operator.core.removal import claimed, plan_inside, plan_outside
+from cipher_operator.core.removal import SHOWN, claimed, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.inspect import PREFIX, observe
@@ -89,12 +90,18 @@ async def _execute(session: Session, plan: Plan, desired: Desired, lines: list[s
         lines.extend(plan.lines())
 
 
+def _one_line(text: str | None) -> str:
+    return "; ".join((text or "the server does not say which").splitlines()[:SHOWN])
+
+
 def _explained(error: psycopg.Error, desired: Desired) -> Failure:
     """Return DeletionBlocked for what others made dependent on our objects, else the usual failure."""
     if error.sqlstate == "2BP01":
         return Failure(
             Reason.DELETION_BLOCKED,
-            f"other objects depend on schema '{desired.schema}' or role '{desired.owner}': {error.diag.message_detail}",
+            f"other objects depend on schema '{desired.schema}' or role '{desired.owner}': "
+            f"{_one_line(error.diag.message_detail)}. Drop or move them, or let go of everything on the server with "
+            f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`',
             stage=ConditionType.SCHEMA_APPLIED,
             sqlstate="2BP01",
         )

@@ -43,7 +43,13 @@ from cipher_operator.core.steps.roles import (
     SetSearchPath,
     WriteMarker,
 )
-from cipher_operator.core.steps.tables import CreateIndex, CreateTable, RebuildIndex, SetTableOwner, WriteTableMarker
+from cipher_operator.core.steps.tables import (
+    CreateIndex,
+    CreateTable,
+    DropInvalidIndex,
+    SetTableOwner,
+    WriteTableMarker,
+)
 
 Step: TypeAlias = (
     CreateOwner
@@ -66,7 +72,7 @@ Step: TypeAlias = (
     | GrantFuture
     | CreateTable
     | CreateIndex
-    | RebuildIndex
+    | DropInvalidIndex
     | SetTableOwner
     | WriteTableMarker
     | CloseDatabase
@@ -90,6 +96,7 @@ __all__ = [
     "CreateTable",
     "DisableLogin",
     "DropDatabase",
+    "DropInvalidIndex",
     "DropRole",
     "DropSchema",
     "DropTable",
@@ -100,7 +107,6 @@ __all__ = [
     "GrantSchema",
     "InheritRoles",
     "JoinRole",
-    "RebuildIndex",
     "ResetSetting",
     "RevokeDatabase",
     "RevokePublic",

@@ -66,8 +66,9 @@ class CreateIndex:
 
 
 @dataclass(frozen=True, slots=True)
-class RebuildIndex:
-    """Repair an index that an interrupted concurrent build left invalid."""
+class DropInvalidIndex:
+    """Drop an index that an interrupted concurrent build left invalid, to be built anew. REINDEX CONCURRENTLY would
+    leave one more of them each time it is interrupted itself."""
 
     schema: str
     index: str
@@ -75,7 +76,7 @@ class RebuildIndex:
     stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        return (compose("REINDEX INDEX CONCURRENTLY {schema}.{index}", schema=self.schema, index=self.index),)
+        return (compose("DROP INDEX CONCURRENTLY {schema}.{index}", schema=self.schema, index=self.index),)
 
 
 @dataclass(frozen=True, slots=True)
