@@ -77,6 +77,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         ({"user.name": name}, "spec.user.name", RESERVED)
         for name in RESERVED_ROLES
     ),
+    ({"user.name": "chat_b"}, "spec.user.name", "must not end in '_b' or '_owner'"),
+    ({"user.name": "chat_owner"}, "spec.user.name", "must not end in '_b' or '_owner'"),
     ({"user.name": "Cipher"}, "spec.user.name", PATTERN),
     ({"user.name": "7up"}, "spec.user.name", PATTERN),
     ({"user.name": "a;drop"}, "spec.user.name", PATTERN),

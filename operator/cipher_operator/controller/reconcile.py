@@ -31,8 +31,8 @@ TRANSIENT_BASE, TRANSIENT_CAP = 2.0, 60.0
 WAITING_RETRY = 60.0
 """Seconds between tries where somebody must change an input: the inputs are watched, this only catches the rest."""
 STALLED_RETRY = 120.0
-API_CAP = 5.0
-"""Seconds at most between tries while the API server is away: it comes back for all storages at once."""
+API_RETRY = 5.0
+"""Seconds at most between tries while the API server is away: when it is back, all storages go on."""
 
 
 class Reconciler:
@@ -50,7 +50,7 @@ class Reconciler:
     ) -> None:
         self._settings, self._kube, self._servers, self._metrics = settings, kube, servers, metrics
         self._memories: dict[Key, Memory] = {}
-        self._api_failures: dict[Key, int] = {}
+        self._refusals: dict[Key, int] = {}
         self._environment = Environment(
             kube=kube,
             inputs=inputs,
@@ -63,7 +63,7 @@ class Reconciler:
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a storage that is gone."""
         self._memories.pop(key, None)
-        self._api_failures.pop(key, None)
+        self._refusals.pop(key, None)
         self._servers.forget(key)
         self._metrics.forget(key)
 
@@ -76,12 +76,16 @@ class Reconciler:
                 self.forget(key)
                 return None
             delay = await self._reconcile(parse_resource(body), started)
-        except (ApiUnavailable, ApiError) as error:
+        except ApiUnavailable as error:
             # Without the API server there is neither an input nor a place for a status.
-            logger.warning("Kubernetes API: %s; trying again", error, extra=_about(key))
-            failures = self._api_failures[key] = self._api_failures.get(key, 0) + 1
-            return _backoff(failures, API_CAP if isinstance(error, ApiUnavailable) else TRANSIENT_CAP)
-        self._api_failures.pop(key, None)
+            logger.warning("the Kubernetes API does not answer: %s; trying again", error, extra=_about(key))
+            return random.uniform(0.5, 1.0) * API_RETRY  # noqa: S311 - spreads retries
+        except ApiError as error:
+            # One that has just started refuses for a moment what it allows later.
+            logger.warning("the Kubernetes API refused: %s; trying again", error, extra=_about(key))
+            failures = self._refusals[key] = self._refusals.get(key, 0) + 1
+            return _backoff(failures, TRANSIENT_CAP)
+        self._refusals.pop(key, None)
         return delay
 
     async def _reconcile(self, resource: Resource, started: float) -> float | None:
