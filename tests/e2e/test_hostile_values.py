@@ -1,47 +1,29 @@
 """Values that would be SQL if anything forgot to quote: refused with a reason, or taken as what they are."""
 
-import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from cipher_operator.core.url import quote
 from devcluster import ControlPlane, PostgresServer
-from support import crd, node_pg
+from support import crd
 from support.cluster import Namespace, Operator, wait_until
+from support.hostile import (
+    ADMINS,
+    CONTROL,
+    HOSTILE,
+    MARK,
+    connection,
+    handled,
+    make_admin,
+    open_everything,
+    post_secret,
+    write_secret,
+)
 from support.sql_log import PREFIX, outside_quotes, statements
 from support.storages import Storages
-
-MARK = "pwned"
-HOSTILE = {
-    "quote": "pwned'; DROP TABLE canary; --",
-    "double quote": 'pwned"; CREATE ROLE pwned1 SUPERUSER; --',
-    "both quotes": "pwned'\"''\"\"",
-    "closing bracket": "pwned'); DROP TABLE canary;--",
-    "backslash": "pwned\\'; DROP TABLE canary; --\\",
-    "dollar quotes": "pwned$$; DROP TABLE canary; $$",
-    "dollar tag": "$pwned$; DROP TABLE canary; $pwned$",
-    "percent": "pwned%s%(x)s%%I%1$s",
-    "braces": "pwned{}{0}{user}{database_sql}",
-    "comment": "pwned/*--*/",
-    "unicode": "pwned'日本\"üﬃ",
-    "spaces": " pwned ",
-    "URL": "pwned@host:1/x&y=z+;",
-    "shell": "pwned$(reboot)`id`|&",
-}
-CONTROL = {
-    "new line": "pwned\nDROP TABLE canary",
-    "NUL": "pwned\0",
-    "right to left": "pwned\u202e",
-    "long": "pwned" * 13,
-}
-
-_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -64,60 +46,25 @@ def nothing_strays(server: PostgresServer, namespace: Namespace) -> Iterator[Non
     allowed = databases | {f"{role}{end}" for role in roles for end in ("", "_b", "_owner")}
     assert _names(server) - before - allowed - ADMINS == set()
     assert server.execute("SELECT to_regclass('canary') IS NOT NULL") == [(True,)]
-    tables = sql.SQL("SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace >= 16384 OR relname ~ 'pwned'")
+    query = (
+        "SELECT relname FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'v', 'm') "
+        "AND nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')"
+    )
     for database in databases & {name for (name,) in server.execute("SELECT datname FROM pg_database")}:
-        assert server.execute(tables.as_string(None), database=database) == [], database
+        assert {name for (name,) in server.execute(query, database=database)} <= CIPHER_TABLES, database
     logged = statements(server.log_text())
     assert logged
     for statement in logged:
         assert MARK not in outside_quotes(statement), statement
 
 
-ADMINS: set[str] = set()
-"""Roles that the tests themselves made."""
+CIPHER_TABLES = {"cipher_store", "cipher_lists", "cipher_list_metadata"}
 
 
 def _names(server: PostgresServer) -> set[str]:
     return {
         name for (name,) in server.execute("SELECT datname FROM pg_database UNION ALL SELECT rolname FROM pg_roles")
     }
-
-
-def make_admin(server: PostgresServer, name: str, password: str, attributes: str = "SUPERUSER") -> None:
-    statement = sql.SQL("CREATE ROLE {} LOGIN {} PASSWORD {}")
-    composed = statement.format(sql.Identifier(name), sql.SQL(attributes), sql.Literal(password))
-    server.execute(composed.as_string(None))
-    ADMINS.add(name)
-
-
-def write_secret(namespace: Namespace, server: PostgresServer, *, url: bool, **parts: str) -> str:
-    """Write a connection Secret of its own, as a URL or as individual parameters, and return its name."""
-    name = f"admin-{next(_numbers)}"
-    user, password = parts.get("user", server.superuser), parts.get("password", server.password)
-    database = parts.get("database", "")
-    if url:
-        endpoint = f"{server.host}:{server.port}/{quote(database)}"
-        login = f"{quote(user)}:{quote(password)}"
-        namespace.secret(name, {"CIPHER_PG_URL": f"postgresql://{login}@{endpoint}?sslmode=disable"})
-        return name
-    data = {"HOST": server.host, "PORT": str(server.port), "NAME": database, "USER": user, "PASSWORD": password}
-    named = {"SSL": "false"} | data | {key: value for key, value in parts.items() if key.isupper()}
-    namespace.secret(name, {f"STORAGE_DATABASE_{key}": value for key, value in named.items()})
-    return name
-
-
-def connection(secret: str) -> dict[str, Any]:
-    return {"secretRef": {"name": secret}}
-
-
-def open_everything(published: Mapping[str, Mapping[str, str]]) -> None:
-    """Log in with every published URL, as libpq and as both node-postgres."""
-    for data in published.values():
-        with psycopg.connect(data["uri"]) as opened:
-            assert opened.info.dbname == data["database"]
-            assert opened.info.user == data["username"]
-    for result in node_pg.open_all({name: data["CIPHER_PG_URL"] for name, data in published.items()}).values():
-        assert result.get("database") in {data["database"] for data in published.values()}, result
 
 
 def test_database_names_from_the_secret(namespace: Namespace, server: PostgresServer) -> None:
@@ -174,7 +121,7 @@ def test_passwords_that_the_user_brings(namespace: Namespace, server: PostgresSe
     secret = write_secret(namespace, server, url=True)
     hidden = [value.replace(MARK, "hidden") for value in HOSTILE.values()]
     for number, password in enumerate(hidden):
-        namespace.secret(f"password-{number}", {"password": password})
+        post_secret(namespace, f"password-{number}", {"password": password})
         user = {"passwordSecretRef": {"name": f"password-{number}"}}
         database = {"name": f"brought{number}"}
         namespace.storage(f"s{number}", {"connection": connection(secret), "database": database, "user": user})
@@ -325,15 +272,10 @@ def test_words_of_sql_are_names_like_others(namespace: Namespace, server: Postgr
 def test_requests_with_any_value_are_only_noted(namespace: Namespace, server: PostgresServer) -> None:
     namespace.admin_secret(server)
     namespace.storage("chat", {"database": {"name": "requested"}})
-
-    def handled(value: str) -> bool:
-        status = (namespace.get("cipherstorages", "chat") or {})["status"]
-        return bool(status.get("handledRequests") == {"reconcile": value})
-
     namespace.wait_ready("chat")
     for value in HOSTILE.values():
         namespace.annotate("chat", "reconcile-requested-at", value)
-        wait_until(partial(handled, value), f"{value!r} is handled")
+        wait_until(partial(handled, namespace, "chat", value), f"{value!r} is handled")
     assert not [each for each in statements(server.log_text()) if MARK in each]
 
 

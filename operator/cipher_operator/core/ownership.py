@@ -10,6 +10,7 @@ from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SCHEMA, SECOND_L
 from cipher_operator.core.observed import Observed, Relation, Role
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +199,9 @@ def database_gone(desired: Desired) -> Failure:
     return Failure(
         Reason.DATABASE_MISSING,
         f"database '{desired.database}' does not exist; set `spec.database.create: true`, or run: "
-        f'CREATE DATABASE "{desired.database}"; GRANT ALL ON DATABASE "{desired.database}" TO '
+        f"CREATE DATABASE {quoted(desired.database)}; GRANT ALL ON DATABASE {quoted(desired.database)} TO "
         "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
-        f'"{desired.schema}" TO <the same> WITH GRANT OPTION',
+        f"{quoted(desired.schema)} TO <the same> WITH GRANT OPTION",
         stage=ConditionType.DATABASE_READY,
     )
 

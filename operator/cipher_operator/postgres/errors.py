@@ -157,4 +157,4 @@ def _shown(name: str) -> str:
 
 
 def _identifier(name: str) -> str:
-    return sql.Identifier(_shown(name)).as_string(None)
+    return sql.Identifier("".join(char for char in name if char.isprintable())).as_string(None)
