@@ -4,7 +4,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE_FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec, UserMode, parse_spec
-from cipher_operator.controller.provisioning import Environment
+from cipher_operator.controller.environment import Environment
 from cipher_operator.controller.sources import Sources
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity

@@ -2,24 +2,21 @@
 
 import secrets as randomness
 import string
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import SECOND_LOGIN_SUFFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import AdoptionPolicy, ManagementPolicy, Resource, Spec, UserMode
-from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.environment import Environment, Progress
 from cipher_operator.controller.inventory import Key, Memory
+from cipher_operator.controller.proof import LoginProof
 from cipher_operator.controller.publishing import (
     AppSecret,
     labels_for,
     publish,
     refuse_foreign,
 )
-from cipher_operator.controller.servers import Servers
 from cipher_operator.controller.sources import Sources
 from cipher_operator.core.connection import AdminConnection
 from cipher_operator.core.credentials import Known, Wanted, wanted_credential
@@ -40,42 +37,12 @@ from cipher_operator.core.secret import (
     check_publishable,
     read_app_secret,
 )
-from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.secrets import SecretObject
-from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Converged, converge
 
 PASSWORD_LENGTH = 32
 FOLLOW_UP_SECONDS = 1.0
 _ALPHABET = string.ascii_letters + string.digits
-
-
-@dataclass(slots=True)
-class Progress:
-    """What a run has reached; read after a Failure too."""
-
-    reached: list[ConditionType] = field(default_factory=list)
-    changes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    plan: tuple[str, ...] | None = None
-    published: bool = False
-    rotated: bool = False
-    handled: dict[str, str] = field(default_factory=dict)
-    next_look: float | None = None
-    """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""
-    statements: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Environment:
-    """What every run uses."""
-
-    kube: KubeClient
-    inputs: Inputs
-    servers: Servers
-    instance_id: str
-    login_test_interval: float
-    now: Callable[[], datetime]
 
 
 def generate_password() -> Password:
@@ -233,52 +200,19 @@ class StorageRun:
         if wanted.change and self._spec.user.password_ref is not None:
             self._memory.brought = self._brought(wanted)
         credentials = AppCredentials(login, wanted.password)
-        if not self._proof_due(credentials, converged, existing):
+        proof = LoginProof(self._environment, self._key, self._memory)
+        if not proof.due(credentials, converged, published=existing is not None):
             return credentials, converged
         try:
-            await self._test_login(admin, converged.desired, credentials)
+            await proof.test(admin, converged.desired, credentials)
         except Failure as failure:
             if failure.reason is not Reason.AUTHENTICATION_FAILED:
-                raise self._unproven(failure) from None
+                raise
             again = replace(converged.desired, credential=replace(credential, change=True), established=True)
             converged = await self._converge(admin, again)
             self._environment.servers.forget_verdict(app_login(admin, credentials))
-            try:
-                await self._test_login(admin, converged.desired, credentials)
-            except Failure as still:
-                raise self._unproven(still) from None
-        self._memory.proven = self._digest(credentials, converged.desired.database)
-        self._memory.proven_at = time.monotonic()
+            await proof.test(admin, converged.desired, credentials)
         return credentials, converged
-
-    async def _test_login(self, admin: AdminConnection, desired: Desired, credentials: AppCredentials) -> None:
-        login = app_login(admin, credentials)
-        servers = self._environment.servers
-        async with servers.session(self._key, login, desired.database, purpose="login") as session:
-            await prove_login(session, desired)
-
-    def _unproven(self, failure: Failure) -> Failure:
-        """Return the failure as one of the app's login, which is not the admin's."""
-        unproven = Failure(
-            failure.reason,
-            f"The login test with the app's own password failed: {failure.message}",
-            stage=ConditionType.ACCESS_GRANTED,
-            sqlstate=failure.sqlstate,
-        )
-        self.progress.reached = [stage for stage in self.progress.reached if stage is not ConditionType.ACCESS_GRANTED]
-        return unproven
-
-    def _proof_due(self, credentials: AppCredentials, converged: Converged, existing: SecretObject | None) -> bool:
-        """Return whether the login must be tested: something changed, or the last proof is too old."""
-        if self._memory.proven != self._digest(credentials, converged.desired.database):
-            return True
-        if converged.changes or existing is None:
-            return True
-        return time.monotonic() - self._memory.proven_at > self._environment.login_test_interval
-
-    def _digest(self, credentials: AppCredentials, database: str) -> str:
-        parts = {"role": credentials.role, "password": credentials.password.reveal(), "database": database}
-        return self._environment.inputs.digest({key: value.encode() for key, value in parts.items()})
 
     async def _publish(
         self,

@@ -13,10 +13,11 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.api.spec import Resource, Spec, parse_resource, parse_spec
 from cipher_operator.controller.deletion import finish, protect
+from cipher_operator.controller.environment import Environment, Progress
 from cipher_operator.controller.inputs import Inputs
 from cipher_operator.controller.inventory import Key, Memory
 from cipher_operator.controller.metrics import Metrics
-from cipher_operator.controller.provisioning import Environment, Progress, StorageRun
+from cipher_operator.controller.provisioning import StorageRun
 from cipher_operator.controller.servers import Servers
 from cipher_operator.controller.settings import Settings
 from cipher_operator.core.outcome import Outcome, next_status

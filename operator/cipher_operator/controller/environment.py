@@ -1,0 +1,38 @@
+"""What one run works with, and what it reports."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from cipher_operator.api.failures import ConditionType
+from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.servers import Servers
+from cipher_operator.kube.client import KubeClient
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a run has reached; read after a Failure too."""
+
+    reached: list[ConditionType] = field(default_factory=list)
+    changes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    plan: tuple[str, ...] | None = None
+    published: bool = False
+    rotated: bool = False
+    handled: dict[str, str] = field(default_factory=dict)
+    next_look: float | None = None
+    """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""
+    statements: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What every run uses."""
+
+    kube: KubeClient
+    inputs: Inputs
+    servers: Servers
+    instance_id: str
+    login_test_interval: float
+    now: Callable[[], datetime]

@@ -1,0 +1,49 @@
+"""The login test: when it is due, and what it proves."""
+
+import time
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.controller.environment import Environment
+from cipher_operator.controller.inventory import Key, Memory
+from cipher_operator.core.connection import AdminConnection
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.secret import AppCredentials, app_login
+from cipher_operator.postgres.login import prove_login
+from cipher_operator.postgres.provision import Converged
+
+
+class LoginProof:
+    """The proof that one storage's credentials work; what was proven last is in its Memory."""
+
+    def __init__(self, environment: Environment, key: Key, memory: Memory) -> None:
+        self._environment, self._key, self._memory = environment, key, memory
+
+    def due(self, credentials: AppCredentials, converged: Converged, *, published: bool) -> bool:
+        """Return whether the login must be tested: something changed, or the last proof is too old."""
+        if self._memory.proven != self._digest(credentials, converged.desired.database):
+            return True
+        if converged.changes or not published:
+            return True
+        return time.monotonic() - self._memory.proven_at > self._environment.login_test_interval
+
+    async def test(self, admin: AdminConnection, desired: Desired, credentials: AppCredentials) -> None:
+        """Log in as the app would. Raises Failure, stage AccessGranted, unless that acts as it must."""
+        login = app_login(admin, credentials)
+        try:
+            async with self._environment.servers.session(
+                self._key, login, desired.database, purpose="login"
+            ) as session:
+                await prove_login(session, desired)
+        except Failure as failure:
+            raise Failure(
+                failure.reason,
+                f"The login test with the app's own password failed: {failure.message}",
+                stage=ConditionType.ACCESS_GRANTED,
+                sqlstate=failure.sqlstate,
+            ) from None
+        self._memory.proven = self._digest(credentials, desired.database)
+        self._memory.proven_at = time.monotonic()
+
+    def _digest(self, credentials: AppCredentials, database: str) -> str:
+        parts = {"role": credentials.role, "password": credentials.password.reveal(), "database": database}
+        return self._environment.inputs.digest({key: value.encode() for key, value in parts.items()})
