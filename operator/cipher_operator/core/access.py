@@ -148,6 +148,11 @@ def grantor(admin: Admin, on: Database | Schema) -> str | None:
     return None if admin.superuser or owned or on.grantable else on.owner
 
 
+def owner_of(schema: Schema, database: Database) -> str:
+    """Return the role that can act as the schema's owner: of pg_database_owner only the database's is a member."""
+    return database.owner if schema.owner == "pg_database_owner" else schema.owner
+
+
 def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tuple[Step, ...]:
     """Return the grants that the database lacks; `ours` where the operator created it."""
     database = observed.database
@@ -178,22 +183,22 @@ def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tupl
     admin, planned = observed.server.admin, list[Step]()
     schema = local.schema
     if schema is None:
-        if not (admin.superuser or database.can_create or database.owned):
+        itself = admin.superuser or database.can_create or database.owned
+        if not itself and desired.shared:
             raise lacking(
                 f"role '{admin.name}' may not create schema '{desired.schema}' in database '{desired.database}'",
                 f"GRANT CREATE ON DATABASE {quoted(desired.database)} TO {quoted(admin.name)} "
                 f"(as its owner '{database.owner}')",
             )
-        planned.append(steps.CreateSchema(desired.schema, desired.owner))
+        # The owner role has CREATE on the database, if only since the grant just planned.
+        planned.append(steps.CreateSchema(desired.schema, desired.owner, None if itself else desired.owner))
     elif not schema.effective >= ALL_ON_SCHEMA and schema.owner != desired.owner:
         if not may_grant(admin, schema) or desired.shared:
             doing = "create in" if desired.shared else "grant on"
-            # Nobody is a member of pg_database_owner but, by itself, the database's owner.
-            owner = database.owner if schema.owner == "pg_database_owner" else schema.owner
             raise lacking(
                 f"role '{admin.name}' may not {doing} schema '{desired.schema}' of database '{desired.database}'",
                 f"GRANT USAGE, CREATE ON SCHEMA {quoted(desired.schema)} TO {quoted(admin.name)}"
-                f"{'' if desired.shared else ' WITH GRANT OPTION'} (as its owner '{owner}')",
+                f"{'' if desired.shared else ' WITH GRANT OPTION'} (as its owner '{owner_of(schema, database)}')",
             )
         planned.append(steps.GrantSchema(desired.schema, desired.owner, grantor(admin, schema)))
     if ours and not desired.shared:

@@ -4,7 +4,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
-from cipher_operator.core.access import grantor, lacking, must_inherit, refuse_unmanaged
+from cipher_operator.core.access import grantor, lacking, may_grant, must_inherit, owner_of, refuse_unmanaged
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
@@ -38,10 +38,11 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
             raise _blocked(desired, foreign)
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
         _refuse_others_database(desired, observed)
-        return Plan(tuple(_memberships(desired, observed)), fence, desired.owner)
+        return Plan(tuple(_memberships(desired, observed, desired.owner, *desired.logins)), fence, desired.owner)
     dropped = [name for name in TABLE_NAMES if name in local.relations and name in marker.created]
     acting = desired.owner if observed.server.by_set_role and not desired.shared else None
-    planned: list[Step] = [*_give_back(desired, observed, marker)]
+    planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
+    planned += _give_back(desired, observed, marker)
     planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
     if SCHEMA in marker.created and local.schema is not None:
         planned.append(steps.DropSchema(desired.schema, acting))
@@ -103,9 +104,21 @@ def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
     admin, database, local = observed.server.admin, observed.database, observed.local
     planned: list[Step] = []
     if database is not None and database.granted:
+        if not may_grant(admin, database):
+            raise lacking(
+                f"role '{admin.name}' may not revoke on database '{desired.database}'",
+                f"REVOKE ALL ON DATABASE {quoted(desired.database)} FROM {quoted(desired.owner)} "
+                f"(as its owner '{database.owner}')",
+            )
         planned.append(steps.RevokeDatabase(desired.database, desired.owner, grantor(admin, database)))
     schema = local.schema if local is not None else None
-    if schema is not None and schema.granted and SCHEMA not in marker.created:
+    if schema is not None and database is not None and schema.granted and SCHEMA not in marker.created:
+        if not may_grant(admin, schema):
+            raise lacking(
+                f"role '{admin.name}' may not revoke on schema '{desired.schema}' of database '{desired.database}'",
+                f"REVOKE ALL ON SCHEMA {quoted(desired.schema)} FROM {quoted(desired.owner)} "
+                f"(as its owner '{owner_of(schema, database)}')",
+            )
         planned.append(steps.RevokeSchema(desired.schema, desired.owner, grantor(admin, schema)))
     return planned
 
@@ -123,10 +136,9 @@ def _ours(desired: Desired, observed: Observed, marker: Marker) -> list[str]:
     return [role for role in roles if role in observed.roles and tokens[role] in marker.created]
 
 
-def _memberships(desired: Desired, observed: Observed) -> list[Step]:
-    """Return what lets the admin act as our roles, whose sessions and tables are about to go."""
-    server, roles = observed.server, [observed.roles.get(name) for name in (desired.owner, *desired.logins)]
-    there = [role for role in roles if role is not None]
+def _memberships(desired: Desired, observed: Observed, *names: str) -> list[Step]:
+    """Return what lets the admin act as these roles of ours, whose sessions and tables are about to go."""
+    server, there = observed.server, [observed.roles[name] for name in names if name in observed.roles]
     if server.admin.superuser:
         return []
     refuse_unmanaged(desired, observed, [role.name for role in there])

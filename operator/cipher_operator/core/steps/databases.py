@@ -62,10 +62,11 @@ class RevokePublic:
 
 @dataclass(frozen=True, slots=True)
 class CreateSchema:
-    """Create the schema, owned by the owner role."""
+    """Create the schema, owned by the owner role; `acting` as that role, where only it may create in the database."""
 
     schema: str
     owner: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
 
     def statements(self) -> tuple[sql.Composed, ...]:
