@@ -104,6 +104,7 @@ async def _remove(environment: Environment, resource: Resource, spec: Spec) -> l
         schema=spec.schema,
         user=user,
         credential=None if shared else Credential(user, ""),
+        extensions=spec.extensions,
     )
     return await remove(
         lambda database: environment.servers.session(resource.key, admin, database, purpose="admin"),

@@ -107,6 +107,7 @@ def _desired(resource: Resource, spec: Spec, admin: AdminConnection, instance_id
         user=user_name(resource, spec, admin),
         credential=None if shared else Credential(None, NO_VERIFIER),
         connection_limit=spec.user.connection_limit,
+        extensions=spec.extensions,
     )
 
 

@@ -114,7 +114,7 @@ class Reconciler:
         return _sooner(self._next_look(outcome, memory, interval), progress.next_look)
 
     async def _provision(self, resource: Resource, spec: Spec, memory: Memory, progress: Progress) -> Outcome:
-        _refuse_unavailable(spec)
+        _refuse_extensions(spec, self._settings.allowed_extensions)
         run = StorageRun(self._environment, resource, spec, memory, progress)
         try:
             async with asyncio.timeout(self._settings.reconcile_timeout):
@@ -227,16 +227,14 @@ class Reconciler:
         return memory
 
 
-def _refuse_unavailable(spec: Spec) -> None:
-    """Raise Failure InvalidSpec for fields that are in the schema before they work: silence would be a defect."""
-    used = {
-        "spec.extensions": bool(spec.extensions),
-    }
-    for field, present in used.items():
-        if present:
+def _refuse_extensions(spec: Spec, allowed: tuple[str, ...]) -> None:
+    """Raise Failure InvalidSpec for an extension that this operator does not create: some let people out of SQL."""
+    for extension in spec.extensions:
+        if extension not in allowed:
             raise Failure(
                 Reason.INVALID_SPEC,
-                f"`{field}` is not available in this version of the operator; remove it",
+                f"`spec.extensions` names '{extension}', which this operator does not create; it creates "
+                f"{', '.join(allowed) or 'none'} (flag --allowed-extensions)",
                 stage=ConditionType.CONNECTED,
             )
 

@@ -6,6 +6,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.extensions import search_path
 from cipher_operator.core.marker import OWNER
 from cipher_operator.core.observed import Admin, Database, Observed, Role, Schema
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
@@ -121,14 +122,10 @@ def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) 
         planned.append(steps.SetActingRole(role.name, desired.owner))
     if "role" in here:
         planned.append(steps.ResetSetting(role.name, "role", desired.database))
-    if observed.database is not None and not _same_path(here.get("search_path"), search_path(desired)):
-        planned.append(steps.SetSearchPath(role.name, desired.database, search_path(desired)))
+    path = search_path(desired, observed.local)
+    if observed.local is not None and not _same_path(here.get("search_path"), path):
+        planned.append(steps.SetSearchPath(role.name, desired.database, path))
     return planned
-
-
-def search_path(desired: Desired) -> tuple[str, ...]:
-    """Return the schemas that an app login searches."""
-    return (desired.schema,)
 
 
 def _same_path(setting: str | None, wanted: tuple[str, ...]) -> bool:
@@ -172,7 +169,7 @@ def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tu
     if ours and database.public & {"CONNECT", "TEMPORARY"}:
         planned.append(steps.RevokePublic(desired.database))
     if credential is not None and credential.login and credential.login not in observed.roles:
-        planned.append(steps.SetSearchPath(credential.login, desired.database, search_path(desired)))
+        planned.append(steps.SetSearchPath(credential.login, desired.database, search_path(desired, observed.local)))
     return tuple(planned)
 
 

@@ -140,6 +140,16 @@ class Relation:
 
 
 @dataclass(frozen=True, slots=True)
+class ExtensionSchema:
+    """The schema that the operator makes for extensions. `trusted`: the admin's or a superuser's; `open`: others may
+    create in it."""
+
+    owner: str
+    trusted: bool
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Local:
     """What only a session inside the desired database can see."""
 
@@ -151,8 +161,9 @@ class Local:
     """(kind 'TABLE' or 'SEQUENCE', name) of the admin's relations in the schema that the owner role lacks."""
     default_privileges: frozenset[str]
     """Of 'r' and 'S': future relations of the admin in the schema come with ALL for the owner role."""
-    extensions: Mapping[str, str]
-    """Extension to its schema."""
+    extensions: Mapping[str, tuple[str, bool]]
+    """Wanted extensions that exist, each with its schema and whether the owner role may use that."""
+    extension_schema: ExtensionSchema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +237,8 @@ def _local(local: Mapping[str, Any]) -> Local:
         taken_names=dict(local["taken"]),
         ungranted=tuple((kind, name) for kind, name in local["ungranted"]),
         default_privileges=frozenset(local["defaults"]),
-        extensions=dict(local["extensions"]),
+        extensions={name: (schema, usage) for name, (schema, usage) in local["extensions"].items()},
+        extension_schema=ExtensionSchema(**place) if (place := local["extension_schema"]) else None,
     )
 
 

@@ -73,7 +73,7 @@ def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
     """
     database = observed.database
     if marker.place.database != desired.database:
-        marker = marker.without(DATABASE)
+        marker = marker.without(DATABASE, *(token for token in marker.created if token.startswith("extension")))
     if marker.place != desired.place:
         marker = marker.without(SCHEMA, *TABLE_NAMES)
     if database is None:

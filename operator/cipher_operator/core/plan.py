@@ -7,6 +7,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.access import plan_database_access, plan_roles, plan_schema_access
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.extensions import plan_extensions
 from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, parse_marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
@@ -75,8 +76,9 @@ def plan(desired: Desired, observed: Observed) -> Plan:
     claim = judge(desired, observed)
     # Judged before any step is planned: a conflict on a table must leave the server without new roles.
     relations = plan_relations(desired, observed, claim) if observed.local is not None else Part()
+    extensions = plan_extensions(desired, observed) if observed.local is not None else Part()
     roles = plan_roles(desired, observed, claim)
-    created = [*roles.created, *relations.created]
+    created = [*roles.created, *relations.created, *extensions.created]
     planned: list[Step] = [*roles.steps]
     if observed.database is None:
         # Granted and closed from here, in the message behind it: a claim that a crash cannot part from its proof.
@@ -91,6 +93,7 @@ def plan(desired: Desired, observed: Observed) -> Plan:
         schema_steps, made = plan_schema_access(desired, observed, ours)
         created.extend([SCHEMA] if made else [])
         planned.extend(schema_steps)
+        planned.extend(extensions.steps)
         planned.extend(relations.steps)
     marker = claim.marker.having(*created).taking(*roles.adopted, *relations.adopted)
     whole = _with_marker(desired, observed, replace(claim, marker=marker), planned)

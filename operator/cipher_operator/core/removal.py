@@ -6,11 +6,12 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.access import grantor, lacking, may_grant, must_inherit, owner_of, refuse_unmanaged
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan
-from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
+from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
 
@@ -44,6 +45,11 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
     planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
     planned += _give_back(desired, observed, marker)
     planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
+    planned += [
+        steps.DropExtension(extension) for extension in desired.extensions if TOKEN + extension in marker.created
+    ]
+    if SCHEMA_TOKEN in marker.created and local.extension_schema is not None:
+        planned.append(steps.DropSchema(EXTENSION_SCHEMA))
     if SCHEMA in marker.created and local.schema is not None:
         planned.append(steps.DropSchema(desired.schema, acting))
     if not desired.shared:

@@ -65,3 +65,5 @@ INDEXES: tuple[Index, ...] = (
 TABLE_NAMES: tuple[str, ...] = tuple(table.name for table in TABLES)
 INDEX_NAMES: tuple[str, ...] = tuple(index.name for index in INDEXES)
 MARKER_TABLE = "cipher_store"
+EXTENSION_SCHEMA = "cipher_extensions"
+"""Where extensions are made: the tenant must not be able to write there."""

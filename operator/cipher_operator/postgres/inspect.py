@@ -11,7 +11,7 @@ from psycopg import sql
 
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, decode
-from cipher_operator.core.schema import INDEX_NAMES, INDEXES, TABLE_NAMES
+from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.postgres.session import Session
 
 PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; ")
@@ -76,8 +76,15 @@ _SCHEMA = """
        WHERE CASE WHEN p.owner_oid IS NULL THEN has_schema_privilege('public', n.oid, w.priv)
                   ELSE has_schema_privilege(p.owner_oid, n.oid, w.priv) END))
   FROM pg_namespace n WHERE n.nspname = p.schema),
-'extensions', (SELECT COALESCE(jsonb_object_agg(e.extname, en.nspname), '{}')
-  FROM pg_extension e JOIN pg_namespace en ON en.oid = e.extnamespace)
+'extensions', (SELECT COALESCE(jsonb_object_agg(e.extname, jsonb_build_array(en.nspname,
+     CASE WHEN p.owner_oid IS NULL THEN has_schema_privilege('public', en.oid, 'USAGE')
+          ELSE has_schema_privilege(p.owner_oid, en.oid, 'USAGE') END)), '{}')
+  FROM pg_extension e JOIN pg_namespace en ON en.oid = e.extnamespace WHERE e.extname = ANY (p.extensions)),
+'extension_schema', (SELECT jsonb_build_object('owner', pg_get_userbyid(n.nspowner),
+    'trusted', pg_get_userbyid(n.nspowner) = session_user
+       OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = n.nspowner),
+    'open', EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner))
+  FROM pg_namespace n WHERE n.nspname = p.extension_schema)
 """
 
 _RELATIONS = """
@@ -136,6 +143,7 @@ _GRANTS = """
 _QUERY = (
     """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
+  {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema,
   current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid FROM w)
 SELECT jsonb_build_object("""
@@ -157,6 +165,8 @@ def catalog_query(desired: Desired) -> sql.Composed:
         indexes=sql.Literal(list(INDEX_NAMES)),
         index_tables=sql.Literal([index.table for index in INDEXES]),
         db=sql.Literal(desired.database),
+        extensions=sql.Literal(list(desired.extensions)),
+        extension_schema=sql.Literal(EXTENSION_SCHEMA),
     )
 
 

@@ -11,10 +11,11 @@ import psycopg
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.extensions import unavailable
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
 from cipher_operator.core.plan import Plan, plan, settle
-from cipher_operator.core.steps import CreateDatabase, Step
+from cipher_operator.core.steps import CreateDatabase, CreateExtension, Step
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import observe
@@ -28,6 +29,8 @@ ROUNDS = 8
 RACE_PAUSE = 0.05
 """Seconds at most, before a lost race is looked at again."""
 DEFAULT_MAINTENANCE = "postgres"
+EXTENSION_REFUSED = frozenset({"42501", "0A000", "58P01", "22023", "F0000"})
+"""SQLSTATE of CREATE EXTENSION where the privilege, or the extension's files, are not there."""
 
 
 @dataclass(slots=True)
@@ -134,6 +137,9 @@ class _Run:
                 stage = min((step.stage for step in missing.steps), key=STAGES.index)
                 server = result.observed.server
                 failure = classify(error, Attempt(server.database, server.admin.name)).at(stage)
+                refused = [step.extension for step in missing.steps if isinstance(step, CreateExtension)]
+                if refused and error.sqlstate in EXTENSION_REFUSED:
+                    failure = unavailable(self.desired, refused, error.sqlstate)
                 failure.reached = STAGES[: STAGES.index(stage)]
                 raise failure from None
             await asyncio.sleep(random.uniform(0, RACE_PAUSE) * (attempt + 1))  # noqa: S311 - spreads, hides nothing

@@ -20,6 +20,7 @@ from cipher_operator.core.steps.databases import (
     GrantSchema,
     RevokePublic,
 )
+from cipher_operator.core.steps.extensions import CreateExtension, CreateExtensionSchema, DropExtension, GrantUsage
 from cipher_operator.core.steps.removals import (
     CloseDatabase,
     DropDatabase,
@@ -75,6 +76,10 @@ Step: TypeAlias = (
     | DropInvalidIndex
     | SetTableOwner
     | WriteTableMarker
+    | CreateExtensionSchema
+    | CreateExtension
+    | GrantUsage
+    | DropExtension
     | CloseDatabase
     | DropDatabase
     | DropTable
@@ -89,6 +94,8 @@ __all__ = [
     "AlterLogin",
     "CloseDatabase",
     "CreateDatabase",
+    "CreateExtension",
+    "CreateExtensionSchema",
     "CreateIndex",
     "CreateLogin",
     "CreateOwner",
@@ -96,6 +103,7 @@ __all__ = [
     "CreateTable",
     "DisableLogin",
     "DropDatabase",
+    "DropExtension",
     "DropInvalidIndex",
     "DropRole",
     "DropSchema",
@@ -105,6 +113,7 @@ __all__ = [
     "GrantFuture",
     "GrantRelations",
     "GrantSchema",
+    "GrantUsage",
     "InheritRoles",
     "JoinRole",
     "ResetSetting",
