@@ -86,7 +86,7 @@ def test_every_meaning_has_two_sentences(attempt: Attempt | None) -> None:
 def test_names_in_sql_are_quoted() -> None:
     error = psycopg.OperationalError(AT + "FATAL:  permission denied for database")
     message = classify(error, Attempt('d"; DROP', "`x`\n")).message
-    assert 'GRANT CONNECT ON DATABASE "d""; DROP" TO "x";' in message
+    assert 'GRANT CONNECT ON DATABASE "d""; DROP" TO "`x`";' in message
     assert 'database `d"; DROP`' in message
 
 
