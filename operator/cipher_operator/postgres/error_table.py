@@ -197,6 +197,17 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             r"|incorrect server signature|no such user",
             AUTHENTICATION,
         ),
+        (
+            # Three wordings: of 13 to 15 for a superuser's session and another's, and of 16 and later for both.
+            r"superuser to terminate|whose process is being terminated|permission denied to terminate",
+            Meaning(
+                R.LOCK_TIMEOUT,
+                "A session that {who} may not end is connected to the database {database}.",
+                "Wait for it to end, or end it as a superuser: SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname is that database.",
+                "42501",
+            ),
+        ),
         (r"is not permitted to log in", NO_LOGIN),
         (
             r"(?:no pg_hba\.conf entry|pg_hba\.conf rejects) .*(?:no encryption|SSL off)|SSL connection is required"

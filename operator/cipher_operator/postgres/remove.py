@@ -11,7 +11,7 @@ from cipher_operator.core.marker import CLOSING, DATABASE
 from cipher_operator.core.plan import Plan
 from cipher_operator.core.removal import SHOWN, claimed, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.errors import classify
+from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.inspect import PREFIX, observe
 from cipher_operator.postgres.provision import Connect, maintenance_databases
 from cipher_operator.postgres.session import Session
@@ -105,4 +105,4 @@ def _explained(error: psycopg.Error, desired: Desired) -> Failure:
             stage=ConditionType.SCHEMA_APPLIED,
             sqlstate="2BP01",
         )
-    return classify(error)
+    return classify(error, Attempt(desired.database))
