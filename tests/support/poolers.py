@@ -1,0 +1,97 @@
+"""A PgBouncer in front of a test server, as Debian packages it."""
+
+import os
+import shutil
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from devcluster import PostgresServer
+from devcluster.postgres_data import hand_over, server_identity
+from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
+
+_CONFIGURATION = """\
+[databases]
+* = host={host} port={server_port}
+
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = {users}
+auth_user = {superuser}
+auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = $1
+pool_mode = {mode}
+default_pool_size = 4
+server_idle_timeout = 1
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+def pgbouncer_program() -> str | None:
+    """Return where PgBouncer is, or None. Debian installs it outside an ordinary user's PATH."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
+
+
+class Pooler:
+    """A running PgBouncer; `port` is where it listens.
+
+    It knows the superuser and `users` (name to password), and asks the server for other logins. For that it keeps a
+    superuser's connection to their database, which ends a second after its last use.
+    """
+
+    host = "127.0.0.1"
+
+    def __init__(
+        self, server: PostgresServer, mode: Literal["transaction", "session"], users: Mapping[str, str] | None = None
+    ) -> None:
+        self._server, self._mode = server, mode
+        self._users = {server.superuser: server.password} | dict(users or {})
+        self._folder = Path()
+        self._process: Process | None = None
+        self.port = 0
+
+    def __enter__(self) -> "Pooler":
+        program = pgbouncer_program()
+        assert program is not None, "ask pgbouncer_program first"
+        self._folder = run_folder("pgbouncer")
+        (self.port,) = free_ports(1)
+        users = self._folder / "users.txt"
+        users.write_text("".join(f'"{name}" "{password}"\n' for name, password in self._users.items()))
+        configuration = self._folder / "pgbouncer.ini"
+        configuration.write_text(
+            _CONFIGURATION.format(
+                host=self._server.host,
+                server_port=self._server.port,
+                port=self.port,
+                users=users,
+                superuser=self._server.superuser,
+                mode=self._mode,
+            )
+        )
+        for path in (users, configuration):
+            path.chmod(0o600)
+            hand_over(path)
+        log = self._folder / "pgbouncer.log"
+        self._process = Process([program, configuration], log=log, identity=server_identity())
+        deadline = time.monotonic() + 10
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex((self.host, self.port)) == 0:
+                    return self
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                tail = self._process.log_tail()
+                self.__exit__(None, None, None)
+                raise ProcessError(f"PgBouncer did not start:\n{tail}")
+            time.sleep(0.02)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            self._process.stop()
+        drop_folder(self._folder)
