@@ -59,13 +59,8 @@ class Plan:
         return tuple(f"{statement.as_string(None)};" for statement in shown)
 
 
-def plan(desired: Desired, observed: Observed) -> Plan:
-    """Return what is missing.
-
-    Seen from another database (`observed.local` is None), it covers roles and the database itself; seen from
-    inside, everything. Raises Failure where the storage cannot or must not be provisioned; then nothing was
-    planned and nothing is written.
-    """
+def refuse_read_only(observed: Observed) -> None:
+    """Raise ReadOnlyServer where nothing could be written: it is said, not tried."""
     if observed.server.read_only:
         raise Failure(
             Reason.READ_ONLY_SERVER,
@@ -73,6 +68,16 @@ def plan(desired: Desired, observed: Observed) -> Plan:
             "at the writer endpoint, or free the server's disk",
             stage=ConditionType.CONNECTED,
         )
+
+
+def plan(desired: Desired, observed: Observed) -> Plan:
+    """Return what is missing.
+
+    Seen from another database (`observed.local` is None), it covers roles and the database itself; seen from
+    inside, everything. Raises Failure where the storage cannot or must not be provisioned; then nothing was
+    planned and nothing is written.
+    """
+    refuse_read_only(observed)
     claim = judge(desired, observed)
     # Judged before any step is planned: a conflict on a table must leave the server without new roles.
     relations = plan_relations(desired, observed, claim) if observed.local is not None else Part()

@@ -10,7 +10,7 @@ from cipher_operator.core.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import standing_comment, tokens_of_roles
-from cipher_operator.core.plan import Fence, Plan
+from cipher_operator.core.plan import Fence, Plan, refuse_read_only
 from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
@@ -30,6 +30,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
 
     Raises Failure DeletionBlocked where relations of others would be lost with a database that we created.
     """
+    refuse_read_only(observed)
     local = observed.local
     if local is None:
         return Plan()
@@ -60,6 +61,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
 
 def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     """Return what is dropped from another database: the database that we created, and the roles."""
+    refuse_read_only(observed)
     planned: list[Step] = []
     if DATABASE in marker.created and observed.database is not None:
         # Each time, as the fence of the drop: that runs in no transaction. The marker tells a later try that the
