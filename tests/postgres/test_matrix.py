@@ -10,7 +10,7 @@ import pytest
 
 from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
-from support.admins import SHAPES, Shape, changed, footprint
+from support.admins import PASSWORD, SHAPES, Shape, changed, footprint
 from support.provision import CIPHER_START, Provisioner
 
 NOT_C = ("--locale=C.UTF-8",)
@@ -115,3 +115,17 @@ async def test_a_cell_provisions_rests_and_leaves(
     with admin.app(wanted):  # a pod that is still connected
         assert await admin.remove(wanted)
     assert changed(before, footprint(server, seen_from)) == {}
+
+
+async def test_default_privileges_for_anon_do_not_reach_ours_in_public_either(server: PostgresServer) -> None:
+    shape = next(shape for shape in SHAPES if shape.name == "supabase")
+    admin, wanted = admin_of(server, shape), replace(shape.wanted("anon", existing=True), schema="public")
+    shape.give_database(server, wanted.database)
+    await admin.run(wanted)
+    with start_cipher(admin, wanted):
+        assert readable_by(server, "anon", wanted.database) == []
+    # What the admin itself makes there is open to anon: the default privileges really stand.
+    server.execute("CREATE TABLE cipher_by_admin (id int)", database="postgres", user=shape.admin, password=PASSWORD)
+    assert readable_by(server, "anon", wanted.database) == [("cipher_by_admin",)]
+    server.execute("DROP TABLE cipher_by_admin")
+    await admin.remove(wanted)
