@@ -20,7 +20,6 @@ from typing import Any, cast
 from psycopg import sql
 
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.desired import Desired
 from cipher_operator.core.password import Password
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
@@ -44,7 +43,7 @@ class Figures:
 
 
 class OneAtATime:
-    """A session that sends every statement of a message by itself, in an explicit transaction where there are several."""
+    """Sends every statement of a message by itself, in an explicit transaction where there are several."""
 
     def __init__(self, session: Session) -> None:
         self._session = session

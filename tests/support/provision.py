@@ -59,8 +59,14 @@ class Provisioner:
 
     async def provision(self, wanted: Desired, password: Password = APP_PASSWORD) -> Converged:
         """Run, and test the login: what stands before publishing."""
-        run = await self.run(wanted)
-        await self.prove(run.desired, password)
+        run = await converge(
+            self.connect,
+            wanted,
+            maintenance=self.admin.database,
+            prove=lambda settled: self.prove(settled, password),
+        )
+        if not run.proven:
+            await self.prove(run.desired, password)
         return run
 
     async def remove(self, wanted: Desired) -> list[str]:

@@ -7,9 +7,10 @@ from cipher_operator.controller.environment import Environment
 from cipher_operator.controller.inventory import Key, Memory
 from cipher_operator.core.connection import AdminConnection
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.password import Password
 from cipher_operator.core.secret import AppCredentials, app_login
 from cipher_operator.postgres.login import prove_login
-from cipher_operator.postgres.provision import Converged
+from cipher_operator.postgres.provision import Converged, Prove
 
 
 class LoginProof:
@@ -20,11 +21,22 @@ class LoginProof:
 
     def due(self, credentials: AppCredentials, converged: Converged, *, published: bool) -> bool:
         """Return whether the login must be tested: something changed, or the last proof is too old."""
+        if converged.proven:
+            return False
         if self._memory.proven != self._digest(credentials, converged.desired.database):
             return True
         if converged.changes or not published:
             return True
         return time.monotonic() - self._memory.proven_at > self._environment.login_test_interval
+
+    def of(self, admin: AdminConnection, password: Password) -> Prove:
+        """Return the test of the login that a run is about to make, for `converge` to run when it exists."""
+
+        async def prove(desired: Desired) -> None:
+            assert desired.credential is not None and desired.credential.login is not None  # settled by the run
+            await self.test(admin, desired, AppCredentials(desired.credential.login, password))
+
+        return prove
 
     async def test(self, admin: AdminConnection, desired: Desired, credentials: AppCredentials) -> None:
         """Log in as the app would. Raises Failure, stage AccessGranted, unless that acts as it must."""

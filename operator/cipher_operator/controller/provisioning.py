@@ -38,7 +38,7 @@ from cipher_operator.core.secret import (
     read_app_secret,
 )
 from cipher_operator.kube.secrets import SecretObject
-from cipher_operator.postgres.provision import Converged, converge
+from cipher_operator.postgres.provision import Converged, Prove, converge
 
 PASSWORD_LENGTH = 32
 FOLLOW_UP_SECONDS = 1.0
@@ -59,6 +59,7 @@ class StorageRun:
         self._environment, self._resource, self._spec, self._memory = environment, resource, spec, memory
         self._sources = Sources(environment.kube, environment.inputs)
         self._key: Key = resource.key
+        self._proof = LoginProof(environment, resource.key, memory)
         self._requests = Requests.of(resource)
         self._published: str | None = None
         self.progress = progress
@@ -81,7 +82,7 @@ class StorageRun:
         if spec.management_policy is ManagementPolicy.OBSERVE:
             await self._observe(admin, desired)
             return None
-        converged = await self._converge(admin, desired)
+        converged = await self._converge(admin, desired, self._proof.of(admin, wanted.password) if wanted else None)
         self.progress.warnings.extend(converged.warnings)
         credentials, converged = await self._prove(admin, converged, wanted, existing)
         await self._publish(admin, database, credentials, converged, existing)
@@ -157,8 +158,8 @@ class StorageRun:
             ]
         self.progress.plan = converged.pending
 
-    async def _converge(self, admin: AdminConnection, desired: Desired) -> Converged:
-        converged = await self._run(admin, desired, write=True)
+    async def _converge(self, admin: AdminConnection, desired: Desired, prove: Prove | None = None) -> Converged:
+        converged = await self._run(admin, desired, write=True, prove=prove)
         self.progress.reached += [
             ConditionType.CONNECTED,
             ConditionType.DATABASE_READY,
@@ -167,7 +168,9 @@ class StorageRun:
         ]
         return converged
 
-    async def _run(self, admin: AdminConnection, desired: Desired, *, write: bool) -> Converged:
+    async def _run(
+        self, admin: AdminConnection, desired: Desired, *, write: bool, prove: Prove | None = None
+    ) -> Converged:
         servers = self._environment.servers
         try:
             converged = await converge(
@@ -175,6 +178,7 @@ class StorageRun:
                 desired,
                 maintenance=admin.database,
                 write=write,
+                prove=prove,
             )
         except Failure as failure:
             self.progress.reached += failure.reached
@@ -200,18 +204,17 @@ class StorageRun:
         if wanted.change and self._spec.user.password_ref is not None:
             self._memory.brought = self._brought(wanted)
         credentials = AppCredentials(login, wanted.password)
-        proof = LoginProof(self._environment, self._key, self._memory)
-        if not proof.due(credentials, converged, published=existing is not None):
+        if not self._proof.due(credentials, converged, published=existing is not None):
             return credentials, converged
         try:
-            await proof.test(admin, converged.desired, credentials)
+            await self._proof.test(admin, converged.desired, credentials)
         except Failure as failure:
             if failure.reason is not Reason.AUTHENTICATION_FAILED:
                 raise
             again = replace(converged.desired, credential=replace(credential, change=True), established=True)
             converged = await self._converge(admin, again)
             self._environment.servers.forget_verdict(app_login(admin, credentials))
-            await proof.test(admin, converged.desired, credentials)
+            await self._proof.test(admin, converged.desired, credentials)
         return credentials, converged
 
     async def _publish(

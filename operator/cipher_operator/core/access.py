@@ -123,15 +123,14 @@ def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) 
     if "role" in here:
         planned.append(steps.ResetSetting(role.name, "role", desired.database))
     path = search_path(desired, observed.local)
-    if observed.local is not None and not _same_path(here.get("search_path"), path):
+    if observed.local is not None and schemas_in(here.get("search_path", "")) != path:
         planned.append(steps.SetSearchPath(role.name, desired.database, path))
     return planned
 
 
-def _same_path(setting: str | None, wanted: tuple[str, ...]) -> bool:
-    if setting is None:
-        return False
-    return tuple(part.strip().strip('"') for part in setting.split(",")) == wanted
+def schemas_in(setting: str) -> tuple[str, ...]:
+    """Return the schemas that a setting of search_path names, as the server writes it."""
+    return tuple(part.strip().strip('"') for part in setting.split(","))
 
 
 def may_grant(admin: Admin, on: Database | Schema) -> bool:
@@ -148,6 +147,16 @@ def grantor(admin: Admin, on: Database | Schema) -> str | None:
 def owner_of(schema: Schema, database: Database) -> str:
     """Return the role that can act as the schema's owner: of pg_database_owner only the database's is a member."""
     return database.owner if schema.owner == "pg_database_owner" else schema.owner
+
+
+def open_database(desired: Desired) -> tuple[Step, ...]:
+    """Return what lets the login, and nobody else, into the database that the plan has just created."""
+    assert desired.credential is not None and desired.credential.login is not None  # settled before every plan
+    return (
+        steps.GrantDatabase(desired.database, desired.owner),
+        steps.RevokePublic(desired.database),
+        steps.SetSearchPath(desired.credential.login, desired.database, search_path(desired, None)),
+    )
 
 
 def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tuple[Step, ...]:

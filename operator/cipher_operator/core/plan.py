@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
-from cipher_operator.core.access import plan_database_access, plan_roles, plan_schema_access
+from cipher_operator.core.access import open_database, plan_database_access, plan_roles, plan_schema_access
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.extensions import plan_extensions
 from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, parse_marker
@@ -87,11 +87,11 @@ def plan(desired: Desired, observed: Observed) -> Plan:
     planned: list[Step] = [*roles.steps]
     if observed.database is None:
         # Granted and closed from here, in the message behind it: a claim that a crash cannot part from its proof.
+        # With that message the login works, so its test need not wait for the schema.
         planned.append(_create_database(desired, observed))
         if not desired.shared:
             created.append(DATABASE)
-            planned.append(steps.GrantDatabase(desired.database, desired.owner))
-            planned.append(steps.RevokePublic(desired.database))
+            planned.extend(open_database(desired))
     elif observed.local is not None:
         ours = claim.created(DATABASE)
         planned.extend(plan_database_access(desired, observed, ours))

@@ -5,6 +5,7 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core.access import schemas_in
 from cipher_operator.core.desired import Desired
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
@@ -14,16 +15,18 @@ async def prove_login(session: Session, desired: Desired) -> None:
     """Raise Failure AccessDenied unless this session, opened as the app would, acts as the owner role.
 
     `ALTER ROLE … SET role` without the membership fails silently at login (reference: ALTER ROLE), so a login that
-    succeeds proves nothing yet. The schema is read before the operator's own prefix sets another path.
+    succeeds proves nothing yet. The path is read without the operator's own prefix, which sets another, and as the
+    setting that it is: the schema may be created while this runs.
     """
+    query = sql.SQL("SELECT current_user, pg_catalog.current_setting('search_path')")
     try:
-        acting, path = (await session.execute(sql.SQL("SELECT current_user, current_schema()")))[-1][0]
+        acting, path = (await session.execute(query))[-1][0]
     except psycopg.Error as error:
         raise classify(error).at(ConditionType.ACCESS_GRANTED) from None
     if acting != desired.owner:
         raise _unusable(desired, f"acts as role '{acting}', must act as '{desired.owner}'")
-    if path != desired.schema:
-        raise _unusable(desired, f"works in schema '{path}', must work in '{desired.schema}'")
+    if schemas_in(path)[0] != desired.schema:
+        raise _unusable(desired, f"works with search_path '{path}', must work in schema '{desired.schema}'")
 
 
 def _unusable(desired: Desired, what: str) -> Failure:

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 
@@ -23,6 +23,8 @@ from cipher_operator.postgres.session import Session
 
 Connect = Callable[[str], AbstractAsyncContextManager[Session]]
 """Opens an admin session in the named database; raises Failure."""
+Prove = Callable[[Desired], Awaitable[None]]
+"""Tests the login of a storage whose roles and database exist; raises Failure."""
 
 ROUNDS = 8
 """Tries against others who write the same objects; each that loses a race observes again."""
@@ -47,20 +49,31 @@ class Converged:
     warnings: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
     """Observe mode: what would have run."""
+    proven: bool = False
+    """`prove` has succeeded."""
 
 
-async def converge(connect: Connect, desired: Desired, *, maintenance: str | None, write: bool = True) -> Converged:
+async def converge(
+    connect: Connect, desired: Desired, *, maintenance: str | None, write: bool = True, prove: Prove | None = None
+) -> Converged:
     """Make the server as desired and return what is there; with `write` false, only plan.
 
     An established storage goes straight to its database; a new one asks the maintenance database first,
-    because a login to a missing database costs a connection and says nothing of the roles. Raises Failure.
+    because a login to a missing database costs a connection and says nothing of the roles. In a database that this
+    run created, `prove` runs beside the schema: everything of the login is there before. Raises Failure.
     """
     run = _Run(connect, desired, write)
     if not desired.established or desired.recreate:
         await run.prepare(maintenance)
         if run.result is not None and run.result.pending:
             return run.result
-    return await run.finish()
+    if prove is None or not run.desired.database_made:
+        return await run.finish()
+    converged, refused = await asyncio.gather(run.finish(), prove(run.desired), return_exceptions=True)
+    if isinstance(converged, BaseException):
+        raise converged
+    converged.proven = refused is None
+    return converged
 
 
 class _Run:

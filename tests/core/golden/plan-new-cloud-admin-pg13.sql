@@ -6,3 +6,4 @@ ALTER ROLE "app" SET role = 'app_owner';
 CREATE DATABASE "cipher_db" OWNER "cloud_admin" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C';
 GRANT ALL ON DATABASE "cipher_db" TO "app_owner";
 REVOKE CONNECT, TEMPORARY ON DATABASE "cipher_db" FROM PUBLIC;
+ALTER ROLE "app" IN DATABASE "cipher_db" SET search_path = "public";
