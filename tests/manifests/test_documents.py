@@ -106,11 +106,6 @@ def test_the_reference_names_every_field() -> None:
     assert not [name for name in sorted(expected) if not re.search(rf"\b{name}\b", text)]
 
 
-def test_the_reference_lists_what_is_not_yet_available() -> None:
-    section = REFERENCE.read_text().split("### Not yet available")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)", section, re.MULTILINE) == ["extensions", "adoptionPolicy", "adoptFrom"]
-
-
 def test_the_settings_page_lists_every_flag_with_its_default() -> None:
     text = (REPOSITORY / "docs" / "settings.md").read_text().split("## Flags")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `--([a-z-]+)(.*)$", text, re.MULTILINE))
