@@ -1,5 +1,8 @@
 """The deletion of one storage on the server."""
 
+import asyncio
+import random
+
 import psycopg
 from psycopg import sql
 
@@ -11,9 +14,9 @@ from cipher_operator.core.marker import CLOSING, DATABASE
 from cipher_operator.core.plan import Plan
 from cipher_operator.core.removal import SHOWN, claimed, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.errors import Attempt, classify
+from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import PREFIX, observe
-from cipher_operator.postgres.provision import Connect, maintenance_databases
+from cipher_operator.postgres.provision import RACE_PAUSE, ROUNDS, Connect, maintenance_databases
 from cipher_operator.postgres.session import Session
 
 _FOREIGN = sql.SQL(
@@ -49,17 +52,29 @@ async def remove(connect: Connect, desired: Desired, *, maintenance: str | None)
 
 
 async def _inside(session: Session, desired: Desired, lines: list[str]) -> bool:
-    """Drop what is inside; return whether the rest must be dropped from another database."""
-    try:
-        observed = await observe(session, desired)
-        marker = claimed(desired, observed)
-        if marker is None:
-            return False
-        roles = sql.Literal([desired.owner, *desired.logins])
-        rows = (await session.execute(PREFIX + _FOREIGN.format(roles=roles)))[-1]
-        await _execute(session, plan_inside(desired, observed, marker, tuple(row[0] for row in rows)), desired, lines)
-    except psycopg.Error as error:
-        raise _explained(error, desired) from None
+    """Drop what is inside; return whether the rest must be dropped from another database.
+
+    Storages that share a database write the same rows of its catalogs: one that loses a race looks again.
+    """
+    attempt = 0
+    while True:
+        try:
+            return await _drop_inside(session, desired, lines)
+        except psycopg.Error as error:
+            attempt += 1
+            if attempt == ROUNDS or session.closed or not is_race(error):
+                raise _explained(error, desired) from None
+        await asyncio.sleep(random.uniform(0, RACE_PAUSE) * attempt)  # noqa: S311 - spreads, hides nothing
+
+
+async def _drop_inside(session: Session, desired: Desired, lines: list[str]) -> bool:
+    observed = await observe(session, desired)
+    marker = claimed(desired, observed)
+    if marker is None:
+        return False
+    roles = sql.Literal([desired.owner, *desired.logins])
+    rows = (await session.execute(PREFIX + _FOREIGN.format(roles=roles)))[-1]
+    await _execute(session, plan_inside(desired, observed, marker, tuple(row[0] for row in rows)), desired, lines)
     return DATABASE in marker.created
 
 
