@@ -75,8 +75,9 @@ async def test_a_storage_lives_behind_a_pooler(server: PostgresServer, admin: Pr
 
 async def test_storages_side_by_side_share_server_connections(server: PostgresServer, admin: Provisioner) -> None:
     """What one session sets must not reach the next: all of them get the same few server connections."""
-    several = [desired(f"q{next(_names)}", database="shared_by_all", schema=f"s{number}") for number in range(6)]
-    server.execute(f'CREATE DATABASE shared_by_all OWNER "{admin.admin.user}"')
+    shared = f"shared_by_all_{next(_names)}"
+    several = [desired(f"q{next(_names)}", database=shared, schema=f"s{number}") for number in range(6)]
+    server.execute(f'CREATE DATABASE {shared} OWNER "{admin.admin.user}"')
     for _ in range(2):
         runs = await asyncio.gather(*(admin.run(wanted) for wanted in several))
     assert [run.changes for run in runs] == [[] for _ in several]
@@ -86,7 +87,6 @@ async def test_storages_side_by_side_share_server_connections(server: PostgresSe
             assert app.execute("SHOW search_path").fetchone() == (wanted.schema,)
             assert app.execute("SELECT count(*) FROM cipher_store").fetchone() == (0,)
     await asyncio.gather(*(admin.remove(wanted) for wanted in several))
-    server.execute("DROP DATABASE shared_by_all WITH (FORCE)")
 
 
 async def test_what_goes_wrong_behind_a_pooler_has_the_reason_it_has_without(
