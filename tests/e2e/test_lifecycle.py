@@ -75,7 +75,8 @@ def test_steady_state_writes_nothing(namespace: Namespace, server: PostgresServe
         lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests") == {"reconcile": "1"},
         "the request is handled",
     )
-    assert server.connections_authorized() == 1
+    assert server.connections_authorized(user=server.superuser) == 1
+    assert server.connections_authorized() == 2, "a person who asks gets the login tested too"
     assert writing_statements(server.log_text()) == []
     after = namespace.get("secrets", "chat-cipher")
     assert before[1] is not None
@@ -106,6 +107,7 @@ def test_a_lost_app_secret_comes_back_through_the_other_login(
     )
     new = namespace.app_secret("chat")
     assert new["username"] == f"{old['username']}_b"
+    wait_until(lambda: "SecretRecreated" in namespace.events("chat"), "an event tells of it")
     pods.execute("SELECT 1")
     psycopg.connect(old["uri"]).close()
     psycopg.connect(new["uri"]).close()
@@ -121,12 +123,16 @@ def test_drift_is_healed_and_told(namespace: Namespace, server: PostgresServer) 
     assert namespace.condition("chat")["status"] == "True"
 
 
-def test_a_changed_app_password_is_set_again(namespace: Namespace, server: PostgresServer) -> None:
+def test_a_changed_app_password_is_set_again_when_somebody_asks(namespace: Namespace, server: PostgresServer) -> None:
     ready_storage(namespace, server)
     user = namespace.app_secret("chat")["username"]
     server.execute(f"ALTER ROLE \"{user}\" PASSWORD 'someone else changed it'")
-    namespace.patch("chat", {"spec": {"app": {"maxConnections": 5}}})
-    wait_until(lambda: "max_connections=5" in namespace.app_secret("chat")["CIPHER_PG_URL"], "published")
+    namespace.annotate("chat", "reconcile-requested-at", "1")
+    wait_until(
+        lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests") == {"reconcile": "1"},
+        "the request is handled",
+    )
+    psycopg.connect(namespace.app_secret("chat")["uri"]).close()
 
 
 def test_delete_with_retain_leaves_the_data_and_the_login(namespace: Namespace, server: PostgresServer) -> None:

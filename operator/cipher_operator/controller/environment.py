@@ -20,6 +20,8 @@ class Progress:
     plan: tuple[str, ...] | None = None
     published: bool = False
     rotated: bool = False
+    lost_secret: bool = False
+    """A login was published before, and its Secret is gone or unusable."""
     handled: dict[str, str] = field(default_factory=dict)
     next_look: float | None = None
     """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""

@@ -19,10 +19,12 @@ class LoginProof:
     def __init__(self, environment: Environment, key: Key, memory: Memory) -> None:
         self._environment, self._key, self._memory = environment, key, memory
 
-    def due(self, credentials: AppCredentials, converged: Converged, *, published: bool) -> bool:
-        """Return whether the login must be tested: something changed, or the last proof is too old."""
+    def due(self, credentials: AppCredentials, converged: Converged, *, published: bool, asked: bool) -> bool:
+        """Return whether the login must be tested: somebody asks, something changed, or the last proof is too old."""
         if converged.proven:
             return False
+        if asked:
+            return True
         if self._memory.proven != self._digest(credentials, converged.desired.database):
             return True
         if converged.changes or not published:

@@ -116,6 +116,7 @@ class StorageRun:
         if given is not None and wanted.change and self._memory.brought == self._brought(wanted):
             wanted = replace(wanted, change=False)
         self.progress.rotated = known.published is not None and wanted.change and given is None
+        self.progress.lost_secret = known.published is None and known.last_login is not None
         if not wanted.change and known.published == (wanted.login, wanted.password):
             self._published = wanted.login
         return wanted
@@ -204,7 +205,8 @@ class StorageRun:
         if wanted.change and self._spec.user.password_ref is not None:
             self._memory.brought = self._brought(wanted)
         credentials = AppCredentials(login, wanted.password)
-        if not self._proof.due(credentials, converged, published=existing is not None):
+        asked = "reconcile" in self._requests.new
+        if not self._proof.due(credentials, converged, published=existing is not None, asked=asked):
             return credentials, converged
         try:
             await self._proof.test(admin, converged.desired, credentials)

@@ -191,11 +191,16 @@ class Reconciler:
             str(outcome.result),
         )
         if before is not None and before.status == "True" and progress.changes and outcome.failure is None:
-            lines = f"{len(progress.changes)} statements: {' '.join(progress.changes)}"
+            # Whose role runs a statement, and the marker, are no news to a person.
+            shown = [line for line in progress.changes if not line.startswith(("SET LOCAL ROLE", "COMMENT ON"))]
+            lines = " ".join(shown)
             if progress.rotated:
                 note = f"A new password is published, the one before stays valid until the next; {lines}"
                 await self._event(resource, "Normal", "PasswordRotated", note)
-            elif before.observed_generation == resource.generation:
+            elif progress.lost_secret:
+                note = f"The app Secret was missing or unusable: a new password is published; {lines}"
+                await self._event(resource, "Warning", "SecretRecreated", note)
+            elif shown and before.observed_generation == resource.generation:
                 await self._event(resource, "Warning", "DriftHealed", f"The server had drifted; {lines}")
         if changed:
             type_: Literal["Normal", "Warning"] = "Normal"

@@ -146,11 +146,12 @@ def _handed_over(desired: Desired, marker: Marker) -> bool:
 
 def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     owner = marker.identity
-    instance = "" if owner.instance == desired.identity.instance else f" of operator instance '{owner.instance}'"
+    instance = "" if owner.instance == desired.identity.instance else " of another operator instance"
     return Failure(
         Reason.CONFLICT,
         f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; choose another database, "
-        "schema or user name, or name that owner in `spec.adoptFrom` to take its objects over",
+        "schema or user name, or take its objects over with "
+        f"`spec.adoptFrom: {{instance: {owner.instance}, namespace: {owner.namespace}, name: {owner.name}}}`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 

@@ -104,7 +104,9 @@ class _Run:
         except Failure as failure:
             if failure.reason is Reason.DATABASE_MISSING and self.result is None:
                 # Without a database to create it from, what keeps us out of that one is what must be mended.
-                raise self.refused or database_gone(self.desired) from failure
+                gone = database_gone(self.desired)
+                gone.reached = STAGES[:1]
+                raise self.refused or gone from failure
             raise
         assert self.result is not None  # set by the session above
         self.result.desired = self.desired
