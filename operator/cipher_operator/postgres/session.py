@@ -15,6 +15,7 @@ from psycopg import sql
 from psycopg.abc import PQGen, PQGenConn
 from psycopg.rows import TupleRow
 
+from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection import VERIFYING, AdminConnection
 from cipher_operator.postgres.dial import Address, DialPolicy, resolve
@@ -25,6 +26,7 @@ from cipher_operator.postgres.errors import (
     refuses_plaintext,
     refuses_tls,
 )
+from cipher_operator.postgres.sqlstate import learn_sqlstate
 from cipher_operator.postgres.tls import NO_FILE, certificate_file
 
 T = TypeVar("T")
@@ -86,6 +88,8 @@ class Session:
             except (psycopg.Error, TimeoutError) as error:
                 attempt = Attempt(database, admin.user, app_login=app_login, ca_given=admin.ca is not None)
                 failure = classify(error, attempt)
+                if failure.reason is Reason.UNKNOWN and isinstance(error, psycopg.Error):
+                    failure = classify(error, attempt, sqlstate=await opening.sqlstate(error))
             else:
                 # Kept until the end: a cancellation opens a second connection and verifies again.
                 return cls(connection, opening.made, files.pop_all())
@@ -140,6 +144,11 @@ class _Opening:
     def __init__(self, admin: AdminConnection, database: str, timeout: float) -> None:
         self._admin, self._database, self.timeout = admin, database, timeout
         self.made = 0
+        self._tried: dict[str, Any] = {}
+
+    async def sqlstate(self, error: psycopg.Error) -> str | None:
+        """Return the SQLSTATE behind what the last try ended with, of one more at most; None where it has none."""
+        return await learn_sqlstate(error, self._tried, self.timeout, _check_input) if self._tried else None
 
     async def connect(self, addresses: tuple[Address, ...], root: str) -> "_Connection":
         """Return the first connection that works. Raises psycopg.Error."""
@@ -171,11 +180,10 @@ class _Opening:
         return await self._one(addresses[-1], mode, root)
 
     async def _one(self, address: Address, mode: SSLMode, root: str) -> "_Connection":
+        self._tried = self._keywords(address, mode, root)
         try:
             async with asyncio.timeout(self.timeout):
-                connection = await _Connection.connect(
-                    autocommit=True, prepare_threshold=None, **self._keywords(address, mode, root)
-                )
+                connection = await _Connection.connect(autocommit=True, prepare_threshold=None, **self._tried)
         except TimeoutError:
             raise psycopg.errors.ConnectionTimeout("connection timeout expired") from None
         except psycopg.Error as error:
@@ -260,8 +268,8 @@ class _TooMuch(psycopg.OperationalError):
     """The server has sent more than MAX_INPUT bytes in one session."""
 
 
-def _check_input(descriptor: int) -> None:
-    """Raise _TooMuch where a connection has received more than MAX_INPUT; never off Linux."""
+def _check_input(descriptor: int, most: int = MAX_INPUT) -> None:
+    """Raise _TooMuch where a connection has received more than `most` bytes; never off Linux."""
     if _TCP_INFO is None:
         return
     with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
@@ -269,7 +277,7 @@ def _check_input(descriptor: int) -> None:
             info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_RECEIVED + 8)
         except OSError:
             return
-    if len(info) == _BYTES_RECEIVED + 8 and int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder) > MAX_INPUT:
+    if len(info) == _BYTES_RECEIVED + 8 and int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder) > most:
         raise _TooMuch("the server sent too much")
 
 
