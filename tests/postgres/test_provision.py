@@ -20,6 +20,7 @@ from cipher_operator.core.plan import plan
 from cipher_operator.core.scram import scram_verifier
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
+from cipher_operator.postgres.provision import converge
 from devcluster import PostgresServer
 from support.provision import (
     APP_PASSWORD,
@@ -659,3 +660,27 @@ async def test_an_interrupted_first_run_does_not_claim_a_database_that_others_ma
     assert marker is not None
     assert "database" not in marker.created
     await admin.prove(wanted)
+
+
+async def test_an_index_on_a_large_table_is_built_beside_its_writers_and_repaired(one: PostgresServer) -> None:
+    admin, wanted = plain_admin(one, f"large_{next(_names)}"), fresh()
+    await admin.run(wanted)
+    one.execute(
+        "INSERT INTO cipher_store SELECT 'k' || n, repeat('x', 1500), now(), now() FROM generate_series(1, 60000) n; "
+        "ANALYZE cipher_store; DROP INDEX idx_cipher_store_updated_at",
+        database=wanted.database,
+    )
+    extended: list[float] = []
+    established = replace(wanted, established=True)
+    run = await converge(admin.connect, established, maintenance=None, extend=extended.append)
+    assert any("CREATE INDEX CONCURRENTLY" in line for line in run.changes)
+    assert extended, "no limit of the run cuts it off"
+    one.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_cipher_store_updated_at'::regclass",
+        database=wanted.database,
+    )
+    repaired = await converge(admin.connect, established, maintenance=None, extend=extended.append)
+    assert [line.split(" ")[0] for line in repaired.changes] == ["DROP", "CREATE"]
+    assert (await admin.run(established)).changes == []
+    indexes = "SELECT count(*) FROM pg_class WHERE relname LIKE 'idx_cipher_store%'"
+    assert one.execute(indexes, database=wanted.database) == [(1,)]

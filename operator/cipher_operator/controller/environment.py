@@ -22,6 +22,8 @@ class Progress:
     rotated: bool = False
     lost_secret: bool = False
     """A login was published before, and its Secret is gone or unusable."""
+    extend: Callable[[float], None] = field(default=lambda seconds: None)
+    """Gives the run so many seconds from now."""
     handled: dict[str, str] = field(default_factory=dict)
     next_look: float | None = None
     """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""

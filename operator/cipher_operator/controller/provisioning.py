@@ -180,6 +180,7 @@ class StorageRun:
                 maintenance=admin.database,
                 write=write,
                 prove=prove,
+                extend=self.progress.extend,
             )
         except Failure as failure:
             self.progress.reached += failure.reached

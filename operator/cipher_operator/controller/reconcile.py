@@ -117,7 +117,9 @@ class Reconciler:
         _refuse_extensions(spec, self._settings.allowed_extensions)
         run = StorageRun(self._environment, resource, spec, memory, progress)
         try:
-            async with asyncio.timeout(self._settings.reconcile_timeout):
+            async with asyncio.timeout(self._settings.reconcile_timeout) as limit:
+                loop = asyncio.get_running_loop()
+                progress.extend = lambda seconds: limit.reschedule(loop.time() + seconds)
                 await protect(self._environment, resource, spec)
                 facts = await run.provision()
         except TimeoutError:

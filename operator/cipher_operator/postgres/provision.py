@@ -15,7 +15,7 @@ from cipher_operator.core.extensions import unavailable
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
 from cipher_operator.core.plan import Plan, plan, settle
-from cipher_operator.core.steps import CreateDatabase, CreateExtension, Step
+from cipher_operator.core.steps import CreateDatabase, CreateExtension, CreateIndex, DropInvalidIndex, Step, is_alone
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import observe
@@ -25,6 +25,11 @@ Connect = Callable[[str], AbstractAsyncContextManager[Session]]
 """Opens an admin session in the named database; raises Failure."""
 Prove = Callable[[Desired], Awaitable[None]]
 """Tests the login of a storage whose roles and database exist; raises Failure."""
+
+Extend = Callable[[float], None]
+"""Gives the run so many seconds from now."""
+INDEX_SECONDS = 3600.0
+"""For an index on a large table, built without stopping its writers."""
 
 ROUNDS = 8
 """Tries against others who write the same objects; each that loses a race observes again."""
@@ -54,15 +59,22 @@ class Converged:
 
 
 async def converge(
-    connect: Connect, desired: Desired, *, maintenance: str | None, write: bool = True, prove: Prove | None = None
+    connect: Connect,
+    desired: Desired,
+    *,
+    maintenance: str | None,
+    write: bool = True,
+    prove: Prove | None = None,
+    extend: Extend = lambda seconds: None,
 ) -> Converged:
     """Make the server as desired and return what is there; with `write` false, only plan.
 
     An established storage goes straight to its database; a new one asks the maintenance database first,
     because a login to a missing database costs a connection and says nothing of the roles. In a database that this
-    run created, `prove` runs beside the schema: everything of the login is there before. Raises Failure.
+    run created, `prove` runs beside the schema: everything of the login is there before. `extend` is told how long
+    an index on a large table may take, which no limit of the run must cut off half-way. Raises Failure.
     """
-    run = _Run(connect, desired, write)
+    run = _Run(connect, desired, write, extend)
     if not desired.established or desired.recreate:
         await run.prepare(maintenance)
         if run.result is not None and run.result.pending:
@@ -77,8 +89,8 @@ async def converge(
 
 
 class _Run:
-    def __init__(self, connect: Connect, desired: Desired, write: bool) -> None:
-        self.connect, self.desired, self.write = connect, desired, write
+    def __init__(self, connect: Connect, desired: Desired, write: bool, extend: Extend) -> None:
+        self.connect, self.desired, self.write, self.extend = connect, desired, write, extend
         self.result: Converged | None = None
         self.refused: Failure | None = None
 
@@ -144,6 +156,8 @@ class _Run:
 
     async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> None:
         done: list[Step] = []
+        if any(isinstance(step, CreateIndex | DropInvalidIndex) and is_alone(step) for step in missing.steps):
+            self.extend(INDEX_SECONDS)
         try:
             observed, count = await apply(session, missing, self.desired, done=done)
         except psycopg.Error as error:
