@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cipher_operator import __version__
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
 from cipher_operator.controller.logs import set_up
 from cipher_operator.controller.offline import UNKNOWN_INSTANCE, ManifestError, examine, load
 from cipher_operator.controller.operator import Operator, StartError
@@ -114,6 +115,11 @@ def _offline(arguments: argparse.Namespace) -> int:
         found = asyncio.run(examine(manifests, settings, settings.instance_id or UNKNOWN_INSTANCE))
     except Failure as failure:
         print(f"{label}: {failure.reason}: {failure.message}", file=sys.stderr)
+        if failure.reason is Reason.CONFLICT and settings.instance_id is None:
+            print(
+                "If that is this storage itself, give --instance-id (by default the uid of namespace kube-system).",
+                file=sys.stderr,
+            )
         return EXIT_FAILED
     if arguments.command == "plan":
         for line in found.pending:

@@ -147,17 +147,6 @@ async def test_one_try_a_minute_for_all(world: World) -> None:
     assert world.logins.tries == ["wrong"] * 3
 
 
-async def test_retry_after_is_the_rest_of_the_minute(world: World) -> None:
-    failure = Failure(Reason.AUTHENTICATION_FAILED, "refused")
-    assert world.servers.retry_after(failure, WRONG) is None
-    world.logins.failure = refuse_wrong
-    await world.use(A, WRONG)
-    world.now[0] += 20
-    assert world.servers.retry_after(failure, WRONG) == 40
-    assert world.servers.retry_after(failure, ADMIN) is None
-    assert world.servers.retry_after(Failure(Reason.CONNECTION_REFUSED, ""), WRONG) is None
-
-
 async def test_when_the_minute_is_over_those_who_wait_are_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "VERDICT_SECONDS", 0.0)
     world.logins.failure = refuse_wrong

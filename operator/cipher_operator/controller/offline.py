@@ -3,7 +3,7 @@
 import base64
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from cipher_operator.postgres.session import Session
 
 NO_VERIFIER = "***"
 UNKNOWN_INSTANCE = "offline"
+DEFAULT_NAMESPACE = "default"
+"""As kubectl takes it where a manifest names none."""
 
 
 class ManifestError(Exception):
@@ -47,7 +49,8 @@ def load(paths: Iterable[Path]) -> Manifests:
         for document in _documents(path):
             kind, name = document.get("kind"), str(_mapping(document.get("metadata")).get("name", ""))
             if kind == names.KIND:
-                storages.append(parse_resource(document))
+                storage = parse_resource(document)
+                storages.append(replace(storage, namespace=storage.namespace or DEFAULT_NAMESPACE))
             elif kind in ("Secret", "ConfigMap"):
                 data[str(kind), name] = _data(document, path)
     if len(storages) != 1:

@@ -116,16 +116,6 @@ class Servers:
             server.users -= 1
             self._tidy(address, server)
 
-    def retry_after(self, failure: Failure, admin: AdminConnection) -> float | None:
-        """Return the seconds until a refused login may be tried again; None where no verdict stands."""
-        if failure.reason is not Reason.AUTHENTICATION_FAILED:
-            return None
-        server = self._servers.get((admin.host, admin.port))
-        credential = server.credentials.get(self._digest(admin)) if server is not None else None
-        if credential is None or credential.failure is None:
-            return None
-        return max(0.0, credential.until - self._clock())
-
     def forget_verdict(self, admin: AdminConnection) -> None:
         """Let a login be tried at once, after its password was set on the server."""
         server = self._servers.get((admin.host, admin.port))
