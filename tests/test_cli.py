@@ -96,10 +96,9 @@ def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", t
 
 def test_sigterm_ends_it_with_code_0(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     await_line(tmp_path / "log", '"message": "(ready)')
-    started = time.monotonic()
     operator.send_signal(signal.SIGTERM)
-    assert operator.wait(10) == 0
-    assert time.monotonic() - started < 3
+    assert operator.wait(15) == 0
+    assert "did not end in time" not in (tmp_path / "log").read_text(), "nothing hangs in the watch of the cluster"
     lines = (tmp_path / "log").read_text().splitlines()
     assert all(line.startswith("{") for line in lines)
     assert '"message": "ended"' in lines[-1]
