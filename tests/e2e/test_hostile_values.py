@@ -43,6 +43,8 @@ def nothing_strays(server: PostgresServer, namespace: Namespace) -> Iterator[Non
     storages = namespace.request("GET", namespace.path("cipherstorages"))["items"]
     databases = {each["status"]["database"] for each in storages if each.get("status", {}).get("database")}
     roles = {each["status"]["user"].removesuffix("_b") for each in storages if each.get("status", {}).get("user")}
+    # The storage of an earlier test may end while a run of it still gives it a second login.
+    roles |= {name.removesuffix("_owner") for name in before if name.endswith("_owner")}
     allowed = databases | {f"{role}{end}" for role in roles for end in ("", "_b", "_owner")}
     assert _names(server) - before - allowed - ADMINS == set()
     assert server.execute("SELECT to_regclass('canary') IS NOT NULL") == [(True,)]
