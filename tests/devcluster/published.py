@@ -113,7 +113,8 @@ def _get_within(url: str, seconds: float) -> bytes:
     worker = threading.Thread(target=get, daemon=True)
     worker.start()
     worker.join(seconds)
-    if failure:
+    # The socket's own time-out ends at the same moment: whichever is first, the time was up.
+    if failure and time.monotonic() < deadline:
         raise NotReachableError(f"{type(failure[0]).__name__}: {failure[0]}")
     if not result:
         raise NotReachableError(f"no full answer within {seconds:.0f} s")
