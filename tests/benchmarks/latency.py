@@ -69,12 +69,12 @@ class Naive(Provisioner):
 
 
 @contextmanager
-def slow_server(major: int, round_trip: float, folder: Path) -> Iterator[FaultProxy]:
-    """Give a proxy, `round_trip` seconds from a server with TLS and a plain CREATEROLE CREATEDB admin."""
+def slow_server(major: int, round_trip: float, folder: Path) -> Iterator[tuple[PostgresServer, FaultProxy]]:
+    """Give a server and a proxy, `round_trip` seconds from a server with TLS and a plain CREATEROLE CREATEDB admin."""
     with PostgresServer(major, tls=CertificateAuthority(folder).server()) as server:
         server.execute(f"CREATE ROLE {ADMIN} LOGIN CREATEROLE CREATEDB PASSWORD 'admin-pw'")
         with FaultProxy(server.port, latency=round_trip / 2) as proxy:
-            yield proxy
+            yield server, proxy
 
 
 def provisioner(proxy: FaultProxy, kind: type[Provisioner] = Provisioner) -> Provisioner:
@@ -103,6 +103,16 @@ async def one_storage(admin: Provisioner, proxy: FaultProxy) -> tuple[Figures, F
     return await measured(proxy, first), await measured(proxy, check)
 
 
+def create_database_seconds(server: PostgresServer, rounds: int) -> float:
+    """Return the median of CREATE DATABASE alone, on loopback: the part that is the disk's."""
+    seconds = []
+    for number in range(rounds):
+        started = time.monotonic()
+        server.execute(f"CREATE DATABASE alone_{number} TEMPLATE template0")
+        seconds.append(time.monotonic() - started)
+    return statistics.median(seconds)
+
+
 def row(name: str, runs: list[Figures]) -> str:
     seconds = sorted(run.seconds for run in runs)
     trips = statistics.median(run.round_trips for run in runs)
@@ -122,12 +132,14 @@ def main() -> None:
     print(f"{options.rtt * 1000:g} ms round trip, TLS, SCRAM; n={options.rounds}; admin CREATEROLE CREATEDB")
     print("| run | median s | min | max | round trips, of all connections | connections |\n|---|---|---|---|---|---|")
     for major in options.majors:
-        with tempfile.TemporaryDirectory() as name, slow_server(major, options.rtt, Path(name)) as proxy:
+        with tempfile.TemporaryDirectory() as name, slow_server(major, options.rtt, Path(name)) as (server, proxy):
             for title, kind in (("one statement at a time", Naive), ("operator", Provisioner)):
                 admin = provisioner(proxy, kind)
                 runs = [asyncio.run(one_storage(admin, proxy)) for _ in range(options.rounds)]
                 print(row(f"{major}: first provisioning, {title}", [first for first, _ in runs]), flush=True)
                 print(row(f"{major}: check, {title}", [check for _, check in runs]), flush=True)
+            alone = create_database_seconds(server, options.rounds)
+            print(f"| {major}: CREATE DATABASE alone, on loopback | {alone:.2f} | | | | |", flush=True)
 
 
 if __name__ == "__main__":
