@@ -1,4 +1,4 @@
-"""`make bench`: the figures of one storage, of a steady state and of twenty at once, on real parts."""
+"""`python -m benchmarks`: the figures of one storage, of a steady state and of twenty at once, on real parts."""
 
 import argparse
 import json
