@@ -9,7 +9,7 @@ from cipher_operator.core.password import Password
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A login (None: the one whose password was not set last), its password, and whether it must be set."""
+    """A login (None: not the one that the marker says was published last), its password, and whether it must be set."""
 
     login: str | None
     password: Password

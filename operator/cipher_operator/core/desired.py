@@ -11,8 +11,8 @@ from cipher_operator.core.marker import Identity, Place
 class Credential:
     """The login that is, or is about to be, published.
 
-    `login` None means the one that the marker does not count as set last: with the published Secret gone, its old
-    password may still be in use. `verifier` is a SCRAM verifier, never the password. `change` asks to set it
+    `login` None means not the one that the marker says was published last: with its Secret gone, that password may
+    still be in use. `verifier` is a SCRAM verifier, never the password. `change` asks to set it
     although the role exists.
     """
 
