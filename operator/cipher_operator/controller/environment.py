@@ -18,7 +18,6 @@ class Progress:
     changes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     plan: tuple[str, ...] | None = None
-    published: bool = False
     rotated: bool = False
     lost_secret: bool = False
     """A login was published before, and its Secret is gone or unusable."""

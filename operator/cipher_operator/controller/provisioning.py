@@ -243,7 +243,7 @@ class StorageRun:
             labels_for(self._resource, spec),
             annotations,
         )
-        self.progress.published = await publish(environment.kube, environment.inputs, self._resource, wanted, existing)
+        await publish(environment.kube, environment.inputs, self._resource, wanted, existing)
         self._memory.pending = None
         self.progress.reached.append(ConditionType.SECRET_PUBLISHED)
         self.progress.handled = {
