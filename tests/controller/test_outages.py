@@ -35,17 +35,22 @@ async def kubectl(plane: ControlPlane, *arguments: str) -> str:
     return await asyncio.to_thread(plane.kubectl, *arguments)
 
 
-async def test_the_kind_comes_later_goes_and_comes_again(plane: ControlPlane, account: Path) -> None:
+@pytest.mark.parametrize("namespaced", [False, True], ids=["all namespaces", "one namespace"])
+async def test_the_kind_comes_later_goes_and_comes_again(
+    plane: ControlPlane, account: Path, namespace: Namespace, namespaced: bool
+) -> None:
     crds = str(ROOT / "crds")
     await kubectl(plane, "delete", "-k", crds)
-    async with running(account) as operator:
-        await operator.until(lambda: "is not installed" in (operator.not_ready or ""), 10)
-        for _ in range(2):
+    flags = ("--namespace", namespace.name, "--instance-id", "x") if namespaced else ()
+    async with running(account, *flags) as operator:
+        if not namespaced:
+            await operator.until(lambda: "is not installed" in (operator.not_ready or ""), 10)
+        for number in range(3):
             await kubectl(plane, "apply", "-k", crds)
             await kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
-            namespace = Namespace(plane, f"outage-{next(_numbers)}")
-            namespace.storage("chat")
-            await operator.until(lambda: operator.stand_in.count((namespace.name, "chat")) >= 1, 10)  # noqa: B023
+            namespace.storage(f"chat-{number}")
+            key = namespace.name, f"chat-{number}"
+            await operator.until(lambda: operator.stand_in.count(key) >= 1, 10)  # noqa: B023
             await operator.ready()
             await kubectl(plane, "delete", "-k", crds)
             await asyncio.sleep(1)

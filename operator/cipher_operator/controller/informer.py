@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from cipher_operator.api.names import CRD_NAME, GROUP
+from cipher_operator.api.names import CRD_NAME, GROUP, PLURAL
 from cipher_operator.controller.handlers import register
 from cipher_operator.controller.settings import Settings
 from cipher_operator.controller.triggers import Triggers
@@ -81,6 +81,10 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     return wanted
 
 
+class KindNotServed(aiohttp.ClientConnectionError):
+    """The API server does not know our kind: its CRD is away. kopf tries again after this, while a 404 ends it."""
+
+
 class Informer:
     """One term of kopf. `ended` is set when it stops; where nobody asked it to, it has given up and hangs."""
 
@@ -148,7 +152,7 @@ class Informer:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._access.ssl_context()),
             headers={"User-Agent": USER_AGENT},
-            middlewares=(self._authorise,),
+            middlewares=(self._authorise, _outlast_the_kind),
             proxy=self._access.proxy,
             trust_env=False,
         )
@@ -165,3 +169,18 @@ class Informer:
         if authorization is not None:
             request.headers["Authorization"] = authorization
         return await handler(request)
+
+
+async def _outlast_the_kind(
+    request: aiohttp.ClientRequest,
+    handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+) -> aiohttp.ClientResponse:
+    """Raise KindNotServed for a 404 of our kind's lists and watches.
+
+    The watch of a CRD that is deleted ends before kopf hears of the deletion, in namespaced mode it never does.
+    """
+    response = await handler(request)
+    if response.status == 404 and request.url.path.endswith(f"/{PLURAL}"):
+        response.release()
+        raise KindNotServed(f"{CRD_NAME} is not installed")
+    return response
