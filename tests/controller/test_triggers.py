@@ -7,8 +7,9 @@ import pytest
 
 from cipher_operator.controller.inputs import Inputs
 from cipher_operator.controller.inventory import Key
+from cipher_operator.controller.references import references
 from cipher_operator.controller.scheduler import Scheduler
-from cipher_operator.controller.triggers import Triggers, references
+from cipher_operator.controller.triggers import Triggers
 
 KEY: Key = ("ns", "chat")
 SPEC = {"connection": {"secretRef": {"name": "pg"}}}
@@ -31,7 +32,7 @@ def scheduler() -> Recorded:
 
 @pytest.fixture
 def triggers(scheduler: Recorded) -> Triggers:
-    return Triggers(cast("Scheduler", scheduler), Inputs())
+    return Triggers(cast("Scheduler[Key]", scheduler), Inputs())
 
 
 def storage(spec: Any = SPEC, **metadata: Any) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def test_references_of_any_spec(spec: object, expected: set[tuple[str, str, str]
 
 def test_a_secret_starts_those_that_read_it_when_its_content_is_new(scheduler: Recorded) -> None:
     inputs = Inputs()
-    triggers = Triggers(cast("Scheduler", scheduler), inputs)
+    triggers = Triggers(cast("Scheduler[Key]", scheduler), inputs)
     triggers.storage("ADDED", storage())
     scheduler.triggered.clear()
     inputs.seen(("Secret", "ns", "pg"), inputs.digest({"a": b"1"}))
@@ -132,7 +133,7 @@ def test_a_secret_starts_those_that_read_it_when_its_content_is_new(scheduler: R
 
 def test_a_change_of_the_spec_changes_what_is_watched(scheduler: Recorded) -> None:
     inputs = Inputs()
-    triggers = Triggers(cast("Scheduler", scheduler), inputs)
+    triggers = Triggers(cast("Scheduler[Key]", scheduler), inputs)
     triggers.storage("ADDED", storage())
     triggers.storage("MODIFIED", storage({"connection": {"secretRef": {"name": "other"}}}, generation=2))
     assert (inputs.watched(("Secret", "ns", "pg")), inputs.watched(("Secret", "ns", "other"))) == (False, True)

@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Callable
-from urllib.error import HTTPError
 
 import psycopg
 import pytest
@@ -188,16 +187,7 @@ def test_a_namespace_goes_away_with_storages_of_both_policies(
     kept = ready_storage(namespace, server, "kept")
     dropped = ready_storage(namespace, server, "dropped", deletionPolicy="Delete")
     namespace.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
-    path = f"/api/v1/namespaces/{namespace.name}"
-
-    def gone() -> bool:
-        try:
-            namespace.request("GET", path)
-        except HTTPError as error:
-            return error.code == 404
-        return False
-
-    wait_until(gone, "the namespace is gone", 30)
+    wait_until(lambda: not namespace.exists(), "the namespace is gone", 30)
     databases = {row[0] for row in server.execute("SELECT datname FROM pg_database")}
     assert kept in databases
     assert dropped not in databases

@@ -210,3 +210,29 @@ def test_verify_full_by_address_is_refused_before_anything_is_written(
     assert server.execute("SELECT rolname FROM pg_roles ORDER BY 1") == roles
     namespace.patch("chat", {"spec": {"app": {"host": "localhost"}}})
     namespace.wait_ready("chat", SOON)
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_a_namespace_goes_away_with_the_ca_that_its_storage_needs(
+    new_namespace: Callable[[], Namespace], servers: Callable[[str], PostgresServer], kind: str
+) -> None:
+    namespace, server = new_namespace(), servers("trusted")
+    admin_secret(namespace, server)
+    assert server.tls is not None
+    write_ca(namespace, kind, server.tls.ca.read_text())
+    database = namespace.name.replace("-", "_")
+    spec = {
+        "connection": {
+            "secretRef": {"name": "pg-admin"},
+            "sslMode": "verify-full",
+            "caRef": {"kind": kind, "name": "pg-ca", "key": "ca.crt"},
+        },
+        "app": {"caPath": "/etc/cipher/ca.crt"},
+        "database": {"name": database},
+        "deletionPolicy": "Delete",
+    }
+    namespace.storage("chat", spec)
+    namespace.wait_ready("chat")
+    namespace.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
+    wait_until(lambda: not namespace.exists(), "the namespace is gone", 30)
+    assert server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]) == []

@@ -10,10 +10,10 @@ from cipher_operator.api.spec import Resource
 from cipher_operator.kube.cipherstorages import (
     add_finalizer,
     get_storage,
-    list_storages,
     patch_status,
     remove_finalizer,
     storage_keys,
+    storages,
 )
 from cipher_operator.kube.client import ApiError, KubeClient
 from support.cluster import Namespace
@@ -32,18 +32,18 @@ async def test_get_and_list(kube: KubeClient, namespace: Namespace) -> None:
     namespace.storage("other", {"connection": {"secretRef": {"name": "elsewhere"}}})
     body = await get_storage(kube, namespace.name, "chat")
     assert body is not None and body["spec"]["connection"]["secretRef"]["name"] == "pg-admin"
-    listed = await list_storages(kube, namespace.name, "spec.connection.secretRef.name=pg-admin")
-    assert [item["metadata"]["name"] for item in listed] == ["chat"]
-    assert len(await list_storages(kube, namespace.name)) == 2
+    assert [item["metadata"]["name"] async for item in storages(kube, namespace.name)] == ["chat", "other"]
 
 
-async def test_keys_come_page_by_page(kube: KubeClient, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cipher_operator.kube.cipherstorages.PAGE", "2")
+async def test_lists_come_page_by_page(kube: KubeClient, namespace: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("FEW", "MANY"):
+        monkeypatch.setattr(f"cipher_operator.kube.cipherstorages.{limit}", "2")
     for name in "abcde":
         namespace.storage(name)
     expected = {(namespace.name, name) for name in "abcde"}
     assert {key async for key in storage_keys(kube, namespace.name)} == expected
     assert {key async for key in storage_keys(kube, None)} >= expected
+    assert [item["metadata"]["name"] async for item in storages(kube, namespace.name)] == list("abcde")
 
 
 async def test_a_status_is_written_whole_and_leaves_the_generation(

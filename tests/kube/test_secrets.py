@@ -7,17 +7,17 @@ import pytest
 
 from cipher_operator.api.names import IN_USE_FINALIZER, SECRET_TYPE
 from cipher_operator.api.spec import Resource
+from cipher_operator.kube import finalizers
 from cipher_operator.kube.client import ApiError, KubeClient
 from cipher_operator.kube.secrets import (
     SecretObject,
-    add_secret_finalizer,
     create_secret,
     decode_configmap,
     decode_secret,
     get_configmap,
     get_secret,
-    remove_secret_finalizer,
     replace_secret,
+    secret_path,
 )
 from support.cluster import Namespace
 
@@ -48,13 +48,25 @@ async def create(kube: KubeClient, resource: Resource) -> SecretObject:
     )
 
 
+async def hold(kube: KubeClient, resource: Resource) -> None:
+    found = await finalizers.find(kube, secret_path(resource.namespace, "chat-cipher"))
+    assert found is not None
+    await finalizers.add(kube, found, IN_USE_FINALIZER)
+
+
+async def let_go(kube: KubeClient, resource: Resource) -> None:
+    found = await finalizers.find(kube, secret_path(resource.namespace, "chat-cipher"))
+    assert found is not None
+    await finalizers.remove(kube, found, IN_USE_FINALIZER)
+
+
 async def test_what_is_created_is_what_is_read(kube: KubeClient, resource: Resource) -> None:
     assert await get_secret(kube, resource.namespace, "chat-cipher") is None
     created = await create(kube, resource)
     read = await get_secret(kube, resource.namespace, "chat-cipher")
     assert read == created
     assert (dict(read.data), read.type, read.owner_uids) == (DATA, SECRET_TYPE, (resource.uid,))
-    assert (read.labels, read.annotations, read.finalizers, read.deleting) == ({"a": "b"}, {"c": "s3cr3t"}, (), False)
+    assert (read.labels, read.annotations, read.finalizers) == ({"a": "b"}, {"c": "s3cr3t"}, ())
 
 
 async def test_its_repr_holds_nothing_of_it(kube: KubeClient, resource: Resource) -> None:
@@ -74,7 +86,7 @@ async def test_a_name_that_is_taken_is_not_overwritten(
 
 async def test_replace_keeps_type_and_finalizers_and_nothing_else(kube: KubeClient, resource: Resource) -> None:
     created = await create(kube, resource)
-    await add_secret_finalizer(kube, created, IN_USE_FINALIZER)
+    await hold(kube, resource)
     held = await get_secret(kube, resource.namespace, "chat-cipher")
     assert held is not None
     replaced = await replace_secret(
@@ -83,7 +95,7 @@ async def test_replace_keeps_type_and_finalizers_and_nothing_else(kube: KubeClie
     assert (dict(replaced.data), replaced.labels, replaced.annotations) == ({"password": b"new"}, {"d": "e"}, {})
     assert (replaced.type, replaced.finalizers, replaced.owner_uids) == (SECRET_TYPE, (IN_USE_FINALIZER,), ("1-2-3",))
     assert replaced.uid == created.uid
-    await remove_secret_finalizer(kube, replaced, IN_USE_FINALIZER)
+    await let_go(kube, resource)
 
 
 async def test_replace_is_refused_where_somebody_else_wrote_meanwhile(
@@ -108,14 +120,17 @@ async def test_replace_is_refused_where_the_secret_was_made_again(
 async def test_a_deleted_secret_in_use_stays_until_it_is_let_go(
     kube: KubeClient, namespace: Namespace, resource: Resource
 ) -> None:
-    created = await create(kube, resource)
+    await create(kube, resource)
     for _ in range(2):
-        await add_secret_finalizer(kube, created, IN_USE_FINALIZER)
+        await hold(kube, resource)
     namespace.delete("secrets", "chat-cipher")
     held = await get_secret(kube, resource.namespace, "chat-cipher")
-    assert held is not None and held.deleting and held.data == DATA
-    await remove_secret_finalizer(kube, held, IN_USE_FINALIZER)
-    await remove_secret_finalizer(kube, held, IN_USE_FINALIZER)
+    assert held is not None and held.data == DATA
+    found = await finalizers.find(kube, secret_path(resource.namespace, "chat-cipher"))
+    assert found is not None and found.deleting
+    for _ in range(2):
+        await finalizers.remove(kube, found, IN_USE_FINALIZER)
+    assert await finalizers.find(kube, found.path) is None
     assert await get_secret(kube, resource.namespace, "chat-cipher") is None
 
 

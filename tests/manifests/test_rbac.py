@@ -45,9 +45,10 @@ ALLOWED: dict[Right, set[str]] = {
     Right("", "secrets", "create"): {"secrets.py post"},
     Right("", "secrets", "update"): {"secrets.py put"},
     Right("", "secrets", "patch"): {"finalizers.py patch"},
-    Right("", "configmaps", "get"): {"secrets.py get"},
+    Right("", "configmaps", "get"): {"secrets.py get", "finalizers.py get"},
     Right("", "configmaps", "list"): {_INFORMER},
     Right("", "configmaps", "watch"): {_INFORMER},
+    Right("", "configmaps", "patch"): {"finalizers.py patch"},
     Right("events.k8s.io", "events", "create"): {"events.py post"},
     # Kubernetes counts a repeated event up by a patch; clients are expected to hold both.
     Right("apiextensions.k8s.io", "customresourcedefinitions", "list", "cipherstorages.storage.cipher.dev"): {_SCANNER},

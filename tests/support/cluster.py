@@ -133,6 +133,16 @@ class Namespace:
                 return None
             raise
 
+    def exists(self) -> bool:
+        """Return whether the namespace itself is there, if only to go."""
+        try:
+            self.request("GET", f"/api/v1/namespaces/{self.name}")
+        except HTTPError as error:
+            if error.code == 404:
+                return False
+            raise
+        return True
+
     def patch(self, name: str, patch: Mapping[str, Any]) -> None:
         self.plane.kubectl("-n", self.name, "patch", "cstore", name, "--type=merge", "-p", json.dumps(patch))
 

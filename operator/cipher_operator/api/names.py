@@ -13,7 +13,7 @@ CRD_NAME = f"{PLURAL}.{GROUP}"
 FINALIZER = f"{GROUP}/finalizer"
 """On a CipherStorage with `deletionPolicy: Delete`: there is something to undo on the server."""
 IN_USE_FINALIZER = f"{GROUP}/in-use"
-"""On the admin Secret while a CipherStorage with `deletionPolicy: Delete` needs it to clean up."""
+"""On the admin Secret and its CA while a CipherStorage with `deletionPolicy: Delete` needs them to clean up."""
 
 ANNOTATION_RECONCILE = f"{GROUP}/reconcile-requested-at"
 ANNOTATION_ROTATE = f"{GROUP}/rotate-requested-at"

@@ -5,61 +5,69 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec, UserMode, parse_spec
 from cipher_operator.controller.environment import Environment
+from cipher_operator.controller.inputs import Ref
+from cipher_operator.controller.references import ways_in
 from cipher_operator.controller.sources import Sources
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.naming import database_name, user_name
-from cipher_operator.kube.cipherstorages import add_finalizer, list_storages, remove_finalizer
+from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
 from cipher_operator.kube.client import KubeClient
-from cipher_operator.kube.secrets import add_secret_finalizer, get_secret, remove_secret_finalizer
-from cipher_operator.postgres.remove import remove
+from cipher_operator.kube.finalizers import add, find, remove
+from cipher_operator.kube.secrets import configmap_path, secret_path
+from cipher_operator.postgres import remove as server
 
 
 async def protect(environment: Environment, resource: Resource, spec: Spec) -> None:
-    """Hold, or let go of, the CipherStorage and its admin Secret as the deletion policy asks.
+    """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
-    Held before anything is created on the server; the Secret too, because the deletion of a namespace removes
-    Secrets first (as PVC protection does). Raises ApiError.
+    Held before anything is created on the server; the connection Secret and its CA too, because the deletion of a
+    namespace removes those first (as PVC protection does). Raises ApiError.
     """
-    name = spec.connection.secret_name
     if spec.deletion_policy is DeletionPolicy.DELETE and spec.management_policy is ManagementPolicy.MANAGE:
-        secret = await get_secret(environment.kube, resource.namespace, name)
+        paths = (_path(ref) for ref in ways_in(resource.namespace, resource.raw_spec))
+        secret, *ca = [await find(environment.kube, path) for path in paths]
         if secret is None:
             # Nothing can be created without it, so there is nothing to hold the deletion for.
             return
         if FINALIZER not in resource.finalizers:
             await add_finalizer(environment.kube, resource, FINALIZER)
-        if IN_USE_FINALIZER not in secret.finalizers and not secret.deleting:
-            await add_secret_finalizer(environment.kube, secret, IN_USE_FINALIZER)
+        for held in (secret, *ca):
+            if held is not None and not held.deleting:
+                await add(environment.kube, held, IN_USE_FINALIZER)
     elif FINALIZER in resource.finalizers:
         await release(environment, resource)
 
 
 async def release(environment: Environment, resource: Resource) -> None:
-    """Take our finalizer off the CipherStorage, then ours off its admin Secret when nobody else needs it.
+    """Take our finalizer off the CipherStorage, then ours off its way to the server where nobody else needs it.
 
-    In this order: a crash between leaves a Secret whose deletion `release_secret` lets through, while the other
+    In this order: a crash between leaves a Secret whose deletion `release_input` lets through, while the other
     order would leave a storage that cannot be finished any more.
     """
     await remove_finalizer(environment.kube, resource, FINALIZER)
-    reference = resource.raw_spec.get("connection", {}).get("secretRef", {}).get("name")
-    if isinstance(reference, str):
-        await release_secret(environment.kube, resource.namespace, reference, without=resource.uid)
+    for ref in ways_in(resource.namespace, resource.raw_spec):
+        await release_input(environment.kube, ref, without=resource.uid)
 
 
-async def release_secret(kube: KubeClient, namespace: str, name: str, *, without: str = "") -> None:
-    """Take our finalizer off a Secret that no held CipherStorage names; `without` is the uid of one that is done."""
-    secret = await get_secret(kube, namespace, name)
-    if secret is None or IN_USE_FINALIZER not in secret.finalizers:
+async def release_input(kube: KubeClient, ref: Ref, *, without: str = "") -> None:
+    """Take our finalizer off a Secret or ConfigMap that no held CipherStorage needs; `without` is the uid of one that
+    is done."""
+    held = await find(kube, _path(ref))
+    if held is None or IN_USE_FINALIZER not in held.finalizers:
         return
-    selector = f"spec.connection.secretRef.name={name}"
-    holders = (
-        other["metadata"]
-        for other in await list_storages(kube, namespace, field_selector=selector)
-        if FINALIZER in (other["metadata"].get("finalizers") or [])
-    )
-    if all(holder["uid"] == without for holder in holders):
-        await remove_secret_finalizer(kube, secret, IN_USE_FINALIZER)
+    namespace = ref[1]
+    async for other in storages(kube, namespace):
+        metadata = other["metadata"]
+        holds = FINALIZER in (metadata.get("finalizers") or ()) and metadata["uid"] != without
+        if holds and ref in ways_in(namespace, other.get("spec")):
+            return
+    await remove(kube, held, IN_USE_FINALIZER)
+
+
+def _path(ref: Ref) -> str:
+    kind, namespace, name = ref
+    return configmap_path(namespace, name) if kind == "ConfigMap" else secret_path(namespace, name)
 
 
 async def finish(environment: Environment, resource: Resource) -> list[str]:
@@ -106,7 +114,7 @@ async def _remove(environment: Environment, resource: Resource, spec: Spec) -> l
         credential=None if shared else Credential(user, ""),
         extensions=spec.extensions,
     )
-    return await remove(
+    return await server.remove(
         lambda database: environment.servers.session(resource.key, admin, database, purpose="admin"),
         desired,
         maintenance=admin.database,

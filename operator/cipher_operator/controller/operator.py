@@ -10,10 +10,10 @@ from typing import Any, Protocol
 
 from cipher_operator import __version__
 from cipher_operator.api.names import CRD_NAME
-from cipher_operator.controller.deletion import release_secret
+from cipher_operator.controller.deletion import release_input
 from cipher_operator.controller.health import HealthServer
 from cipher_operator.controller.informer import Informer
-from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.inputs import Inputs, Ref
 from cipher_operator.controller.inventory import Key
 from cipher_operator.controller.metrics import Metrics
 from cipher_operator.controller.reconcile import Reconciler
@@ -30,7 +30,7 @@ GIVEN_UP_SECONDS = 5.0
 EXIT_SECONDS = 10.0
 """After the runs have ended, how long the rest may take before the process is ended by force."""
 API_PAUSE = 1.0
-HELD_SECRETS_AT_ONCE = 4
+HELD_INPUTS_AT_ONCE = 4
 REFUSED_SECONDS = 15.0
 """How long refusals are not believed at the start: an API server that starts answers 403 before it knows its roles."""
 
@@ -106,7 +106,7 @@ class Operator:
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
         settings = self._settings
-        scheduler = Scheduler(lambda key: runs.run(key), settings.workers)  # noqa: PLW0108 - made below
+        scheduler: Scheduler[Key] = Scheduler(lambda key: runs.run(key), settings.workers)  # noqa: PLW0108 - made below
         inputs = Inputs(scheduler.trigger)
         servers = Servers(
             settings.dial_policy, settings.connections_per_server, scheduler.trigger, count=self.metrics.connection
@@ -115,8 +115,8 @@ class Operator:
             settings, kube, servers=servers, inputs=inputs, instance_id=instance_id, metrics=self.metrics
         )
         self.metrics.watch_queue(lambda: scheduler.waiting, lambda: scheduler.running, lambda: scheduler.known)
-        held_secrets = Scheduler(lambda secret: _let_go(kube, secret), HELD_SECRETS_AT_ONCE)
-        triggers = Triggers(scheduler, inputs, held_secrets.trigger)
+        held_inputs: Scheduler[Ref] = Scheduler(lambda ref: _let_go(kube, ref), HELD_INPUTS_AT_ONCE)
+        triggers = Triggers(scheduler, inputs, held_inputs.trigger)
         informer = self._informer = Informer(settings, self._access, triggers)
         logger.info(
             "cipher-operator %s serves %s",
@@ -137,7 +137,7 @@ class Operator:
             await self._shut_down(scheduler, servers, informer)
             return 0
 
-    async def _shut_down(self, scheduler: Scheduler, servers: Servers, informer: Informer) -> None:
+    async def _shut_down(self, scheduler: Scheduler[Key], servers: Servers, informer: Informer) -> None:
         """End in an order in which nobody waits for anybody: kopf waits 5 s for every task made after its start."""
         self._not_ready = "the operator is ending"
         patience = self._settings.reconcile_timeout
@@ -244,12 +244,12 @@ class Operator:
         await _first(self._stop.wait(), asyncio.sleep(seconds))
 
 
-async def _let_go(kube: KubeClient, secret: tuple[str, str]) -> float | None:
-    """Let the deletion of a Secret through that no storage holds any more; return when to try again, None when done."""
+async def _let_go(kube: KubeClient, ref: Ref) -> float | None:
+    """Let the deletion of an input through that no storage holds any more; return when to try again, None when done."""
     try:
-        await release_secret(kube, *secret)
+        await release_input(kube, ref)
     except (ApiError, ApiUnavailable) as error:
-        logger.warning("Secret %s/%s waits for its deletion: %s; trying again", *secret, error)
+        logger.warning("%s %s/%s waits for its deletion: %s; trying again", *ref, error)
         return API_PAUSE * 5
     return None
 

@@ -6,15 +6,16 @@ import logging
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-
-from cipher_operator.controller.inventory import Key
+from typing import Generic, TypeVar
 
 BACKOFF_BASE, BACKOFF_CAP = 2.0, 60.0
 """Seconds after the first unexpected exception of a run, and at most."""
 
 logger = logging.getLogger(__name__)
 
-Run = Callable[[Key], Awaitable[float | None]]
+K = TypeVar("K", bound=tuple[str, ...])
+"""What is run by: names, written with slashes between in the log."""
+Run = Callable[[K], Awaitable[float | None]]
 """Returns the seconds to the next run, or None where only a trigger starts another."""
 
 
@@ -29,17 +30,19 @@ class _Entry:
     failures: int = 0
 
 
-class Scheduler:
+class Scheduler(Generic[K]):
     """Level-triggered: a trigger says that something may have changed, never what.
 
     A trigger during a run leads to exactly one more run after it; of several planned runs the earliest counts. A
     run that raises is a bug: it is logged and tried again after 2 s to 60 s.
     """
 
-    def __init__(self, run: Run, concurrency: int, *, jitter: Callable[[float, float], float] = random.uniform) -> None:
+    def __init__(
+        self, run: Run[K], concurrency: int, *, jitter: Callable[[float, float], float] = random.uniform
+    ) -> None:
         self._run, self._jitter = run, jitter
         self._slots = asyncio.Semaphore(concurrency)
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: dict[K, _Entry] = {}
         self._closed = False
         # A task or timer made in an informer's callback would hold that callback's context, and with it an object.
         self._context = contextvars.copy_context()
@@ -59,7 +62,7 @@ class Scheduler:
         """Return how many keys have a run now or planned."""
         return len(self._entries)
 
-    def trigger(self, key: Key, delay: float = 0.0) -> None:
+    def trigger(self, key: K, delay: float = 0.0) -> None:
         """Run a key now, or in `delay` seconds unless it is planned earlier. Ignored after `drain`."""
         if self._closed:
             return
@@ -72,10 +75,10 @@ class Scheduler:
         elif entry.task is None:
             self._cancel_timer(entry)
             entry.task = asyncio.get_running_loop().create_task(
-                self._work(key, entry), name=f"storage {key[0]}/{key[1]}", context=self._context.copy()
+                self._work(key, entry), name=f"run {'/'.join(key)}", context=self._context.copy()
             )
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: K) -> None:
         """Drop what is planned for a key. A run under way ends by itself and is not repeated."""
         entry = self._entries.get(key)
         if entry is None:
@@ -112,7 +115,7 @@ class Scheduler:
             await asyncio.wait(late, timeout=5)
         return not late
 
-    def _plan(self, key: Key, entry: _Entry, delay: float) -> None:
+    def _plan(self, key: K, entry: _Entry, delay: float) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time() + delay
         if entry.timer is not None and entry.timer.when() <= due:
@@ -120,7 +123,7 @@ class Scheduler:
         self._cancel_timer(entry)
         entry.timer = loop.call_at(due, self._due, key, entry, context=self._context)
 
-    def _due(self, key: Key, entry: _Entry) -> None:
+    def _due(self, key: K, entry: _Entry) -> None:
         entry.timer = None
         if self._entries.get(key) is entry:
             self.trigger(key)
@@ -131,7 +134,7 @@ class Scheduler:
             entry.timer.cancel()
             entry.timer = None
 
-    async def _work(self, key: Key, entry: _Entry) -> None:
+    async def _work(self, key: K, entry: _Entry) -> None:
         delay: float | None = None
         try:
             while True:
@@ -153,13 +156,13 @@ class Scheduler:
                 if entry.timer is None:
                     del self._entries[key]
 
-    async def _once(self, key: Key, entry: _Entry) -> float | None:
+    async def _once(self, key: K, entry: _Entry) -> float | None:
         try:
             delay = await self._run(key)
         except Exception:
             entry.failures += 1
             delay = self._jitter(0.5, 1.0) * min(BACKOFF_CAP, BACKOFF_BASE * 2 ** min(entry.failures - 1, 10))
-            logger.exception("a run failed unexpectedly", extra={"storage": f"{key[0]}/{key[1]}"})
+            logger.exception("a run failed unexpectedly", extra={"storage": "/".join(key)})
         else:
             entry.failures = 0
         return delay

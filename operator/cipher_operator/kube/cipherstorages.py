@@ -6,10 +6,11 @@ from typing import Any
 from cipher_operator.api.names import GROUP, PLURAL, VERSION
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
-from cipher_operator.kube.client import JSON_PATCH, ApiError, Json, KubeClient
+from cipher_operator.kube.client import JSON_PATCH, METADATA_LIST, ApiError, Json, KubeClient
+from cipher_operator.kube.finalizers import Holdable
 
-METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-PAGE = "500"
+FEW, MANY = "20", "500"
+"""Objects in one page of a list."""
 
 
 def _path(namespace: str | None, name: str | None = None) -> str:
@@ -27,23 +28,28 @@ async def get_storage(kube: KubeClient, namespace: str, name: str) -> Json | Non
         raise
 
 
-async def list_storages(kube: KubeClient, namespace: str, field_selector: str = "") -> list[Json]:
-    """Return the objects of a namespace that a field selector chooses. Raises ApiError, ApiUnavailable."""
-    query = {"fieldSelector": field_selector} if field_selector else {}
-    items: list[Json] = (await kube.get(_path(namespace), **query)).get("items") or []
-    return items
+def storages(kube: KubeClient, namespace: str) -> AsyncIterator[Json]:
+    """Yield the objects of a namespace, few at a time for whoever stops early. Raises ApiError, ApiUnavailable."""
+    return _pages(kube, namespace, limit=FEW)
 
 
 async def storage_keys(kube: KubeClient, namespace: str | None) -> AsyncIterator[tuple[str, str]]:
-    """Yield (namespace, name) of every storage, of all namespaces where `namespace` is None, page by page.
+    """Yield (namespace, name) of every storage, of all namespaces where `namespace` is None.
 
     Raises ApiError, status 404 where the kind is not installed, and ApiUnavailable.
     """
-    query = {"limit": PAGE}
+    async for item in _pages(kube, namespace, limit=MANY, accept=METADATA_LIST):
+        yield item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+async def _pages(
+    kube: KubeClient, namespace: str | None, *, limit: str, accept: str = "application/json"
+) -> AsyncIterator[Json]:
+    query = {"limit": limit}
     while True:
-        page = await kube.get(_path(namespace), accept=METADATA_ONLY, **query)
+        page = await kube.get(_path(namespace), accept=accept, **query)
         for item in page.get("items") or []:
-            yield item["metadata"]["namespace"], item["metadata"]["name"]
+            yield item
         more = page.get("metadata", {}).get("continue")
         if not more:
             return
@@ -75,18 +81,14 @@ async def patch_status(kube: KubeClient, namespace: str, name: str, uid: str, st
 
 async def add_finalizer(kube: KubeClient, resource: Resource, finalizer: str) -> None:
     """Add a finalizer; returns when it is there. Raises ApiError, status 404 where the object is gone or re-created."""
-    path = _path(resource.namespace, resource.name)
-    await finalizers.add(
-        kube,
-        path,
-        resource.uid,
-        finalizer,
-        resource_version=resource.resource_version,
-        present=resource.finalizers,
-    )
+    await finalizers.add(kube, _holdable(resource), finalizer)
 
 
 async def remove_finalizer(kube: KubeClient, resource: Resource, finalizer: str) -> None:
     """Remove a finalizer; returns when it is not there, or the object is gone or re-created. Raises ApiError."""
+    await finalizers.remove(kube, _holdable(resource), finalizer)
+
+
+def _holdable(resource: Resource) -> Holdable:
     path = _path(resource.namespace, resource.name)
-    await finalizers.remove(kube, path, resource.uid, finalizer, present=resource.finalizers)
+    return Holdable(path, resource.uid, resource.resource_version, resource.finalizers, resource.deleting)

@@ -18,6 +18,9 @@ TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+"""What to accept where an object's content is not needed."""
 
 Json = dict[str, Any]
 

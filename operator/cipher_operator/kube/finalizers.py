@@ -1,73 +1,96 @@
 """Finalizers, added and removed so that nobody else's change is lost and no re-created object is touched."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from cipher_operator.kube.client import JSON_PATCH, ApiError, Json, KubeClient
+from cipher_operator.kube.client import JSON_PATCH, METADATA_ONLY, ApiError, Json, KubeClient
 
 TRIES = 3
 _CONFLICT = frozenset({409, 422})
 """What a JSON patch whose `test` fails answers, and a write that others were faster with."""
 
 
-async def add(
-    kube: KubeClient, path: str, uid: str, finalizer: str, *, resource_version: str, present: Sequence[str]
-) -> None:
-    """Add a finalizer to the object at a path. Returns when it is there.
+@dataclass(frozen=True, slots=True)
+class Holdable:
+    """An object on the API server, as it was read last."""
 
-    `resource_version` and `present` are what was read last; they are read again on a conflict. Raises ApiError:
-    404 also where the object is another one by now, 403 or 422 where it is being deleted.
+    path: str
+    uid: str
+    resource_version: str
+    finalizers: Sequence[str]
+    deleting: bool = False
+
+
+async def find(kube: KubeClient, path: str) -> Holdable | None:
+    """Return the object at a path, without its content; None where there is none. Raises ApiError, ApiUnavailable."""
+    try:
+        metadata = (await kube.get(path, accept=METADATA_ONLY))["metadata"]
+    except ApiError as error:
+        if error.status == 404:
+            return None
+        raise
+    return Holdable(
+        path,
+        metadata["uid"],
+        metadata["resourceVersion"],
+        metadata.get("finalizers") or (),
+        bool(metadata.get("deletionTimestamp")),
+    )
+
+
+async def add(kube: KubeClient, held: Holdable, finalizer: str) -> None:
+    """Add a finalizer. Returns when it is there; what was read is read again on a conflict.
+
+    Raises ApiError: 404 also where the object is another one by now, 403 or 422 where it is being deleted.
     """
+    now = held
     for attempt in range(TRIES):
-        if finalizer in present:
+        if finalizer in now.finalizers:
             return
         step: Json = (
             {"op": "add", "path": "/metadata/finalizers/-", "value": finalizer}
-            if present
+            if now.finalizers
             else {"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}
         )
-        tests = [_test("uid", uid), _test("resourceVersion", resource_version)]
+        tests = [_test("uid", now.uid), _test("resourceVersion", now.resource_version)]
         try:
-            await kube.patch(path, [*tests, step], JSON_PATCH)
+            await kube.patch(now.path, [*tests, step], JSON_PATCH)
             return
         except ApiError as error:
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
-            metadata = (await kube.get(path))["metadata"]
-            if metadata["uid"] != uid:
+            found = await find(kube, now.path)
+            if found is None or found.uid != now.uid:
                 raise ApiError(404, "NotFound") from None
-            if metadata.get("deletionTimestamp"):
+            if found.deleting:
                 raise
-            resource_version, present = metadata["resourceVersion"], metadata.get("finalizers") or []
+            now = found
 
 
-async def remove(kube: KubeClient, path: str, uid: str, finalizer: str, *, present: Sequence[str]) -> None:
-    """Remove a finalizer from the object at a path. Returns when it is not there, or the object is gone."""
+async def remove(kube: KubeClient, held: Holdable, finalizer: str) -> None:
+    """Remove a finalizer. Returns when it is not there, or the object is gone or another one. Raises ApiError."""
+    now = held
     for attempt in range(TRIES):
-        if finalizer not in present:
+        if finalizer not in now.finalizers:
             return
-        at = f"/metadata/finalizers/{list(present).index(finalizer)}"
+        at = f"/metadata/finalizers/{list(now.finalizers).index(finalizer)}"
         steps: list[Json] = [
-            _test("uid", uid),
+            _test("uid", now.uid),
             {"op": "test", "path": at, "value": finalizer},
             {"op": "remove", "path": at},
         ]
         try:
-            await kube.patch(path, steps, JSON_PATCH)
+            await kube.patch(now.path, steps, JSON_PATCH)
             return
         except ApiError as error:
             if error.status == 404:
                 return
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
-            try:
-                metadata = (await kube.get(path))["metadata"]
-            except ApiError as gone:
-                if gone.status == 404:
-                    return
-                raise
-            if metadata["uid"] != uid:
+            found = await find(kube, now.path)
+            if found is None or found.uid != now.uid:
                 return
-            present = metadata.get("finalizers") or []
+            now = found
 
 
 def _test(field: str, value: str) -> Json:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cipher_operator.kube import finalizers
 from cipher_operator.kube.client import ApiError, Json, KubeClient
 
 
@@ -24,7 +23,6 @@ class SecretObject:
     annotations: Mapping[str, str]
     owner_uids: tuple[str, ...]
     finalizers: tuple[str, ...]
-    deleting: bool
 
     def __repr__(self) -> str:
         return f"SecretObject({self.namespace}/{self.name})"
@@ -43,13 +41,13 @@ def decode_configmap(body: Mapping[str, Any]) -> dict[str, bytes]:
 
 async def get_secret(kube: KubeClient, namespace: str, name: str) -> SecretObject | None:
     """Return a Secret, None where there is none. Raises ApiError, ApiUnavailable."""
-    body = await _get(kube, _path(namespace, name))
+    body = await _get(kube, secret_path(namespace, name))
     return None if body is None else _parse(body)
 
 
 async def get_configmap(kube: KubeClient, namespace: str, name: str) -> dict[str, bytes] | None:
     """Return a ConfigMap's content, None where there is none. Raises ApiError, ApiUnavailable."""
-    body = await _get(kube, f"/api/v1/namespaces/{namespace}/configmaps/{name}")
+    body = await _get(kube, configmap_path(namespace, name))
     return None if body is None else decode_configmap(body)
 
 
@@ -66,7 +64,7 @@ async def create_secret(
 ) -> SecretObject:
     """Create a Secret with one ownerReference and return it. Raises ApiError, status 409 where the name is taken."""
     body = _body(namespace, name, type_=type_, data=data, labels=labels, annotations=annotations, owner=owner)
-    return _parse(await kube.post(_path(namespace), body))
+    return _parse(await kube.post(secret_path(namespace), body))
 
 
 async def replace_secret(
@@ -93,25 +91,17 @@ async def replace_secret(
     )
     body["metadata"] |= {"uid": existing.uid, "resourceVersion": existing.resource_version}
     body["metadata"]["finalizers"] = list(existing.finalizers)
-    return _parse(await kube.put(_path(existing.namespace, existing.name), body))
+    return _parse(await kube.put(secret_path(existing.namespace, existing.name), body))
 
 
-async def add_secret_finalizer(kube: KubeClient, secret: SecretObject, finalizer: str) -> None:
-    """Add a finalizer; returns when it is there. Raises ApiError, status 404 where the Secret is gone or re-created."""
-    path = _path(secret.namespace, secret.name)
-    await finalizers.add(
-        kube, path, secret.uid, finalizer, resource_version=secret.resource_version, present=secret.finalizers
-    )
-
-
-async def remove_secret_finalizer(kube: KubeClient, secret: SecretObject, finalizer: str) -> None:
-    """Remove a finalizer; returns when it is not there, or the Secret is gone or re-created. Raises ApiError."""
-    path = _path(secret.namespace, secret.name)
-    await finalizers.remove(kube, path, secret.uid, finalizer, present=secret.finalizers)
-
-
-def _path(namespace: str, name: str | None = None) -> str:
+def secret_path(namespace: str, name: str = "") -> str:
+    """Return a Secret's path on the API server, without a name that of all of a namespace."""
     return f"/api/v1/namespaces/{namespace}/secrets" + (f"/{name}" if name else "")
+
+
+def configmap_path(namespace: str, name: str) -> str:
+    """Return a ConfigMap's path on the API server."""
+    return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
 
 
 async def _get(kube: KubeClient, path: str) -> Json | None:
@@ -161,7 +151,6 @@ def _parse(body: Json) -> SecretObject:
         annotations=metadata.get("annotations") or {},
         owner_uids=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
         finalizers=tuple(metadata.get("finalizers") or ()),
-        deleting=bool(metadata.get("deletionTimestamp")),
     )
 
 
