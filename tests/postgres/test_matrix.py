@@ -10,6 +10,7 @@ import pytest
 
 from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
+from devcluster.tls import CertificateAuthority
 from support.admins import PASSWORD, SHAPES, Shape, changed, footprint
 from support.provision import CIPHER_START, Provisioner
 
@@ -18,10 +19,14 @@ NOT_C = ("--locale=C.UTF-8",)
 
 
 @pytest.fixture(scope="module", params=[13, 14, 15, 16, 17, 18], ids=lambda major: f"pg{major}")
-def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
-    with PostgresServer(request.param, initdb_args=NOT_C) as running:
+def server(request: pytest.FixtureRequest, certificate_authority: CertificateAuthority) -> Iterator[PostgresServer]:
+    """A server that takes no connection without TLS."""
+    tls = certificate_authority.server()
+    with PostgresServer(request.param, initdb_args=NOT_C, tls=tls, hba=TLS_ONLY) as running:
         yield running
 
+
+TLS_ONLY = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
 
 _made: dict[tuple[int, str], Provisioner] = {}
 

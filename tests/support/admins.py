@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
+from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
 from support.provision import Provisioner, admin_connection, desired
@@ -37,7 +38,8 @@ class Shape:
         for statement in self.roles:
             server.execute(statement)
         server.execute(f"ALTER ROLE {self.admin} PASSWORD '{PASSWORD}'")
-        return Provisioner(admin_connection(server, self.admin, PASSWORD, "postgres"))
+        mode = SSLMode.REQUIRE if server.tls is not None else SSLMode.DISABLE
+        return Provisioner(admin_connection(server, self.admin, PASSWORD, "postgres", mode))
 
     def give_database(self, server: PostgresServer, name: str) -> None:
         """Make the provider's own database."""
@@ -58,6 +60,18 @@ class Shape:
 
 
 SHAPES = (
+    Shape(
+        "superuser",
+        "super_admin",
+        ("CREATE ROLE super_admin LOGIN SUPERUSER",),
+        ("CREATE DATABASE {db}",),
+    ),
+    Shape(
+        "createrole",
+        "plain_admin",
+        ("CREATE ROLE plain_admin LOGIN CREATEDB CREATEROLE",),
+        ("CREATE DATABASE {db} OWNER plain_admin",),
+    ),
     Shape(
         "rds",
         "rds_master",

@@ -25,8 +25,10 @@ OPEN = DialPolicy(blocked=(), connect_timeout=5.0)
 APP_PASSWORD = Password("app-Password-1")
 
 
-def admin_connection(server: PostgresServer, user: str, password: str, database: str | None = None) -> AdminConnection:
-    return AdminConnection(server.host, server.port, user, Password(password), database, SSLMode.DISABLE)
+def admin_connection(
+    server: PostgresServer, user: str, password: str, database: str | None = None, mode: SSLMode = SSLMode.DISABLE
+) -> AdminConnection:
+    return AdminConnection(server.host, server.port, user, Password(password), database, mode)
 
 
 def desired(name: str = "chat", **changes: Any) -> Desired:
@@ -86,7 +88,7 @@ class Provisioner:
             user=user,
             password=password.reveal() if wanted.credential else self.admin.password.reveal(),
             dbname=wanted.database,
-            sslmode="disable",
+            sslmode=self.admin.ssl_mode.value,
             autocommit=True,
         )
 
