@@ -223,6 +223,25 @@ async def test_a_server_that_is_down_is_not_tried_and_releases_all_when_it_answe
         assert await world.use(A, admin) is None
 
 
+async def test_a_server_that_stays_down_is_said_by_all_its_storages_once(world: World) -> None:
+    async with listener() as port:
+        pass
+    admin = replace(ADMIN, host="127.0.0.1", port=port)
+    gone, elsewhere = ("ns", "gone"), ("ns", "elsewhere")
+    for key in (A, B, gone, elsewhere):
+        assert await world.use(key, admin) is None
+    world.servers.forget(gone)
+    assert await world.use(elsewhere, ADMIN) is None
+    world.logins.failure = lambda admin: Failure(Reason.CONNECTION_REFUSED, "refused") if admin.port == port else None
+    assert await world.use(A, admin) is Reason.CONNECTION_REFUSED
+    await asyncio.sleep(0.2)
+    assert world.triggered == [], "a restart is no news"
+    world.now[0] += module.TELL_SECONDS + 1
+    await until(lambda: world.triggered == [B])
+    await asyncio.sleep(0.2)
+    assert world.triggered == [B]
+
+
 async def test_a_server_that_takes_connections_is_not_down_so_that_back_off_counts(world: World) -> None:
     async with listener() as port:
         admin = replace(ADMIN, host="127.0.0.1", port=port)

@@ -46,6 +46,19 @@ def test_server_stopped_and_started(namespace: Namespace, own_server: PostgresSe
     namespace.wait_ready("chat", SLOW)
 
 
+def test_a_storage_without_checks_says_that_its_server_stays_down(
+    namespace: Namespace, own_server: PostgresServer
+) -> None:
+    ready(namespace, own_server)
+    namespace.storage("quiet", {"database": {"name": f"{database_of(namespace)}_quiet"}, "interval": "0s"})
+    namespace.wait_ready("quiet")
+    own_server.stop()
+    ask(namespace, "stopped")
+    namespace.wait_reason("quiet", "ConnectionRefused", 8 + SLOW)
+    own_server.start()
+    namespace.wait_ready("quiet", SLOW)
+
+
 def test_server_down_at_the_first_apply(namespace: Namespace, own_server: PostgresServer) -> None:
     namespace.admin_secret(own_server)
     own_server.stop()

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import hashlib
 import hmac
+import math
 import random
 import secrets
 import time
@@ -22,6 +23,8 @@ from cipher_operator.postgres.session import Session
 VERDICT_SECONDS = 60.0
 """How long a refused credential is not tried again."""
 PROBE_SECONDS = 2.0
+TELL_SECONDS = 8.0
+"""How long a server is down before its other storages say so too: a restart is over by then."""
 SPREAD_SECONDS = 1.0
 """Over how long those that wait for one server are released."""
 IDLE_SECONDS = 3600.0
@@ -64,6 +67,8 @@ class _Server:
     users: int = 0
     down: Failure | None = None
     waiting: set[Key] = field(default_factory=set)
+    served: set[Key] = field(default_factory=set)
+    """Who had a session here last."""
     probe: asyncio.Task[None] | None = None
     credentials: dict[bytes, _Credential] = field(default_factory=dict)
 
@@ -74,7 +79,7 @@ class Servers:
     - At most `per_server` sessions per host and port at once.
     - A refused login is a verdict on (server, user, password): for a minute nobody tries it again, then one does.
     - A server that does not answer is asked by one TCP connection every 2 s; until it answers, sessions fail with
-      the reason of the first failure, without being tried.
+      the reason of the first failure, without being tried. Where that lasts, all its storages are run, to say so.
     """
 
     def __init__(
@@ -106,11 +111,13 @@ class Servers:
         for other in self._servers.values():
             if other is not server:
                 other.waiting.discard(key)
+                other.served.discard(key)
         server.users += 1
         attempt = _Attempt(key, admin, database, purpose)
         try:
             self._check(server, attempt)
             async with server.slots, await self._open(server, attempt) as session:
+                server.served.add(key)
                 yield session
         finally:
             server.users -= 1
@@ -127,6 +134,7 @@ class Servers:
         """Drop a storage that is gone from everything that it waits for."""
         for address, server in list(self._servers.items()):
             server.waiting.discard(key)
+            server.served.discard(key)
             for credential in server.credentials.values():
                 credential.waiting.discard(key)
             self._tidy(address, server)
@@ -232,9 +240,13 @@ class Servers:
 
     async def _probe(self, server: _Server, host: str, port: int, failure: Failure) -> None:
         """Ask until it answers. A server that takes connections and says nothing is not down: back-off is for it."""
+        untold = self._clock() + TELL_SECONDS
         try:
             while server.waiting and not await answers(host, port, self._policy):
                 server.down = failure
+                if self._clock() > untold:
+                    untold = math.inf
+                    self._release(server.served - server.waiting)
                 await asyncio.sleep(PROBE_SECONDS)
             was_down = server.down is not None
         finally:
