@@ -1,51 +1,21 @@
-"""A session on a real server: messages and results, warnings, what ends it, and hostile servers."""
+"""A session on a real server: messages and results, and what ends it."""
 
 import asyncio
-import contextlib
 import secrets
-import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
 
-import psycopg
 import pytest
 from psycopg import sql
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection import AdminConnection, Password
 from cipher_operator.core.scram import scram_verifier
-from cipher_operator.postgres import session as session_module
-from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer
-
-POLICY = DialPolicy((), 5.0)
-
-
-@pytest.fixture
-def admin(postgres: PostgresServer) -> AdminConnection:
-    return AdminConnection(
-        postgres.host, postgres.port, postgres.superuser, Password(postgres.password), None, SSLMode.DISABLE
-    )
-
-
-@pytest.fixture
-async def session(admin: AdminConnection) -> AsyncIterator[Session]:
-    async with await Session.open(admin, "postgres", POLICY) as opened:
-        yield opened
-
-
-async def run(session: Session, text: str) -> list[list[tuple[object, ...]]]:
-    return await session.execute(sql.SQL(text))
-
-
-async def error_of(session: Session, text: str) -> psycopg.Error:
-    with pytest.raises(psycopg.Error) as caught:
-        await run(session, text)
-    return caught.value
+from support.sessions import POLICY, error_of, run
 
 
 async def test_results_of_one_message(session: Session) -> None:
@@ -78,19 +48,6 @@ async def test_facts(postgres: PostgresServer, session: Session) -> None:
     assert session.connections_made == 1
     shown = await run(session, "SELECT current_setting('application_name'), current_setting('client_encoding')")
     assert shown == [[("cipher-operator", "UTF8")]]
-
-
-async def test_grants_without_effect_are_collected_and_bounded(session: Session, postgres: PostgresServer) -> None:
-    postgres.execute("CREATE ROLE session_plain LOGIN PASSWORD 'x'")
-    try:
-        await run(session, "CREATE TEMPORARY TABLE t (); SET ROLE session_plain")
-        await run(session, "DO $$ BEGIN RAISE WARNING 'noise'; RAISE NOTICE 'noise'; END $$")
-        for _ in range(session_module.MAX_WARNINGS + 5):
-            await run(session, "GRANT ALL ON DATABASE postgres TO session_plain")
-        assert session.warnings == ['no privileges were granted for "postgres"'] * session_module.MAX_WARNINGS
-    finally:
-        await session.close()
-        postgres.execute("DROP ROLE session_plain")
 
 
 async def test_a_verifier_of_ours_logs_in(session: Session, admin: AdminConnection, postgres: PostgresServer) -> None:
@@ -220,109 +177,3 @@ async def test_races(session: Session, text: str, race: bool) -> None:
 def test_what_is_no_database_error_is_no_race() -> None:
     assert not is_race(TimeoutError())
     assert not is_race(Failure(Reason.UNKNOWN, "x"))
-
-
-async def test_too_much_input_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "MAX_INPUT", 1_000_000)
-    error = await error_of(session, "SELECT repeat('x', 20000000)")
-    assert classify(error).reason is Reason.NOT_POSTGRES
-    assert session.closed
-
-
-async def test_a_flood_of_notices_ends_the_session(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "MAX_INPUT", 1_000_000)
-    flood = "DO $$ BEGIN LOOP RAISE WARNING '%', repeat('x', 20000) USING ERRCODE = '01007'; END LOOP; END $$"
-    async with asyncio.timeout(10):
-        error = await error_of(session, flood)
-    assert classify(error).reason is Reason.NOT_POSTGRES
-    assert len(session.warnings) <= session_module.MAX_WARNINGS
-    assert all(len(warning) <= session_module.MAX_WARNING for warning in session.warnings)
-
-
-def packet(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("!I", len(body) + 4) + body
-
-
-@contextlib.asynccontextmanager
-async def hostile(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]) -> AsyncIterator[int]:
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-            await reader.read(4096)
-            await talk(reader, writer)  # type: ignore[misc]
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
-@pytest.mark.parametrize(
-    ("kind", "body"),
-    [(b"S", b"name\0" + b"v" * 20_000 + b"\0"), (b"N", b"SWARNING\0C01007\0M" + b"m" * 20_000 + b"\0\0")],
-    ids=["parameters", "notices"],
-)
-async def test_a_flood_before_the_session_is_bounded(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: bytes, body: bytes
-) -> None:
-    monkeypatch.setattr(session_module, "MAX_INPUT", 1_000_000)
-    sent = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal sent
-        writer.write(packet(b"R", struct.pack("!I", 0)))
-        while sent < 100_000_000:
-            writer.write(packet(kind, body))
-            sent += len(body)
-            await writer.drain()
-
-    async with hostile(talk) as port:
-        monkeypatch.setattr(session_module, "_accepted_methods", lambda admin: "none")
-        there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE)
-        with pytest.raises(Failure) as caught:
-            await Session.open(there, "postgres", DialPolicy((), 3.0))
-    assert caught.value.reason is Reason.NOT_POSTGRES
-    assert sent < 50_000_000
-    assert capfd.readouterr().err == ""
-
-
-@pytest.mark.parametrize(
-    ("method", "body"),
-    [("clear text", struct.pack("!I", 3)), ("MD5", struct.pack("!I", 5) + b"salt"), ("trust", struct.pack("!I", 0))],
-    ids=["clear text", "MD5", "trust"],
-)
-async def test_a_server_that_asks_for_the_password_does_not_get_it(method: str, body: bytes) -> None:
-    got = bytearray()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(packet(b"R", body))
-        await writer.drain()
-        got.extend(await reader.read(4096))
-
-    async with hostile(talk) as port:
-        there = AdminConnection("127.0.0.1", port, "u", Password("word-s3cr3t"), None, SSLMode.DISABLE)
-        with pytest.raises(Failure) as caught:
-            await Session.open(there, "postgres", DialPolicy((), 2.0))
-    assert caught.value.reason is Reason.ACCESS_DENIED
-    assert bytes(got) in {b"", b"X\0\0\0\x04"}, "no more than a good-bye"
-
-
-async def test_values_that_are_none_are_an_error_of_the_server() -> None:
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        ready = packet(b"Z", b"I")
-        version = packet(b"S", b"server_version\x0016.1\0") + packet(b"S", b"client_encoding\0UTF8\0")
-        writer.write(packet(b"R", struct.pack("!I", 0)) + version + packet(b"K", struct.pack("!II", 1, 1)) + ready)
-        while await reader.read(4096):
-            column = b"n\0" + struct.pack("!IHIhih", 0, 0, 23, 4, -1, 0)
-            row = packet(b"T", struct.pack("!H", 1) + column) + packet(b"D", struct.pack("!HI", 1, 3) + b"abc")
-            writer.write(row + packet(b"C", b"SELECT 1\0") + ready)
-            await writer.drain()
-
-    async with hostile(talk) as port:
-        there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE, require_auth="none")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session_module, "_accepted_methods", lambda admin: "none")
-            session = await Session.open(there, "postgres", POLICY)
-        async with session:
-            error = await error_of(session, "SELECT 1")
-        assert isinstance(error, psycopg.DataError)
-        assert classify(error).reason is Reason.UNKNOWN

@@ -4,20 +4,17 @@ import asyncio
 import contextlib
 import logging
 import math
-import socket
-import sys
 from collections.abc import MutableMapping
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 from psycopg import sql
-from psycopg.abc import PQGen, PQGenConn
-from psycopg.rows import TupleRow
 
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection import VERIFYING, AdminConnection
+from cipher_operator.postgres.bounded import BoundedConnection
 from cipher_operator.postgres.dial import Address, DialPolicy, resolve
 from cipher_operator.postgres.errors import (
     Attempt,
@@ -29,19 +26,7 @@ from cipher_operator.postgres.errors import (
 from cipher_operator.postgres.sqlstate import learn_sqlstate
 from cipher_operator.postgres.tls import NO_FILE, certificate_file
 
-T = TypeVar("T")
-
 APPLICATION_NAME = "cipher-operator"
-MAX_INPUT = 16 * 1024 * 1024
-"""Bytes a server may send in one session; the operator's own questions need a few kilobytes."""
-MAX_WARNINGS = 20
-MAX_WARNING = 500
-WITHOUT_EFFECT = frozenset({"01006", "01007"})
-"""SQLSTATE of warnings that say a REVOKE or GRANT did nothing."""
-
-_TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else None
-_BYTES_RECEIVED = 128
-"""Offset of `tcpi_bytes_received`, 64 bits, in Linux' `struct tcp_info`; libpq itself has no limit to set."""
 
 # It logs host names and connection parameters; what matters is raised.
 logging.getLogger("psycopg").disabled = True
@@ -57,18 +42,15 @@ class Session:
     """An open connection in autocommit mode. Use as `async with await Session.open(…) as session`.
 
     `ssl_in_use` says whether it is encrypted, `server_version` is PostgreSQL's number (160004),
-    `connections_made` counts the connections that opening it took (two where prefer or allow fell back),
-    `warnings` holds what the server said of grants without effect.
+    `connections_made` counts the connections that opening it took (two where prefer or allow fell back).
     """
 
-    def __init__(self, connection: "_Connection", connections_made: int, files: contextlib.ExitStack) -> None:
+    def __init__(self, connection: BoundedConnection, connections_made: int, files: contextlib.ExitStack) -> None:
         self._connection = connection
         self._files = files
         self.connections_made = connections_made
         self.ssl_in_use: bool = connection.pgconn.ssl_in_use
         self.server_version: int = connection.info.server_version
-        self.warnings: list[str] = []
-        connection.add_notice_handler(self._notice)
 
     @classmethod
     async def open(
@@ -133,10 +115,6 @@ class Session:
     ) -> None:
         await self.close()
 
-    def _notice(self, diagnostic: psycopg.errors.Diagnostic) -> None:
-        if diagnostic.sqlstate in WITHOUT_EFFECT and len(self.warnings) < MAX_WARNINGS:
-            self.warnings.append((diagnostic.message_primary or "")[:MAX_WARNING])
-
 
 class _Opening:
     """The tries that opening one session takes: TLS modes outside, addresses inside."""
@@ -148,9 +126,9 @@ class _Opening:
 
     async def sqlstate(self, error: psycopg.Error) -> str | None:
         """Return the SQLSTATE behind what the last try ended with, of one more at most; None where it has none."""
-        return await learn_sqlstate(error, self._tried, self.timeout, _check_input) if self._tried else None
+        return await learn_sqlstate(error, self._tried, self.timeout) if self._tried else None
 
-    async def connect(self, addresses: tuple[Address, ...], root: str) -> "_Connection":
+    async def connect(self, addresses: tuple[Address, ...], root: str) -> BoundedConnection:
         """Return the first connection that works. Raises psycopg.Error."""
         mode = self._admin.ssl_mode
         if mode is SSLMode.PREFER:
@@ -169,7 +147,7 @@ class _Opening:
             return await self._any(addresses, SSLMode.REQUIRE, root)
         return await self._any(addresses, mode, root)
 
-    async def _any(self, addresses: tuple[Address, ...], mode: SSLMode, root: str) -> "_Connection":
+    async def _any(self, addresses: tuple[Address, ...], mode: SSLMode, root: str) -> BoundedConnection:
         """Try the addresses in turn; only a network error leads to the next, so a login fails only once."""
         for address in addresses[:-1]:
             try:
@@ -179,11 +157,11 @@ class _Opening:
                     raise
         return await self._one(addresses[-1], mode, root)
 
-    async def _one(self, address: Address, mode: SSLMode, root: str) -> "_Connection":
+    async def _one(self, address: Address, mode: SSLMode, root: str) -> BoundedConnection:
         self._tried = self._keywords(address, mode, root)
         try:
             async with asyncio.timeout(self.timeout):
-                connection = await _Connection.connect(autocommit=True, prepare_threshold=None, **self._tried)
+                connection = await BoundedConnection.connect(autocommit=True, prepare_threshold=None, **self._tried)
         except TimeoutError:
             raise psycopg.errors.ConnectionTimeout("connection timeout expired") from None
         except psycopg.Error as error:
@@ -222,63 +200,6 @@ class _Opening:
             "keepalives_count": 3,
             "tcp_user_timeout": 30_000,
         }
-
-
-class _Connection(psycopg.AsyncConnection[TupleRow]):
-    """A connection that gives up when the server has sent more than MAX_INPUT bytes: rows, notices, anything."""
-
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> "PQGenConn[_Connection]":
-        steps = super()._connect_gen(conninfo)
-        try:
-            descriptor, wanted = next(steps)
-            while True:
-                ready = yield descriptor, wanted
-                _check_input(descriptor)
-                descriptor, wanted = steps.send(ready)
-        except StopIteration as end:
-            connection: _Connection = end.value
-            return connection
-
-    async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109 - psycopg's signature
-        return await super().wait(self._checked(gen), interval, timeout)
-
-    def _checked(self, steps: PQGen[T]) -> PQGen[T]:
-        try:
-            wanted = next(steps)
-            while True:
-                ready = yield wanted
-                self._check()
-                wanted = steps.send(ready)
-        except StopIteration as end:
-            result: T = end.value
-        # libpq reads for as long as something waits: the last read may be the one that was too much.
-        self._check()
-        return result
-
-    def _check(self) -> None:
-        try:
-            _check_input(self.pgconn.socket)
-        except _TooMuch:
-            self.pgconn.finish()
-            raise
-
-
-class _TooMuch(psycopg.OperationalError):
-    """The server has sent more than MAX_INPUT bytes in one session."""
-
-
-def _check_input(descriptor: int, most: int = MAX_INPUT) -> None:
-    """Raise _TooMuch where a connection has received more than `most` bytes; never off Linux."""
-    if _TCP_INFO is None:
-        return
-    with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
-        try:
-            info = connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_RECEIVED + 8)
-        except OSError:
-            return
-    if len(info) == _BYTES_RECEIVED + 8 and int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder) > most:
-        raise _TooMuch("the server sent too much")
 
 
 def _accepted_methods(admin: AdminConnection) -> str:

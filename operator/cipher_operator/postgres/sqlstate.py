@@ -5,13 +5,15 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import psycopg
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
+
+from cipher_operator.postgres.bounded import check_input, step
 
 MAX_PROBE_INPUT = 64 * 1024
 """Bytes a server may send to a probe, TLS included, and bytes of its trace; libpq takes no longer error than 30 000."""
@@ -25,13 +27,10 @@ _learnt: dict[bytes, str | None] = {}
 _probes = 0
 
 
-async def learn_sqlstate(
-    error: psycopg.Error, keywords: Mapping[str, Any], seconds: float, check: Callable[[int, int], None]
-) -> str | None:
+async def learn_sqlstate(error: psycopg.Error, keywords: Mapping[str, Any], seconds: float) -> str | None:
     """Return the SQLSTATE behind an error while connecting, or None where it cannot be had.
 
-    A text not met before costs one more connection with the same libpq keywords, of `seconds` at most. `check` is
-    called with the socket and a number of bytes before each read, and raises psycopg.Error where more has come.
+    A text not met before costs one more connection with the same libpq keywords, of `seconds` at most.
     """
     global _probes  # noqa: PLW0603 - what is counted is the process's memory
     text = str(error)
@@ -43,7 +42,7 @@ async def learn_sqlstate(
     _probes += 1
     try:
         async with asyncio.timeout(seconds):
-            said, code = await _probe(make_conninfo(**keywords).encode(), check)
+            said, code = await _probe(make_conninfo(**keywords).encode())
     except (psycopg.Error, OSError):
         return None
     # Another failure than the first is the server's state now, but says nothing of the text.
@@ -54,7 +53,7 @@ async def learn_sqlstate(
     return code
 
 
-async def _probe(conninfo: bytes, check: Callable[[int, int], None]) -> tuple[str, str | None]:
+async def _probe(conninfo: bytes) -> tuple[str, str | None]:
     """Return libpq's text, empty where the connection succeeded, and the SQLSTATE in the trace."""
     # The trace may hold a password in clear: it is in no file, has no name, and goes nowhere but through _CODE.
     # Nothing may make a write to it fail (a seal, a pipe that is full): libpq would then write it again for ever.
@@ -63,7 +62,7 @@ async def _probe(conninfo: bytes, check: Callable[[int, int], None]) -> tuple[st
         connection = pq.PGconn.connect_start(conninfo)
         try:
             connection.trace(trace)
-            await _connect(connection, trace, check)
+            await _connect(connection, trace)
             said = "" if connection.status == pq.ConnStatus.OK else connection.get_error_message().strip()
         finally:
             # Flushes: what stayed in the stream would go, at the end of the process, to whoever has the number then.
@@ -75,14 +74,14 @@ async def _probe(conninfo: bytes, check: Callable[[int, int], None]) -> tuple[st
     return said, code[1].decode() if code else None
 
 
-async def _connect(connection: PGconn, trace: int, check: Callable[[int, int], None]) -> None:
+async def _connect(connection: PGconn, trace: int) -> None:
     """Drive a started connection until it stands or has failed, or its trace is long enough."""
     wanted = pq.PollingStatus.WRITING
     ended = connection.status == pq.ConnStatus.BAD
     while not ended:
         await _ready(connection.socket, wanted)
-        check(connection.socket, MAX_PROBE_INPUT)
-        wanted = pq.PollingStatus(connection.connect_poll())
+        check_input(connection.socket, MAX_PROBE_INPUT)
+        wanted = pq.PollingStatus(step(connection.connect_poll))
         ended = wanted in {pq.PollingStatus.OK, pq.PollingStatus.FAILED}
         ended = ended or os.fstat(trace).st_size > MAX_PROBE_INPUT
 

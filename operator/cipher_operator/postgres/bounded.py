@@ -1,0 +1,106 @@
+"""How much a server may send: libpq itself has no limit, neither for a session nor for one message."""
+
+import functools
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import TypeVar
+
+import psycopg
+from psycopg.abc import PQGen, PQGenConn
+from psycopg.rows import TupleRow
+
+T = TypeVar("T")
+
+MAX_INPUT = 4 * 1024 * 1024
+"""Bytes a server may send in one session; the operator's own questions need a few kilobytes."""
+MAX_ROOM = 12 * 1024 * 1024
+"""Bytes by which one step of libpq may let the process grow. libpq makes room for a whole message when it has read
+the length that the message claims, and only the next step fills it: the room is given back before."""
+
+_LINUX = sys.platform == "linux"
+_BYTES_RECEIVED = 128
+"""Offset of `tcpi_bytes_received`, 64 bits, in Linux' `struct tcp_info`."""
+_DATA = 5
+"""Field of /proc/self/statm that counts pages of private writable memory (proc_pid_statm(5))."""
+
+
+class TooMuch(psycopg.OperationalError):
+    """The server has sent, or announced, more than a session may take."""
+
+    def __init__(self) -> None:
+        super().__init__("the server sent too much")
+
+
+def check_input(descriptor: int, most: int | None = None) -> None:
+    """Raise TooMuch where a connection has received more than `most` bytes, MAX_INPUT if None; never off Linux."""
+    if not _LINUX:
+        return
+    with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
+        try:
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED + 8)
+        except OSError:
+            return
+    received = int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder)
+    if len(info) == _BYTES_RECEIVED + 8 and received > (MAX_INPUT if most is None else most):
+        raise TooMuch
+
+
+def step(work: Callable[[], T]) -> T:
+    """Return what one step of libpq returns. Raises TooMuch where it made room for more than MAX_ROOM bytes."""
+    if not _LINUX:
+        return work()
+    before = _private_bytes()
+    result = work()
+    if _private_bytes() - before > MAX_ROOM:
+        raise TooMuch
+    return result
+
+
+def _private_bytes() -> int:
+    pages = os.pread(_statm(), 128, 0).split()[_DATA]
+    return int(pages) * os.sysconf("SC_PAGESIZE")
+
+
+@functools.cache
+def _statm() -> int:
+    return os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+
+class BoundedConnection(psycopg.AsyncConnection[TupleRow]):
+    """A connection that ends when the server sends more than it may: rows, notices, anything."""
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> "PQGenConn[BoundedConnection]":
+        steps = super()._connect_gen(conninfo)
+        try:
+            descriptor, wanted = next(steps)
+            while True:
+                ready = yield descriptor, wanted
+                check_input(descriptor)
+                descriptor, wanted = step(functools.partial(steps.send, ready))
+        except StopIteration as end:
+            connection: BoundedConnection = end.value
+            return connection
+
+    async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109 - psycopg's signature
+        """Return what the steps return; psycopg calls this for everything it does. Raises TooMuch, and closes."""
+        try:
+            return await super().wait(self._bounded(gen), interval, timeout)
+        except TooMuch:
+            self.pgconn.finish()
+            raise
+
+    def _bounded(self, steps: PQGen[T]) -> PQGen[T]:
+        try:
+            wanted = next(steps)
+            while True:
+                ready = yield wanted
+                check_input(self.pgconn.socket)
+                wanted = step(functools.partial(steps.send, ready))
+        except StopIteration as end:
+            result: T = end.value
+        # The last step may be the one that read too much.
+        check_input(self.pgconn.socket)
+        return result
