@@ -12,6 +12,7 @@ from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.extensions import unavailable
+from cipher_operator.core.foresight import after
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
 from cipher_operator.core.plan import Plan, plan, settle
@@ -135,7 +136,11 @@ class _Run:
             if not missing:
                 return
             if not self.write:
-                result.pending = (*result.pending, *missing.lines())
+                result.pending = missing.lines()
+                if result.observed.database is None:
+                    created = replace(self.desired, database_made=True)
+                    rest = plan(created, after(self.desired, result.observed, missing))
+                    result.pending += rest.lines()
                 return
             await self._apply(session, missing, result, attempt)
             if only_missing_database and result.observed.database is not None:
