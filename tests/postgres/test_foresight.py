@@ -8,6 +8,7 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core.desired import Credential
 from devcluster import PostgresServer
 from support.provision import Provisioner, desired, plain_admin, snapshot, superuser
 
@@ -32,6 +33,7 @@ WANTED: dict[str, dict[str, Any]] = {
     "public": {},
     "a schema of its own": {"schema": "cipher"},
     "a connection limit": {"connection_limit": 5},
+    "a new password": {"credential": Credential(None, "SCRAM-SHA-256$4096:c2FsdA==$a2V5:a2V5", change=True)},
 }
 
 

@@ -1,6 +1,6 @@
 """What a storage shall be on the server: the spec with every name decided."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
 from cipher_operator.api.spec import AdoptFrom
@@ -65,6 +65,13 @@ class Desired:
     def logins(self) -> tuple[str, ...]:
         """Return the two login roles between which a password change alternates."""
         return () if self.shared else (self.user, self.user + SECOND_LOGIN_SUFFIX)
+
+    def carried_out(self) -> "Desired":
+        """Return what is left to reach after a plan has run: what is asked for once is not asked for again."""
+        credential = self.credential
+        if credential is not None:
+            credential = replace(credential, change=False)
+        return replace(self, credential=credential, revoke_previous=False)
 
 
 def other_login(user: str, login: str) -> str:

@@ -138,7 +138,7 @@ class _Run:
             if not self.write:
                 result.pending = missing.lines()
                 if result.observed.database is None:
-                    created = replace(self.desired, database_made=True)
+                    created = replace(self.desired.carried_out(), database_made=True)
                     rest = plan(created, after(self.desired, result.observed, missing))
                     result.pending += rest.lines()
                 return
@@ -184,9 +184,7 @@ class _Run:
                 self.desired = replace(self.desired, database_made=True)
         result.statements += count
         result.changes.extend(missing.lines())
-        if self.desired.credential is not None and self.desired.credential.change:
-            self.desired = replace(self.desired, credential=replace(self.desired.credential, change=False))
-        self.desired = replace(self.desired, revoke_previous=False)
+        self.desired = self.desired.carried_out()
         assert observed is not None
         result.observed = observed
 
