@@ -19,7 +19,7 @@ _CHUNK = 65536
 
 
 class WireProxy:
-    """Stands on a free port of 127.0.0.1 before a server, from enter to exit, in a thread with an event loop of its own.
+    """Stands on a free port of 127.0.0.1 before a server, from enter to exit, in a thread with its own event loop.
 
     With `tls` it takes TLS and ends it: the server sees plain connections, and PostgreSQL's SCRAM, which does not bind
     the name in the start-up message, passes unchanged.
