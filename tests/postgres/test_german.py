@@ -10,14 +10,16 @@ from psycopg import sql
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING
 from cipher_operator.core.password import Password
 from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.session import Session
 from devcluster.postgres_data import hand_over
+from devcluster.tls import CertificateAuthority
 from support.admins import changed, footprint
-from support.german import SPOKEN, German, speaking
+from support.german import NATIVE, SPOKEN, German, speaking
 from support.provision import CIPHER_START, OPEN, Provisioner, desired, plain_admin
 
 HBA = """
@@ -187,3 +189,15 @@ def close(german: German, wanted: Desired) -> None:
     assert closing != comment
     german.server.execute(f"COMMENT ON ROLE \"{wanted.owner}\" IS '{closing}'")
     german.server.execute(f'ALTER DATABASE "{wanted.database}" ALLOW_CONNECTIONS false')
+
+
+async def test_allow_falls_back_to_tls(certificate_authority: CertificateAuthority) -> None:
+    """On a real German server alone: behind the translating proxy the server sees no TLS, so it asks for none."""
+    hba = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+    with speaking(NATIVE, hba=hba, tls=certificate_authority.server()) as german:
+        admin = replace(new_admin(german).admin, ssl_mode=SSLMode.ALLOW)
+        async with await Session.open(admin, "postgres", OPEN) as session:
+            assert session.ssl_in_use
+        with pytest.raises(Failure) as caught:
+            await Session.open(replace(admin, password=Password("wrong")), "postgres", OPEN)
+        assert caught.value.reason is Reason.AUTHENTICATION_FAILED

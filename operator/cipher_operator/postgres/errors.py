@@ -77,9 +77,18 @@ def refuses_tls(error: BaseException) -> bool:
     return _REFUSES_TLS.search(str(error)) is not None
 
 
-def refuses_plaintext(error: BaseException) -> bool:
-    """Return whether the server said that it wants TLS."""
-    return _by_text(str(error)) is NO_TLS_REFUSED
+def refuses_plaintext(error: BaseException, sqlstate: str | None = None) -> bool:
+    """Return whether the server said that it wants TLS, or may have said so.
+
+    `sqlstate` is for a text that `is_known` does not know: that of a server which keeps us out by its pg_hba.conf
+    does not say for which reason.
+    """
+    return _by_text(str(error)) is NO_TLS_REFUSED or (sqlstate == NO_TLS_REFUSED.sqlstate and not is_known(error))
+
+
+def is_known(error: BaseException) -> bool:
+    """Return whether an error while connecting has a text of the table; a server's own words in German have not."""
+    return _by_text(str(error)) is not None
 
 
 def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Meaning:
