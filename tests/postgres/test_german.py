@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 
+import psycopg
 import pytest
 from psycopg import sql
 
@@ -178,6 +179,24 @@ async def test_a_deletion_that_was_interrupted_goes_on(german: German) -> None:
     close(german, wanted)
     assert await admin.remove(wanted)
     assert changed(before, footprint(german.server, "postgres")) == {}
+
+
+async def test_a_session_that_nobody_but_a_superuser_may_end_delays_a_deletion(german: German) -> None:
+    admin, wanted = new_admin(german), desired(f"s{next(_names)}")
+    await admin.run(wanted)
+    with psycopg.connect(german.server.admin_url(wanted.database)):
+        with pytest.raises(Failure) as waiting:
+            await admin.remove(wanted)
+        assert waiting.value.reason is Reason.LOCK_TIMEOUT
+        assert "may not end is connected" in waiting.value.message
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                await admin.remove(wanted)
+                return
+            except Failure as failure:
+                # The superuser's session is still on its way out.
+                assert failure.reason is Reason.LOCK_TIMEOUT
 
 
 def close(german: German, wanted: Desired) -> None:

@@ -64,6 +64,13 @@ POOLER_PARAMETER = Meaning(
     "Point the connection Secret at the server itself, or let the pooler ignore the parameter.",
     "08P01",
 )
+FOREIGN_SESSION = Meaning(
+    R.LOCK_TIMEOUT,
+    "A session that {who} may not end is connected to the database {database}.",
+    "Wait for it to end, or end it as a superuser: SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname is that database.",
+    "42501",
+)
 NO_UPSTREAM = Meaning(R.SERVER_NOT_READY, "The pooler does not reach the server behind it.")
 NO_TENANT = Meaning(
     R.AUTHENTICATION_FAILED,
@@ -115,6 +122,12 @@ SQLSTATES: dict[str, Meaning] = {
     "22012": Meaning(R.UNKNOWN, "The ownership marker changed while the operator worked.", "Wait: it is tried again."),
 }
 """By SQLSTATE, in a session or read off a start-up error."""
+
+SOURCES: dict[str, Meaning] = {
+    "TerminateOtherDBBackends": FOREIGN_SESSION,
+    "pg_terminate_backend": FOREIGN_SESSION,
+}
+"""By the function in the server's source that reports a 42501: the same in every language."""
 
 TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
     (re.compile(pattern), meaning)
@@ -225,13 +238,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         (
             # Three wordings: of 13 to 15 for a superuser's session and another's, and of 16 and later for both.
             r"superuser to terminate|whose process is being terminated|permission denied to terminate",
-            Meaning(
-                R.LOCK_TIMEOUT,
-                "A session that {who} may not end is connected to the database {database}.",
-                "Wait for it to end, or end it as a superuser: SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname is that database.",
-                "42501",
-            ),
+            FOREIGN_SESSION,
         ),
         (r"is not permitted to log in", NO_LOGIN),
         (

@@ -8,7 +8,7 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SQLSTATES, TEXTS, TIMEOUT, Meaning
+from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SOURCES, SQLSTATES, TEXTS, TIMEOUT, Meaning
 
 RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "22012"})
 """What a server says to the later of two writers; 22012 is a marker that is no longer the one observed."""
@@ -95,6 +95,8 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
         return TIMEOUT
     text = str(error)
+    if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
+        return SOURCES[error.diag.source_function]
     if code is not None and code in SQLSTATES:
         return _in_words(code, text, connecting=connecting)
     if code is not None and code.startswith("08"):
