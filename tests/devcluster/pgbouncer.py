@@ -30,6 +30,7 @@ _ROUNDS = 4
 _CONFIGURATION = """\
 #clear APT::Update;
 #clear DPkg;
+APT::Update::Error-Mode "any";
 Dir::State "{state}";
 Dir::State::lists "{lists}";
 Dir::Cache "{cache}";
@@ -37,7 +38,7 @@ Dir::Log "{log}";
 APT::Sandbox::User "root";
 APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
-Acquire::Retries "1";
+Acquire::Retries "0";
 Acquire::http::Timeout "15";
 Acquire::https::Timeout "15";
 """
