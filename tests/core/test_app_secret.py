@@ -206,6 +206,7 @@ BY_ADDRESS = replace(VERIFIED, host="10.1.2.3")
         (ADMIN, None, "c#", "'#'"),
         (ADMIN, None, "..", "'..'"),
         (ADMIN, None, "a/./b", "'.'"),
+        (ADMIN, POOLER.host, "d", "ref"),
     ],
 )
 def test_where_cipher_would_not_get_in_nothing_is_published(
@@ -228,6 +229,9 @@ def test_where_cipher_would_not_get_in_nothing_is_published(
         (BY_ADDRESS, "db.example.com", "d"),
         (replace(BY_ADDRESS, ssl_mode=SSLMode.VERIFY_CA), None, "d"),
         (ADMIN, None, ".a..b/c... d"),
+        (POOLER, None, "d"),
+        (POOLER, POOLER.host, "d"),
+        (replace(ADMIN, host="db.abcdefghij.supabase.co"), POOLER.host, "d"),
     ],
 )
 def test_everything_else_is_published(admin: AdminConnection, host: str | None, database: str) -> None:

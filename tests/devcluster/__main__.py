@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shlex
 import shutil
@@ -12,6 +13,7 @@ from pathlib import Path
 from devcluster import detached
 from devcluster.cache import say
 from devcluster.longrun import SetupError
+from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_programs import MAJORS, find_postgres
 from devcluster.processes import ProcessError
 from devcluster.programs import find_programs
@@ -75,6 +77,9 @@ def _setup(majors: list[int] | None, *, tls: bool, vector: bool) -> None:
         found = find_postgres(major, tls=tls, vector=vector)
         extras = "".join([", TLS" if found.tls else "", ", pgvector" if found.vector else ""])
         say(f"PostgreSQL {found.version}{extras}: {found.bin}")
+    # It is for some tests, which say so when they are skipped: no reason to stop for those who only want a cluster.
+    with contextlib.suppress(SetupError):
+        say(f"PgBouncer: {find_pgbouncer().program}")
 
 
 def _print(state: detached.State) -> None:

@@ -38,24 +38,30 @@ def reachable(installation: Installation) -> Installation:
     Root's home is usually closed to others, and our cache lies below it; then the files are hard-linked (or copied,
     where that is impossible) into a run folder, once per Python process.
     """
-    if server_identity() is None or _open_to_all(installation.bin / "postgres"):
-        return installation
+    root = reachable_root(installation.root, installation.bin / "postgres")
+    return installation if root == installation.root else installation.moved(root)
+
+
+def reachable_root(root: Path, program: Path) -> Path:
+    """Return where the folder of a program is so that the server's user can run it, as `reachable` does."""
+    if server_identity() is None or _open_to_all(program):
+        return root
     with _moving:
-        return _moved(installation)
+        return _moved(root)
 
 
 _moving = threading.Lock()
 
 
 @cache
-def _moved(installation: Installation) -> Installation:
+def _moved(root: Path) -> Path:
     folder = run_folder("pgbin")
     target = folder / "root"
-    shutil.copytree(installation.root, target, symlinks=True, copy_function=_link)
+    shutil.copytree(root, target, symlinks=True, copy_function=_link)
     for each in (target, *(Path(base, name) for base, names, _ in os.walk(target) for name in names)):
         if not each.is_symlink():
             each.chmod(0o755)
-    return installation.moved(target)
+    return target
 
 
 def _open_to_all(program: Path) -> bool:

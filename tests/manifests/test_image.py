@@ -44,3 +44,9 @@ def test_what_is_copied_is_not_ignored() -> None:
 
 def test_the_numeric_user_has_a_name_since_kopf_asks_for_one_at_its_start() -> None:
     assert re.search(r"^ENV .*\bLOGNAME=\S+", FINAL, re.MULTILINE)
+
+
+def test_public_cas_are_there_whatever_the_base_image_brings() -> None:
+    """Debian's and Alpine's Python have a bundle of the system; the lock's certifi is there where an image has none."""
+    assert re.search(r"^certifi==\S+ ", (REPOSITORY / "requirements.lock").read_text(), re.MULTILINE)
+    assert "SSL_CERT_FILE" not in FINAL, "the Deployment's to set: it comes before every bundle"

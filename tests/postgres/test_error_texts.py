@@ -15,7 +15,24 @@ ATTEMPT = Attempt("app_db", "admin")
 AT = 'connection failed: connection to server at "10.11.12.13", port 6543 failed: '
 
 CONNECTING = [
-    ("Supavisor", "FATAL:  Tenant or user not found", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor, 2024", "FATAL:  Tenant or user not found", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor project", "FATAL:  (ENOTFOUND) tenant/user postgres.abc not found", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor tenant", "FATAL:  (ETENANTNOTFOUND) tenant or user not found", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor user", "FATAL:  (ETENANTNOTFOUND) user not found: :not_found", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor session, 2024", "FATAL:  MaxClientsInSessionMode: max clients reached - in Session mode max clients "
+     "are limited to pool_size", Reason.TOO_MANY_CONNECTIONS),
+    ("Supavisor, no project", "FATAL:  (ENOIDENTIFIER) no tenant identifier provided (external_id or sni_hostname "
+     "required)", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor breaker", "FATAL:  (ECIRCUITBREAKER) Too many authentication errors", Reason.AUTHENTICATION_FAILED),
+    ("Supavisor upstream", "FATAL:  (ECIRCUITBREAKER) Unable to establish connection to upstream database",
+     Reason.SERVER_NOT_READY),
+    ("Supavisor session", "FATAL:  (EMAXCLIENTSESSION) max clients reached in session mode - max clients are limited "
+     "to pool_size: 15", Reason.TOO_MANY_CONNECTIONS),
+    ("Supavisor clients", "FATAL:  (EMAXCLIENTCONN) max client connections reached, limit: 200",
+     Reason.TOO_MANY_CONNECTIONS),
+    ("Supavisor address", "FATAL:  (EADDRNOTALLOWED) address not in tenant allow_list: {1, 2, 3, 4}",
+     Reason.ACCESS_DENIED),
+    ("Supavisor TLS", "FATAL:  (ESSLREQUIRED) SSL connection is required for user: app", Reason.TLS_REQUIRED),
     ("RDS IAM", 'FATAL:  PAM authentication failed for user "x"', Reason.AUTHENTICATION_FAILED),
     ("PgBouncer login", "FATAL:  SASL authentication failed", Reason.AUTHENTICATION_FAILED),
     ("PgBouncer database", "FATAL:  no such database: app", Reason.DATABASE_MISSING),

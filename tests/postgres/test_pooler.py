@@ -14,17 +14,25 @@ from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.password import Password
 from cipher_operator.core.scram import scram_verifier
 from devcluster import PostgresServer
+from devcluster.longrun import SetupError
+from devcluster.pgbouncer import find_pgbouncer
 from support.admins import changed, footprint
-from support.poolers import Pooler, pgbouncer_program
+from support.poolers import Pooler
 from support.provision import CIPHER_START, Provisioner, desired, plain_admin
-
-pytestmark = pytest.mark.skipif(pgbouncer_program() is None, reason="pgbouncer is not installed: apt-get install it")
 
 _names = iter(range(10_000))
 
 
+@pytest.fixture(scope="module")
+def pgbouncer() -> None:
+    try:
+        find_pgbouncer()
+    except SetupError as error:
+        pytest.skip(str(error))
+
+
 @pytest.fixture(scope="module", params=[14, 18], ids=lambda major: f"pg{major}")
-def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+def server(pgbouncer: None, request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with PostgresServer(request.param) as running:
         yield running
 

@@ -6,8 +6,7 @@ import os
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -18,10 +17,8 @@ from cipher_operator.core.connection import AdminConnection, Password
 from cipher_operator.postgres import sqlstate
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.session import Session
-from devcluster import PostgresServer
-from devcluster.longrun import SetupError
-from devcluster.postgres_programs import Installation, find_postgres
 from devcluster.tls import CertificateAuthority
+from support.german import SPOKEN, German, speaking
 
 WORD = "word-s3cr3t"
 POLICY = DialPolicy((), 5.0)
@@ -43,7 +40,7 @@ async def failure_of(admin: AdminConnection, database: str = "postgres", policy:
     return caught.value
 
 
-# --- a real server in German ---
+# --- real servers in German ---
 
 HBA = """
 hostssl all tongue_clear 127.0.0.1/32 password
@@ -58,32 +55,12 @@ REVOKE CONNECT ON DATABASE tongue_private FROM PUBLIC
 """
 
 
-class German(Installation):
-    """A server with a catalogue. gettext takes LANGUAGE with any locale but C, so German needs not be compiled."""
-
-    def environment(self) -> dict[str, str]:
-        return super().environment() | {"LANGUAGE": "de"}
-
-
-def german() -> Installation:
-    for catalogue in Path("/usr/share/locale/de/LC_MESSAGES").glob("postgres-[1-9]*.mo"):
-        major = int(catalogue.stem.removeprefix("postgres-"))
-        with contextlib.suppress(SetupError):
-            found = find_postgres(major, tls=True, fetch=False)
-            if found.bin.is_relative_to("/usr"):
-                return German(**{each.name: getattr(found, each.name) for each in fields(found)})
-    pytest.skip("no PostgreSQL with German messages here: packages for tests have none, Debian's and Fedora's do")
-
-
-@pytest.fixture(scope="module")
-def server(certificate_authority: CertificateAuthority) -> Iterator[PostgresServer]:
-    settings = {"lc_messages": "C.UTF-8"}
-    with PostgresServer(
-        installation=german(), settings=settings, hba=HBA, tls=certificate_authority.server()
-    ) as server:
+@pytest.fixture(scope="module", params=SPOKEN, ids=str)
+def server(request: pytest.FixtureRequest, certificate_authority: CertificateAuthority) -> Iterator[German]:
+    with speaking(request.param, hba=HBA, tls=certificate_authority.server()) as german:
         for statement in ROLES.strip().splitlines():
-            server.execute(statement)
-        yield server
+            german.server.execute(statement)
+        yield german
 
 
 @pytest.mark.parametrize(
@@ -98,19 +75,19 @@ def server(certificate_authority: CertificateAuthority) -> Iterator[PostgresServ
     ],
     ids=["wrong password", "NOLOGIN", "no line in pg_hba.conf", "no database", "no CONNECT", "limit"],
 )
-async def test_german_server(
-    server: PostgresServer, login: str, word: str, database: str, reason: Reason, code: str
-) -> None:
+async def test_german_server(server: German, login: str, word: str, database: str, reason: Reason, code: str) -> None:
     admin = AdminConnection(server.host, server.port, login, Password(word), None, SSLMode.REQUIRE)
     for connections in (2, 1):
-        server.mark_log()
+        server.server.mark_log()
         failure = await failure_of(admin, database)
         assert (failure.reason, failure.sqlstate) == (reason, code)
-        assert server.log_text().count(f"{login}@{database} FATAL:") == connections, "probed once, then remembered"
+        assert server.server.log_text().count(f"{login}@{database} FATAL:") == connections, (
+            "probed once, then remembered"
+        )
 
 
 async def test_the_trace_with_a_clear_password_goes_nowhere(
-    server: PostgresServer,
+    server: German,
     certificate_authority: CertificateAuthority,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],

@@ -49,19 +49,26 @@ def module(version: str) -> Path:
     return filled(f"node-pg-{pg.version}-{digest}", partial(_fetch, wanted)) / "node_modules" / "pg"
 
 
-def open_all(urls: Mapping[str, str], versions: tuple[str, ...] = VERSIONS) -> dict[tuple[str, str], dict[str, Any]]:
+def open_all(
+    urls: Mapping[str, str],
+    versions: tuple[str, ...] = VERSIONS,
+    *,
+    addresses: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> dict[tuple[str, str], dict[str, Any]]:
     """Open every URL with every version, in one process; return what came of it by (version, key of the URL).
 
-    `error` where it failed, else `database`, `user`, `encrypted` and `name`.
+    `error` where it failed, else `database`, `user`, `encrypted` and `name`. `addresses` stands in for DNS (host to
+    IPv4 address), `env` is what a pod's manifest sets besides.
     """
     jobs = [
-        {"id": [version, key], "pg": str(module(version)), "url": url}
+        {"id": [version, key], "pg": str(module(version)), "url": url, "addresses": dict(addresses or {})}
         for version in versions
         for key, url in urls.items()
     ]
     # What would fill in for a URL, or add CAs, is not in the environment of Cipher's pods either.
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "NODE_", "SSL_"))}
-    asked = json.dumps(jobs).encode()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "NODE_", "SSL_"))}
+    asked, env = json.dumps(jobs).encode(), inherited | dict(env or {})
     done = subprocess.run([_node(), SCRIPT], input=asked, env=env, capture_output=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")[-2000:]
     return {tuple(each.pop("id")): each for each in json.loads(done.stdout)}

@@ -1,7 +1,5 @@
 """A PgBouncer in front of a test server, as Debian packages it."""
 
-import os
-import shutil
 import socket
 import time
 from collections.abc import Mapping
@@ -10,6 +8,7 @@ from types import TracebackType
 from typing import Literal
 
 from devcluster import PostgresServer
+from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_data import hand_over, server_identity
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
 
@@ -32,11 +31,6 @@ ignore_startup_parameters = extra_float_digits
 """
 
 
-def pgbouncer_program() -> str | None:
-    """Return where PgBouncer is, or None. Debian installs it outside an ordinary user's PATH."""
-    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
-
-
 class Pooler:
     """A running PgBouncer; `port` is where it listens.
 
@@ -56,8 +50,8 @@ class Pooler:
         self.port = 0
 
     def __enter__(self) -> "Pooler":
-        program = pgbouncer_program()
-        assert program is not None, "ask pgbouncer_program first"
+        """Start it. Raises SetupError where there is no PgBouncer, ProcessError where it does not start."""
+        found = find_pgbouncer().reachable()
         self._folder = run_folder("pgbouncer")
         (self.port,) = free_ports(1)
         users = self._folder / "users.txt"
@@ -77,7 +71,10 @@ class Pooler:
             path.chmod(0o600)
             hand_over(path)
         log = self._folder / "pgbouncer.log"
-        self._process = Process([program, configuration], log=log, identity=server_identity())
+        # It refuses to run as root, as PostgreSQL does.
+        self._process = Process(
+            [found.program, configuration], log=log, env=found.environment(), identity=server_identity()
+        )
         deadline = time.monotonic() + 10
         while True:
             with socket.socket() as probe:

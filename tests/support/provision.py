@@ -14,6 +14,7 @@ from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.password import Password
 from cipher_operator.core.scram import scram_verifier
+from cipher_operator.core.secret import AppCredentials, app_login
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Converged, converge
@@ -76,7 +77,7 @@ class Provisioner:
 
     async def prove(self, wanted: Desired, password: Password = APP_PASSWORD) -> None:
         assert wanted.credential and wanted.credential.login
-        login = replace(self.admin, user=wanted.credential.login, password=password)
+        login = app_login(self.admin, AppCredentials(wanted.credential.login, password))
         async with await Session.open(login, wanted.database, OPEN, app_login=True) as session:
             await prove_login(session, wanted)
 

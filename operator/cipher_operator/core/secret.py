@@ -99,6 +99,12 @@ def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
             "host is an IP address, with which Cipher's client cannot compare it. Set `spec.app.host` to the name in "
             "the certificate, or `spec.connection.sslMode: verify-ca`"
         )
+    if _leaves_the_project_open(admin, app):
+        raise _unpublishable(
+            "pods cannot log in at Supabase's pooler, which `spec.app.host` names: a login there ends in the project's "
+            "ref, and the connection Secret names neither `db.<ref>.supabase.co` nor the pooler. Put one of them into "
+            "the Secret"
+        )
     if set("?#") & set(database) or {".", ".."} & set(database.split("/")):
         raise _unpublishable(
             "the database's name cannot stand in a URL that Cipher's client reads: it has a '?', a '#', or a part that "
@@ -186,6 +192,13 @@ def _is_address(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _leaves_the_project_open(admin: AdminConnection, app: App) -> bool:
+    """Return whether pods go to Supabase's pooler and nothing says which project is meant."""
+    if app.host is None or supabase.is_pooler(admin.host):
+        return False
+    return supabase.is_pooler(app.host) and supabase.project_ref(admin.host, admin.user) is None
 
 
 def _unpublishable(message: str) -> Failure:

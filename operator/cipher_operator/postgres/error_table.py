@@ -64,6 +64,20 @@ POOLER_PARAMETER = Meaning(
     "Point the connection Secret at the server itself, or let the pooler ignore the parameter.",
     "08P01",
 )
+FOREIGN_SESSION = Meaning(
+    R.LOCK_TIMEOUT,
+    "A session that {who} may not end is connected to the database {database}.",
+    "Wait for it to end, or end it as a superuser: SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname is that database.",
+    "42501",
+)
+NO_UPSTREAM = Meaning(R.SERVER_NOT_READY, "The pooler does not reach the server behind it.")
+NO_TENANT = Meaning(
+    R.AUTHENTICATION_FAILED,
+    "The pooler knows no project or role by the name of {who}.",
+    "In the connection Secret the user at Supabase's pooler is `<role>.<project ref>`, and the host that of the "
+    "project's region.",
+)
 UNTRUSTED = Meaning(
     R.TLS_UNTRUSTED,
     "The server's certificate is not trusted: it is self-signed, expired, or its CA is not {trusted}.",
@@ -108,6 +122,12 @@ SQLSTATES: dict[str, Meaning] = {
     "22012": Meaning(R.UNKNOWN, "The ownership marker changed while the operator worked.", "Wait: it is tried again."),
 }
 """By SQLSTATE, in a session or read off a start-up error."""
+
+SOURCES: dict[str, Meaning] = {
+    "TerminateOtherDBBackends": FOREIGN_SESSION,
+    "pg_terminate_backend": FOREIGN_SESSION,
+}
+"""By the function in the server's source that reports a 42501: the same in every language."""
 
 TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
     (re.compile(pattern), meaning)
@@ -190,23 +210,35 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
                 "Verify the server with sslMode verify-full (or verify-ca), or let {who} in with SCRAM.",
             ),
         ),
-        (r"too many connections for|too many clients|connection slots are reserved|max_client_conn", TOO_MANY),
+        (
+            r"too many connections for|too many clients|connection slots are reserved|max_client_conn"
+            r"|[Mm]ax client(?:s| connections) reached",
+            TOO_MANY,
+        ),
+        (
+            # Supavisor's words, of 2024 and of 2025 on; it gives all of its own the SQLSTATE XX000.
+            r"[Tt]enant or user not found|tenant/user \S* not found|ETENANTNOTFOUND|no tenant identifier provided",
+            NO_TENANT,
+        ),
+        (
+            r"Too many authentication errors",
+            Meaning(
+                R.AUTHENTICATION_FAILED,
+                "The pooler lets nobody in for some minutes: too many logins were refused.",
+                "Correct the passwords that are tried, and wait.",
+            ),
+        ),
+        (r"Unable to establish connection to upstream database|Failed to retrieve database credentials", NO_UPSTREAM),
         (
             r"password authentication failed|no password supplied|SASL authentication failed|server login failed"
-            r"|Tenant or user not found|PAM authentication failed|LDAP authentication failed|server-supplied nonce"
+            r"|PAM authentication failed|LDAP authentication failed|server-supplied nonce"
             r"|incorrect server signature|no such user",
             AUTHENTICATION,
         ),
         (
             # Three wordings: of 13 to 15 for a superuser's session and another's, and of 16 and later for both.
             r"superuser to terminate|whose process is being terminated|permission denied to terminate",
-            Meaning(
-                R.LOCK_TIMEOUT,
-                "A session that {who} may not end is connected to the database {database}.",
-                "Wait for it to end, or end it as a superuser: SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname is that database.",
-                "42501",
-            ),
+            FOREIGN_SESSION,
         ),
         (r"is not permitted to log in", NO_LOGIN),
         (
@@ -214,7 +246,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             r"|connection is insecure|SSL required|requires? SSL|server requires encryption",
             NO_TLS_REFUSED,
         ),
-        (r"no pg_hba\.conf entry|pg_hba\.conf rejects", HBA),
+        (r"no pg_hba\.conf entry|pg_hba\.conf rejects|address not in tenant allow_list", HBA),
         (r'role ".*" does not exist', AUTHENTICATION),
         (r'database ".*" does not exist|no such database', NO_DATABASE),
         (r"permission denied for database|does not have CONNECT privilege", NO_CONNECT),

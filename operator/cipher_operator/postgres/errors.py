@@ -8,7 +8,7 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SQLSTATES, TEXTS, TIMEOUT, Meaning
+from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SOURCES, SQLSTATES, TEXTS, TIMEOUT, Meaning
 
 RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "22012"})
 """What a server says to the later of two writers; 22012 is a marker that is no longer the one observed."""
@@ -45,7 +45,7 @@ def classify(error: BaseException, attempt: Attempt | None = None, *, sqlstate: 
     facts = attempt or Attempt()
     code = sqlstate or (error.sqlstate if isinstance(error, psycopg.Error) else None)
     in_session = isinstance(error, psycopg.Error) and error.sqlstate is not None
-    meaning = _meaning(error, code)
+    meaning = _meaning(error, code, connecting=attempt is not None and not in_session)
     code = code or meaning.sqlstate
     happened = _fill(meaning.happened, facts, _said(error) if code in _SERVER_WORDS else "")
     remedy = _fill(meaning.remedy or _advice(meaning.reason, facts), facts, "")
@@ -77,17 +77,28 @@ def refuses_tls(error: BaseException) -> bool:
     return _REFUSES_TLS.search(str(error)) is not None
 
 
-def refuses_plaintext(error: BaseException) -> bool:
-    """Return whether the server said that it wants TLS."""
-    return _by_text(str(error)) is NO_TLS_REFUSED
+def refuses_plaintext(error: BaseException, sqlstate: str | None = None) -> bool:
+    """Return whether the server said that it wants TLS, or may have said so.
+
+    `sqlstate` is for a text that `is_known` does not know: that of a server which keeps us out by its pg_hba.conf
+    does not say for which reason.
+    """
+    return _by_text(str(error)) is NO_TLS_REFUSED or (sqlstate == NO_TLS_REFUSED.sqlstate and not is_known(error))
 
 
-def _meaning(error: BaseException, code: str | None) -> Meaning:
+def is_known(error: BaseException) -> bool:
+    """Return whether an error while connecting has a text of the table; a server's own words in German have not."""
+    return _by_text(str(error)) is not None
+
+
+def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Meaning:
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
         return TIMEOUT
     text = str(error)
+    if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
+        return SOURCES[error.diag.source_function]
     if code is not None and code in SQLSTATES:
-        return _in_words(code, text)
+        return _in_words(code, text, connecting=connecting)
     if code is not None and code.startswith("08"):
         return LOST
     return _by_text(text) or _by_class(error, code)
@@ -110,15 +121,18 @@ def _by_class(error: BaseException, code: str | None) -> Meaning:
     return Meaning(Reason.UNKNOWN, _NOT_YET)
 
 
-def _in_words(code: str, text: str) -> Meaning:
-    """Return the meaning of a SQLSTATE that stands for more than one thing: the text decides, if it is known."""
+def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
+    """Return the meaning of a SQLSTATE that stands for more than one thing: the text decides, if it is known.
+
+    Where it is not, the server may speak another language, and the likeliest meaning counts.
+    """
     if (meaning := _by_text(text, code)) is not None:
         return meaning
-    if code == "55000" and "accepting connections" not in text:
+    if code == "55000" and (not connecting or "invalid database" in text):
         return Meaning(Reason.UNKNOWN, _NOT_YET)
     if code in {"0A000", "58P01"} and "extension" not in text:
         return Meaning(Reason.UNKNOWN, _NOT_YET)
-    if code == "57014" and "timeout" not in text:
+    if code == "57014" and "user request" in text:
         return Meaning(Reason.DISCONNECTED, "The statement was cancelled.")
     return SQLSTATES[code]
 

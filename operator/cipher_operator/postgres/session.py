@@ -19,6 +19,7 @@ from cipher_operator.postgres.dial import Address, DialPolicy, resolve
 from cipher_operator.postgres.errors import (
     Attempt,
     classify,
+    is_known,
     is_network_error,
     refuses_plaintext,
     refuses_tls,
@@ -142,7 +143,8 @@ class _Opening:
             try:
                 return await self._any(addresses, SSLMode.DISABLE, root)
             except psycopg.OperationalError as error:
-                if not refuses_plaintext(error):
+                code = None if is_known(error) else await self.sqlstate(error)
+                if not refuses_plaintext(error, code):
                     raise
             return await self._any(addresses, SSLMode.REQUIRE, root)
         return await self._any(addresses, mode, root)
