@@ -10,6 +10,7 @@ from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.client import ApiError, KubeClient
 from cipher_operator.kube.secrets import (
+    SecretContent,
     SecretObject,
     create_secret,
     decode_configmap,
@@ -36,16 +37,8 @@ def owner(uid: str) -> dict[str, Any]:
 
 
 async def create(kube: KubeClient, resource: Resource) -> SecretObject:
-    return await create_secret(
-        kube,
-        resource.namespace,
-        "chat-cipher",
-        type_=SECRET_TYPE,
-        data=DATA,
-        labels={"a": "b"},
-        annotations={"c": "s3cr3t"},
-        owner=owner(resource.uid),
-    )
+    content = SecretContent(SECRET_TYPE, DATA, {"a": "b"}, {"c": "s3cr3t"}, owner(resource.uid))
+    return await create_secret(kube, resource.namespace, "chat-cipher", content)
 
 
 async def hold(kube: KubeClient, resource: Resource) -> None:
@@ -72,6 +65,7 @@ async def test_what_is_created_is_what_is_read(kube: KubeClient, resource: Resou
 async def test_its_repr_holds_nothing_of_it(kube: KubeClient, resource: Resource) -> None:
     secret = await create(kube, resource)
     assert repr(secret) == str(secret) == f"SecretObject({resource.namespace}/chat-cipher)"
+    assert "s3cr3t" not in repr(SecretContent(SECRET_TYPE, DATA, {}, {"c": "s3cr3t"}, {}))
 
 
 async def test_a_name_that_is_taken_is_not_overwritten(
@@ -89,9 +83,8 @@ async def test_replace_keeps_type_and_finalizers_and_nothing_else(kube: KubeClie
     await hold(kube, resource)
     held = await get_secret(kube, resource.namespace, "chat-cipher")
     assert held is not None
-    replaced = await replace_secret(
-        kube, held, data={"password": b"new"}, labels={"d": "e"}, annotations={}, owner=owner("1-2-3")
-    )
+    content = SecretContent("another type", {"password": b"new"}, {"d": "e"}, {}, owner("1-2-3"))
+    replaced = await replace_secret(kube, held, content)
     assert (dict(replaced.data), replaced.labels, replaced.annotations) == ({"password": b"new"}, {"d": "e"}, {})
     assert (replaced.type, replaced.finalizers, replaced.owner_uids) == (SECRET_TYPE, (IN_USE_FINALIZER,), ("1-2-3",))
     assert replaced.uid == created.uid
@@ -104,7 +97,7 @@ async def test_replace_is_refused_where_somebody_else_wrote_meanwhile(
     created = await create(kube, resource)
     namespace.plane.kubectl("-n", namespace.name, "label", "secret", "chat-cipher", "x=y")
     with pytest.raises(ApiError, match="409 Conflict"):
-        await replace_secret(kube, created, data={}, labels={}, annotations={}, owner=owner("1"))
+        await replace_secret(kube, created, SecretContent(SECRET_TYPE, {}, {}, {}, owner("1")))
 
 
 async def test_replace_is_refused_where_the_secret_was_made_again(
@@ -114,7 +107,7 @@ async def test_replace_is_refused_where_the_secret_was_made_again(
     namespace.delete("secrets", "chat-cipher")
     namespace.secret("chat-cipher", {"theirs": "1"})
     with pytest.raises(ApiError, match="409 Conflict"):
-        await replace_secret(kube, created, data={}, labels={}, annotations={}, owner=owner("1"))
+        await replace_secret(kube, created, SecretContent(SECRET_TYPE, {}, {}, {}, owner("1")))
 
 
 async def test_a_deleted_secret_in_use_stays_until_it_is_let_go(

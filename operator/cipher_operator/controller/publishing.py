@@ -9,7 +9,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.controller.inputs import Inputs
 from cipher_operator.kube.client import KubeClient
-from cipher_operator.kube.secrets import SecretObject, create_secret, replace_secret
+from cipher_operator.kube.secrets import SecretContent, SecretObject, create_secret, replace_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,39 +52,29 @@ async def publish(
     kube: KubeClient, inputs: Inputs, resource: Resource, wanted: AppSecret, existing: SecretObject | None
 ) -> bool:
     """Write the app Secret if it differs; return whether it was written. Raises ApiError."""
-    owner = {
-        "apiVersion": names.API_VERSION,
-        "kind": names.KIND,
-        "name": resource.name,
-        "uid": resource.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
     data = {key: value.encode() for key, value in wanted.data.items()}
     if existing is not None and _equal(existing, wanted, data, resource.uid):
         return False
     inputs.seen(("Secret", resource.namespace, wanted.name), inputs.digest(data))
-    annotations = dict(wanted.annotations)
+    content = SecretContent(
+        names.SECRET_TYPE,
+        data,
+        # What others wrote on it stays.
+        labels={**(existing.labels if existing else {}), **wanted.labels},
+        annotations={**(existing.annotations if existing else {}), **wanted.annotations},
+        owner={
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "name": resource.name,
+            "uid": resource.uid,
+            "controller": True,
+            "blockOwnerDeletion": True,
+        },
+    )
     if existing is None:
-        await create_secret(
-            kube,
-            resource.namespace,
-            wanted.name,
-            type_=names.SECRET_TYPE,
-            data=data,
-            labels=wanted.labels,
-            annotations=annotations,
-            owner=owner,
-        )
+        await create_secret(kube, resource.namespace, wanted.name, content)
     else:
-        await replace_secret(
-            kube,
-            existing,
-            data=data,
-            labels={**existing.labels, **wanted.labels},
-            annotations={**existing.annotations, **annotations},
-            owner=owner,
-        )
+        await replace_secret(kube, existing, content)
     return True
 
 

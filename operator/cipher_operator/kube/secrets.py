@@ -3,7 +3,7 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cipher_operator.kube.client import ApiError, Json, KubeClient
@@ -26,6 +26,17 @@ class SecretObject:
 
     def __repr__(self) -> str:
         return f"SecretObject({self.namespace}/{self.name})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecretContent:
+    """What a Secret shall hold, `data` decoded; `owner` is its one ownerReference. Its repr shows nothing of it."""
+
+    type: str
+    data: Mapping[str, bytes]
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    owner: Mapping[str, Any]
 
 
 def decode_secret(body: Mapping[str, Any]) -> dict[str, bytes]:
@@ -51,44 +62,17 @@ async def get_configmap(kube: KubeClient, namespace: str, name: str) -> dict[str
     return None if body is None else decode_configmap(body)
 
 
-async def create_secret(
-    kube: KubeClient,
-    namespace: str,
-    name: str,
-    *,
-    type_: str,
-    data: Mapping[str, bytes],
-    labels: Mapping[str, str],
-    annotations: Mapping[str, str],
-    owner: Mapping[str, Any],
-) -> SecretObject:
-    """Create a Secret with one ownerReference and return it. Raises ApiError, status 409 where the name is taken."""
-    body = _body(namespace, name, type_=type_, data=data, labels=labels, annotations=annotations, owner=owner)
-    return _parse(await kube.post(secret_path(namespace), body))
+async def create_secret(kube: KubeClient, namespace: str, name: str, content: SecretContent) -> SecretObject:
+    """Create a Secret and return it. Raises ApiError, status 409 where the name is taken."""
+    return _parse(await kube.post(secret_path(namespace), _body(namespace, name, content)))
 
 
-async def replace_secret(
-    kube: KubeClient,
-    existing: SecretObject,
-    *,
-    data: Mapping[str, bytes],
-    labels: Mapping[str, str],
-    annotations: Mapping[str, str],
-    owner: Mapping[str, Any],
-) -> SecretObject:
-    """Replace all of a Secret but its type and finalizers, with one ownerReference, and return it.
+async def replace_secret(kube: KubeClient, existing: SecretObject, content: SecretContent) -> SecretObject:
+    """Replace all of a Secret but its type, which cannot change, and its finalizers; return it.
 
     Raises ApiError, status 409 where it is not the Secret that was read any more.
     """
-    body = _body(
-        existing.namespace,
-        existing.name,
-        type_=existing.type,
-        data=data,
-        labels=labels,
-        annotations=annotations,
-        owner=owner,
-    )
+    body = _body(existing.namespace, existing.name, replace(content, type=existing.type))
     body["metadata"] |= {"uid": existing.uid, "resourceVersion": existing.resource_version}
     body["metadata"]["finalizers"] = list(existing.finalizers)
     return _parse(await kube.put(secret_path(existing.namespace, existing.name), body))
@@ -113,28 +97,19 @@ async def _get(kube: KubeClient, path: str) -> Json | None:
         raise
 
 
-def _body(
-    namespace: str,
-    name: str,
-    *,
-    type_: str,
-    data: Mapping[str, bytes],
-    labels: Mapping[str, str],
-    annotations: Mapping[str, str],
-    owner: Mapping[str, Any],
-) -> Json:
+def _body(namespace: str, name: str, content: SecretContent) -> Json:
     return {
         "apiVersion": "v1",
         "kind": "Secret",
         "metadata": {
             "name": name,
             "namespace": namespace,
-            "labels": dict(labels),
-            "annotations": dict(annotations),
-            "ownerReferences": [dict(owner)],
+            "labels": dict(content.labels),
+            "annotations": dict(content.annotations),
+            "ownerReferences": [dict(content.owner)],
         },
-        "type": type_,
-        "data": {key: base64.b64encode(value).decode() for key, value in data.items()},
+        "type": content.type,
+        "data": {key: base64.b64encode(value).decode() for key, value in content.data.items()},
     }
 
 
