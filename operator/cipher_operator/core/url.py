@@ -111,7 +111,7 @@ def parse_host(text: str, what: str) -> str:
     """Return a host name or an IP address without brackets; `what` begins the message of the Failure."""
     if not text:
         _refuse(f"{what} is empty. Write the name or the IP address of the server.")
-    if text.startswith("/") or text.startswith("%2F"):
+    if text.startswith(("/", "%2F", "%2f")):
         _refuse(f"{what} is a path. Unix sockets are not supported; write a name or an IP address.")
     if "," in text:
         _refuse(f"{what} lists several hosts. Write one host, the writer endpoint.")
@@ -215,6 +215,8 @@ def _login(userinfo: str, where: str) -> tuple[str, str]:
 def _endpoint(endpoint: str, where: str) -> tuple[str, int]:
     if "," in endpoint:
         _refuse(f"{where} lists several hosts. Write one host, the writer endpoint.")
+    if _ipv6(endpoint) is not None:
+        _refuse(f"{where} has an IPv6 address without brackets. Write it as [2001:db8::1]:5432.")
     match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", endpoint)
     if match is None:
         _refuse(f"{where} has a host that cannot be read. An IPv6 address stands in brackets: [2001:db8::1]:5432.")
