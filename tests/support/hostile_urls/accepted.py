@@ -117,8 +117,8 @@ ODD: list[Accepted] = [
     ("encoded parameter value", at_host("/d?sslmode=%64isable"), (U, P, H, 5432, "d", "disable")),
     ("empty parameters", at_host("/d?&&sslmode=allow&"), (U, P, H, 5432, "d", "allow")),
     ("slash in the query", at_host("?application_name=a/b:c"), (U, P, H, 5432, None, "require")),
-    ("encoded & in a value", at_host("/d?application_name=a%26host=otherzq"), (U, P, H, 5432, "d", "require")),
-    ("? in a value", at_host("/d?application_name=a?host=otherzq"), (U, P, H, 5432, "d", "require")),
+    ("encoded & in a value", at_host("/d?application_name=a%26host%3Dotherzq"), (U, P, H, 5432, "d", "require")),
+    ("? and = in a value", at_host("/d?application_name=a?host=otherzq"), (U, P, H, 5432, "d", "require")),
     ("+ is no space", at_host("/d?sslmode=allow&application_name=a+b"), (U, P, H, 5432, "d", "allow")),
     ("ssl=true", at_host("/d?ssl=true"), (U, P, H, 5432, "d", "require")),
 ]  # fmt: skip
