@@ -56,6 +56,7 @@ UNUSABLE_DATABASES = frozenset(
 """Databases that nobody may log in to, or where a session blocks every CREATE DATABASE."""
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_WITH_PORT = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]/]+):[0-9]*")
 _PRINTABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\x80-\x9f\u2028\u2029]")
@@ -115,6 +116,8 @@ def parse_host(text: str, what: str) -> str:
         _refuse(f"{what} is a path. Unix sockets are not supported; write a name or an IP address.")
     if "," in text:
         _refuse(f"{what} lists several hosts. Write one host, the writer endpoint.")
+    if _WITH_PORT.fullmatch(text):
+        _refuse(f"{what} has a port behind it. Write the name or the IP address alone; the port has a key of its own.")
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare or bare != text:
         address = _ipv6(bare)
@@ -140,6 +143,8 @@ def check_login(user: str, what: str) -> str:
     """Return the user name, refused where it is empty, too long or not printable."""
     if not user:
         _refuse(f"{what} has no user name. Write it as postgresql://USER:PASSWORD@HOST/DATABASE.")
+    if "://" in user:
+        _refuse(f"{what} has a URL where the user name belongs. Write the name alone.")
     if len(user.encode("utf-8", "replace")) > MAX_LOGIN or not user.isprintable():
         _refuse(f"{what} has a user name that is longer than {MAX_LOGIN} bytes or not printable.")
     return user
@@ -152,6 +157,9 @@ def check_database(database: str, what: str) -> str:
             f"{what} names the database `{database}`, which belongs to the server itself. "
             "Name another one, for example `postgres`."
         )
+    if "://" in database:
+        # Names of databases stand in status and events, where a password in such a URL would be read.
+        _refuse(f"{what} has a URL where the name of the database belongs. Write the name alone.")
     if len(database.encode("utf-8", "replace")) > MAX_DATABASE or not database.isprintable():
         _refuse(f"{what} names a database that is longer than {MAX_DATABASE} bytes or not printable.")
     return database

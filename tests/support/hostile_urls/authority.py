@@ -50,6 +50,11 @@ AUTHORITIES: list[Refused] = [
     ("brackets around the user", f"postgresql://[{U}]:{P}@{H}/d", BRACKET),
     ("bracket in the password", f"postgresql://{L}]@{H}/d", BRACKET),
     ("address as the login", f"postgresql://[{U}@{H}/d", BRACKET),
+    (
+        "a whole URL as user",
+        f"postgresql://postgres%3A%2F%2F{U}%3A{P}%40{H}:{P}@{H}/d",
+        "URL where the user name belongs",
+    ),
     ("CRLF in the user", f"postgresql://{U}%0d%0a:{P}@{H}/d", UNPRINTABLE_USER),
     ("escape sequence in the user", f"postgresql://{U}%1b%5b2J:{P}@{H}/d", UNPRINTABLE_USER),
     ("right-to-left override in the user", f"postgresql://{U}%E2%80%AE:{P}@{H}/d", UNPRINTABLE_USER),

@@ -24,6 +24,7 @@ DATABASES: list[Refused] = [
     ("alloydbadmin", at_host("/alloydbadmin"), "`alloydbadmin`"),
     ("azure_maintenance", at_host("/azure_maintenance"), "`azure_maintenance`"),
     ("azure_sys", at_host("/azure%5fsys"), "`azure_sys`, which belongs to the server itself. Name another"),
+    ("a whole URL", at_host("/postgres:%2F%2Fuserzq%40otherzq%2Fx"), "the name of the database belongs"),
     ("64 bytes", at_host(f"/{DATABASE}{'d' * (64 - len(DATABASE))}"), DATABASE_LIMITS),
     ("64 bytes in 32 characters", at_host(f"/{'%C3%A4' * 32}"), DATABASE_LIMITS),
     ("64 bytes in 16 characters", at_host(f"/{'🦀' * 16}"), DATABASE_LIMITS),
