@@ -87,10 +87,10 @@ def test_every_keyword_of_libpq_is_refused_by_name_or_known_to_be_harmless() -> 
 
 # What two parsers may cut a URL by, and what they may put in its place.
 PIECES = [
-    *"@:/?#[]%&=,;\\.+~ '\"", "//", "%40", "%3A", "%2F", "%3F", "%23", "%25", "%5B", "%00", "%0A", "%20", "%c3%a4", "%FF",
-    "ä", "\u3000", "\uff20", "\u200b", "127.0.0.1", "[::1]", "::1", "h2.example", "5433", "0", "u2", "p2", "template1",
-    "?sslmode=disable", "&sslmode=prefer", "&ssl=true", "ssl=true", "&host=h3", "&hostaddr=1.2.3.4", "&user=u3",
-    "&application_name=", "&keepalives=1", "&max_connections=3", "postgres://", "\x00", "\n", "",
+    *"@:/?#[]%&=,;\\.+~ '\"", "//", "%40", "%3A", "%2F", "%3F", "%23", "%25", "%5B", "%00", "%0A", "%20",
+    "%c3%a4", "%FF", "ä", "\u3000", "\uff20", "\u200b", "127.0.0.1", "[::1]", "::1", "h2.example", "5433", "0",
+    "u2", "p2", "template1", "?sslmode=disable", "&sslmode=prefer", "&ssl=true", "ssl=true", "&host=h3", "&user=u3",
+    "&hostaddr=1.2.3.4", "&application_name=", "&keepalives=1", "&max_connections=3", "postgres://", "\x00", "\n", "",
 ]  # fmt: skip
 BASES = [
     "postgresql://u:p@h/d",
