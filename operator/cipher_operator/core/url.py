@@ -13,14 +13,13 @@ from urllib.parse import quote as _quote
 from urllib.parse import unquote_to_bytes
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import MAX_NAME
 from cipher_operator.api.reasons import Reason
 
 SCHEMES = ("postgresql://", "postgres://")
 DEFAULT_PORT = 5432
 MAX_URL = 8192
 MAX_LOGIN = 255
-MAX_DATABASE = 63
-"""Bytes PostgreSQL keeps of a name; it cuts longer ones silently, so two of them could be one."""
 
 PARAMETERS = frozenset(
     {
@@ -160,8 +159,8 @@ def check_database(database: str, what: str) -> str:
     if "://" in database:
         # Names of databases stand in status and events, where a password in such a URL would be read.
         _refuse(f"{what} has a URL where the name of the database belongs. Write the name alone.")
-    if len(database.encode("utf-8", "replace")) > MAX_DATABASE or not database.isprintable():
-        _refuse(f"{what} names a database that is longer than {MAX_DATABASE} bytes or not printable.")
+    if len(database.encode("utf-8", "replace")) > MAX_NAME or not database.isprintable():
+        _refuse(f"{what} names a database that is longer than {MAX_NAME} bytes or not printable.")
     return database
 
 
