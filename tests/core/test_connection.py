@@ -93,6 +93,9 @@ MODES = [
     ("ssl key with newline", "", "false\n", None, SSLMode.DISABLE),
     ("ssl key empty", "", "", None, SSLMode.REQUIRE),
     ("URL before ssl key", "?sslmode=prefer", "false", None, SSLMode.PREFER),
+    ("ssl=true in the URL before ssl key", "?ssl=true", "false", None, SSLMode.REQUIRE),
+    ("sslmode before ssl=true", "?ssl=true&sslmode=disable", "true", None, SSLMode.DISABLE),
+    ("ssl=false in the URL says nothing", "?ssl=false", None, None, SSLMode.REQUIRE),
     ("spec before URL", "?sslmode=disable", "false", SSLMode.VERIFY_FULL, SSLMode.VERIFY_FULL),
     ("spec before ssl key", "", "false", SSLMode.ALLOW, SSLMode.ALLOW),
     *[(f"URL {mode}", f"?sslmode={mode}", None, None, mode) for mode in SSLMode],
@@ -196,7 +199,9 @@ def test_ignored_parameters_become_warnings(name: str) -> None:
 
 def test_ssl_in_the_url() -> None:
     assert read(url("?ssl=true")).warnings == ()
-    assert read(url("?ssl=0")).warnings == ("`ssl` in the URL is ignored.",)
+    assert read(url("?ssl=true&sslmode=verify-full")).warnings == ()
+    for query in ("?ssl=0", "?ssl=True", "?ssl=true&sslmode=disable", "?sslmode=prefer&ssl=true"):
+        assert read(url(query)).warnings == ("`ssl` in the URL is ignored.",)
 
 
 @pytest.mark.parametrize("mode", [SSLMode.VERIFY_CA, SSLMode.VERIFY_FULL])

@@ -120,7 +120,7 @@ def test_names() -> None:
 
 def test_bounds() -> None:
     assert crd.schema("spec.user.name")["maxLength"] == names.MAX_USER_NAME
-    assert crd.schema("spec.database.name")["maxLength"] == url.MAX_DATABASE
+    assert crd.schema("spec.database.name")["maxLength"] == names.MAX_NAME
     assert crd.schema("spec.app.maxConnections")["maximum"] == connection.MAX_POOL
     plan = crd.schema("status.plan")
     assert (plan["maxItems"], plan["items"]["maxLength"]) == (outcome.PLAN_LINES, outcome.PLAN_LINE_LENGTH)
@@ -133,7 +133,7 @@ def test_a_status_that_the_operator_can_write_is_never_over_a_bound() -> None:
     assert len(ConditionType) <= crd.schema("status.conditions")["maxItems"]
     for word, field in [*((str(type_), "type") for type_ in ConditionType), *((str(r), "reason") for r in Reason)]:
         assert re.fullmatch(condition[field]["pattern"], word) and len(word) <= condition[field]["maxLength"]
-    assert crd.schema("status.database")["maxLength"] >= url.MAX_DATABASE
+    assert crd.schema("status.database")["maxLength"] >= names.MAX_NAME
     assert crd.schema("status.user")["maxLength"] >= url.MAX_LOGIN
     secret_name = crd.schema("spec.app.secretName")["maxLength"]
     assert len(names.default_secret_name("n" * 63)) <= secret_name <= crd.schema("status.binding.name")["maxLength"]

@@ -58,6 +58,13 @@ class Fields:
             raise _invalid(f"{self._path}.{field}", "must be set")
         return value
 
+    def name(self, field: str, most: int) -> str | None:
+        """Return a name of at most `most` bytes for something in PostgreSQL, which cuts longer ones without a word."""
+        value = self.text(field)
+        if value is not None and not (value.isprintable() and len(value.encode()) <= most):
+            raise _invalid(f"{self._path}.{field}", f"must be printable and not longer than {most} bytes")
+        return value
+
     def texts(self, field: str) -> Mapping[str, str]:
         """Return a map of texts."""
         value = self._value.get(field)

@@ -46,8 +46,10 @@ ADVISORY_LOCK_PREFIX = "cipher:"
 
 OWNER_SUFFIX = "_owner"
 SECOND_LOGIN_SUFFIX = "_b"
-MAX_USER_NAME = 57
-"""Longest `spec.user.name` in bytes: PostgreSQL keeps 63 and `_owner` takes six."""
+MAX_NAME = 63
+"""Bytes PostgreSQL keeps of a name; it cuts longer ones silently, so two of them could be one."""
+MAX_USER_NAME = MAX_NAME - len(OWNER_SUFFIX)
+"""Longest `spec.user.name` in bytes."""
 
 
 def default_user_name(namespace: str, name: str) -> str:

@@ -212,9 +212,14 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
     mode = user.choice("mode", UserMode, UserMode.DEDICATED)
     return Spec(
         connection=_connection(connection),
-        database=Database(database.text("name"), database.flag("create", default=True)),
-        schema=root.text("schema") or "public",
-        user=User(mode, user.text("name"), user.number("connectionLimit", -1), _key_ref(user, "passwordSecretRef")),
+        database=Database(database.name("name", names.MAX_NAME), database.flag("create", default=True)),
+        schema=root.name("schema", names.MAX_NAME) or "public",
+        user=User(
+            mode,
+            user.name("name", names.MAX_USER_NAME),
+            user.number("connectionLimit", -1),
+            _key_ref(user, "passwordSecretRef"),
+        ),
         extensions=tuple(item.required("name") for item in root.items("extensions")),
         app=_app(root.node("app"), name),
         rotation_interval=root.node("passwordRotation").seconds("interval"),

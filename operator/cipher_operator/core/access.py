@@ -1,5 +1,6 @@
 """Planning of roles, memberships, settings and grants."""
 
+import re
 from collections.abc import Iterable
 
 from cipher_operator.api.failures import ConditionType, Failure
@@ -15,6 +16,9 @@ from cipher_operator.core.steps.composing import quoted
 
 ALL_ON_DATABASE = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 ALL_ON_SCHEMA = frozenset({"USAGE", "CREATE"})
+
+_SCHEMA = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
+"""One item of a list in a setting: a comma within quotes ends none."""
 
 
 def lacking(what: str, remedy: str) -> Failure:
@@ -130,7 +134,8 @@ def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) 
 
 def schemas_in(setting: str) -> tuple[str, ...]:
     """Return the schemas that a setting of search_path names, as the server writes it."""
-    return tuple(part.strip().strip('"') for part in setting.split(","))
+    parts = (part.strip() for part in _SCHEMA.findall(setting) or ("",))
+    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
 
 
 def may_grant(admin: Admin, on: Database | Schema) -> bool:

@@ -141,7 +141,8 @@ def _from_url(url: str, data: Mapping[str, bytes], connection: Connection) -> _R
     warnings = tuple(
         f"`{name}` in the URL is ignored." + (" Set `spec.schema` instead." if name == "schema" else "")
         for name, value in parsed.parameters.items()
-        if name not in _USED | _SILENTLY_DROPPED and not (name == "ssl" and value == "true")
+        if name not in _USED | _SILENTLY_DROPPED
+        and not (name == "ssl" and value == "true" and mode in VERIFYING | {SSLMode.REQUIRE})
     )
     if mode is None and connection.ssl_mode is None:
         mode = _ssl_key(data, connection.keys.ssl)
@@ -196,7 +197,8 @@ def _text(data: Mapping[str, bytes], key: str) -> str | None:
 def _url_ssl_mode(parameters: Mapping[str, str], where: str) -> SSLMode | None:
     value = parameters.get("sslmode")
     if value is None:
-        return None
+        # Older drivers' word for it, which libpq takes too: a URL that asks for TLS never goes without.
+        return SSLMode.REQUIRE if parameters.get("ssl") == "true" else None
     try:
         return SSLMode(value)
     except ValueError:

@@ -13,14 +13,13 @@ from urllib.parse import quote as _quote
 from urllib.parse import unquote_to_bytes
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import MAX_NAME
 from cipher_operator.api.reasons import Reason
 
 SCHEMES = ("postgresql://", "postgres://")
 DEFAULT_PORT = 5432
 MAX_URL = 8192
 MAX_LOGIN = 255
-MAX_DATABASE = 63
-"""Bytes PostgreSQL keeps of a name; it cuts longer ones silently, so two of them could be one."""
 
 PARAMETERS = frozenset(
     {
@@ -56,6 +55,7 @@ UNUSABLE_DATABASES = frozenset(
 """Databases that nobody may log in to, or where a session blocks every CREATE DATABASE."""
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,251}[A-Za-z0-9])?")
+_WITH_PORT = re.compile(r"(?:\[[^\[\]]*\]|[^:\[\]/]+):[0-9]*")
 _PRINTABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(r"[\x00-\x20\x7f\x80-\x9f\u2028\u2029]")
@@ -111,10 +111,12 @@ def parse_host(text: str, what: str) -> str:
     """Return a host name or an IP address without brackets; `what` begins the message of the Failure."""
     if not text:
         _refuse(f"{what} is empty. Write the name or the IP address of the server.")
-    if text.startswith("/") or text.startswith("%2F"):
+    if text.startswith(("/", "%2F", "%2f")):
         _refuse(f"{what} is a path. Unix sockets are not supported; write a name or an IP address.")
     if "," in text:
         _refuse(f"{what} lists several hosts. Write one host, the writer endpoint.")
+    if _WITH_PORT.fullmatch(text):
+        _refuse(f"{what} has a port behind it. Write the name or the IP address alone; the port has a key of its own.")
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if ":" in bare or bare != text:
         address = _ipv6(bare)
@@ -140,6 +142,8 @@ def check_login(user: str, what: str) -> str:
     """Return the user name, refused where it is empty, too long or not printable."""
     if not user:
         _refuse(f"{what} has no user name. Write it as postgresql://USER:PASSWORD@HOST/DATABASE.")
+    if "://" in user:
+        _refuse(f"{what} has a URL where the user name belongs. Write the name alone.")
     if len(user.encode("utf-8", "replace")) > MAX_LOGIN or not user.isprintable():
         _refuse(f"{what} has a user name that is longer than {MAX_LOGIN} bytes or not printable.")
     return user
@@ -152,8 +156,11 @@ def check_database(database: str, what: str) -> str:
             f"{what} names the database `{database}`, which belongs to the server itself. "
             "Name another one, for example `postgres`."
         )
-    if len(database.encode("utf-8", "replace")) > MAX_DATABASE or not database.isprintable():
-        _refuse(f"{what} names a database that is longer than {MAX_DATABASE} bytes or not printable.")
+    if "://" in database:
+        # Names of databases stand in status and events, where a password in such a URL would be read.
+        _refuse(f"{what} has a URL where the name of the database belongs. Write the name alone.")
+    if len(database.encode("utf-8", "replace")) > MAX_NAME or not database.isprintable():
+        _refuse(f"{what} names a database that is longer than {MAX_NAME} bytes or not printable.")
     return database
 
 
@@ -215,6 +222,8 @@ def _login(userinfo: str, where: str) -> tuple[str, str]:
 def _endpoint(endpoint: str, where: str) -> tuple[str, int]:
     if "," in endpoint:
         _refuse(f"{where} lists several hosts. Write one host, the writer endpoint.")
+    if _ipv6(endpoint) is not None:
+        _refuse(f"{where} has an IPv6 address without brackets. Write it as [2001:db8::1]:5432.")
     match = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", endpoint)
     if match is None:
         _refuse(f"{where} has a host that cannot be read. An IPv6 address stands in brackets: [2001:db8::1]:5432.")

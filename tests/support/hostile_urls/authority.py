@@ -1,0 +1,121 @@
+"""What stands before the host: other schemes, and logins that two parsers could cut in different places."""
+
+from support.hostile_urls.parts import HOST, LOGIN, PASSWORD, USER, Refused, at_host, url
+
+H, L, P, U = HOST, LOGIN, PASSWORD, USER
+
+BEGIN = "must begin with postgresql:// or postgres://"
+SPACE = "a space, a line break or a control character"
+NO_USER = "no user name. Write it as postgresql://USER:PASSWORD@HOST/DATABASE"
+NO_PASSWORD = "no password. Write it as postgresql://USER:PASSWORD@HOST/DATABASE"
+SECOND_AT = "more than one '@'. Percent-encode the one in the password or user name as %40"
+EARLY_SLASH = "'/' is %2F, '?' is %3F"
+COLON = "an unencoded ':' in the password. Percent-encode it as %3A"
+BRACKET = "Percent-encode them as %5B and %5D"
+HOST_LETTERS = "the host may have only letters, digits, '.', '-' and '_'"
+UNPRINTABLE_USER = "a user name that is longer than 255 bytes or not printable"
+
+AUTHORITIES: list[Refused] = [
+    ("a second authority", url(f"{H}@otherzq.example/d"), SECOND_AT),
+    ("a second authority with a port before", url(f"{H}:5432@otherzq.example/d"), SECOND_AT),
+    ("two logins", url(f"{L}@{H}/d"), SECOND_AT),
+    ("three @", f"postgresql://{U}@{U}:{P}@@{H}/d", SECOND_AT),
+    ("@ in the database", at_host("/d@otherzq.example"), SECOND_AT),
+    ("@ in a value", at_host("/d?application_name=a@otherzq.example"), SECOND_AT),
+    ("IPv6 address, then another host", url(f"[2001:db8::1]@{H}/d"), SECOND_AT),
+    ("backslash before the second @", url(f"{H}\\@otherzq.example/d"), SECOND_AT),
+    ("host, backslash, host", f"postgresql://{H}\\@otherzq.example/d", NO_PASSWORD),
+    ("backslashes for slashes", f"postgresql:\\\\{L}@{H}/d", BEGIN),
+    ("slash and backslash", f"postgresql:/\\{L}@{H}/d", BEGIN),
+    ("three slashes", f"postgresql:///{L}@{H}/d", EARLY_SLASH),
+    ("four slashes", f"postgresql:////{L}@{H}/d", EARLY_SLASH),
+    ("the host first, the login behind a ?", f"postgresql://{H}?{L}@otherzq.example/d", EARLY_SLASH),
+    ("the host first, the login behind a /", f"postgresql://{H}/{L}@otherzq.example", EARLY_SLASH),
+    ("a URL in a URL", f"postgresql://postgresql://{L}@{H}/d", EARLY_SLASH),
+    ("login in the query", f"postgresql://{H}/d?user={U}&password={P}", NO_USER),
+    ("encoded @", f"postgresql://{L}%40{H}/d", NO_USER),
+    ("fullwidth @", f"postgresql://{L}\uff20{H}/d", NO_USER),
+    ("small @", f"postgresql://{L}\ufe6b{H}/d", NO_USER),
+    ("host and port alone", f"postgresql://{H}:5432/d", NO_USER),
+    ("user empty, password given", f"postgresql://:{P}@{H}/d", NO_USER),
+    ("both empty", f"postgresql://:@{H}/d", NO_USER),
+    ("encoded : between user and password", f"postgresql://{U}%3A{P}@{H}/d", NO_PASSWORD),
+    ("fullwidth : between user and password", f"postgresql://{U}\uff1a{P}@{H}/d", NO_PASSWORD),
+    ("; between user and password", f"postgresql://{U};{P}@{H}/d", NO_PASSWORD),
+    ("user alone", f"postgresql://{U}@{H}:5432/d?sslmode=require", NO_PASSWORD),
+    ("port in the login", f"postgresql://{L}:5432@{H}/d", COLON),
+    ("two colons", f"postgresql://{U}::{P}@{H}/d", COLON),
+    ("colon before the user", f"postgresql://:{L}@{H}/d", COLON),
+    ("header after CRLF", f"postgresql://{L}%0D%0AHost:{H}@{H}/d", COLON),
+    ("brackets around the user", f"postgresql://[{U}]:{P}@{H}/d", BRACKET),
+    ("bracket in the password", f"postgresql://{L}]@{H}/d", BRACKET),
+    ("address as the login", f"postgresql://[{U}@{H}/d", BRACKET),
+    (
+        "a whole URL as user",
+        f"postgresql://postgres%3A%2F%2F{U}%3A{P}%40{H}:{P}@{H}/d",
+        "URL where the user name belongs",
+    ),
+    ("CRLF in the user", f"postgresql://{U}%0d%0a:{P}@{H}/d", UNPRINTABLE_USER),
+    ("escape sequence in the user", f"postgresql://{U}%1b%5b2J:{P}@{H}/d", UNPRINTABLE_USER),
+    ("right-to-left override in the user", f"postgresql://{U}%E2%80%AE:{P}@{H}/d", UNPRINTABLE_USER),
+    ("raw zero width space in the user", f"postgresql://{U}\u200b:{P}@{H}/d", UNPRINTABLE_USER),
+    ("soft hyphen in the user", f"postgresql://{U}%C2%AD:{P}@{H}/d", UNPRINTABLE_USER),
+    ("no-break space in the user", f"postgresql://{U}\u00a0:{P}@{H}/d", UNPRINTABLE_USER),
+    ("private use in the user", f"postgresql://{U}\ue000:{P}@{H}/d", UNPRINTABLE_USER),
+    ("user of 256 bytes", f"postgresql://{U}{'u' * 249}:{P}@{H}/d", UNPRINTABLE_USER),
+    ("user of 128 characters, 256 bytes", f"postgresql://{'ä' * 128}:{P}@{H}/d", UNPRINTABLE_USER),
+    ("encoded / after the host", url(f"{H}%2Fd"), HOST_LETTERS),
+    ("encoded : after the host", url(f"{H}%3A5432/d"), HOST_LETTERS),
+    ("encoded ? after the host", url(f"{H}%3Fsslmode=disable/d"), HOST_LETTERS),
+    ("encoded # after the host", url(f"{H}%23/d"), HOST_LETTERS),
+    ("encoded @ in the host", url(f"{H}%40otherzq.example/d"), HOST_LETTERS),
+    ("fullwidth / after the host", url(f"{H}\uff0fd"), HOST_LETTERS),
+    ("fullwidth ? after the host", url(f"{H}\uff1fsslmode=disable"), HOST_LETTERS),
+    ("division slash after the host", url(f"{H}\u2215d"), HOST_LETTERS),
+]
+
+SCHEMES: list[Refused] = [
+    ("mixed case", f"PostgreSQL://{L}@{H}/d", BEGIN),
+    ("TLS in the scheme", f"postgres+ssl://{L}@{H}/d", BEGIN),
+    ("SQLAlchemy", f"postgresql+psycopg2://{L}@{H}/d", BEGIN),
+    ("SQLAlchemy, asynchronous", f"postgresql+asyncpg://{L}@{H}/d", BEGIN),
+    ("R2DBC", f"r2dbc:postgresql://{L}@{H}/d", BEGIN),
+    ("JDBC with login in the query", f"jdbc:postgresql://{H}/d?user={U}&password={P}", BEGIN),
+    ("plural", f"postgresqls://{L}@{H}/d", BEGIN),
+    ("short", f"pg://{L}@{H}/d", BEGIN),
+    ("psql", f"psql://{L}@{H}/d", BEGIN),
+    ("cockroachdb", f"cockroachdb://{L}@{H}/d", BEGIN),
+    ("http", f"http://{L}@{H}/d", BEGIN),
+    ("LDAP, which libpq asks for a service", f"ldap://{H}/dc=x?{U}", BEGIN),
+    ("socket", f"unix://{L}@%2Ftmp/d", BEGIN),
+    ("file", f"file:///run/secrets/{P}", BEGIN),
+    ("data", f"data:text/plain,postgresql://{L}@{H}/d", BEGIN),
+    ("scheme without //", f"postgresql:{L}@{H}/d", BEGIN),
+    ("scheme with one /", f"postgresql:/{L}@{H}/d", BEGIN),
+    ("scheme without :", f"postgresql//{L}@{H}/d", BEGIN),
+    ("encoded :", f"postgresql%3A//{L}@{H}/d", BEGIN),
+    ("fullwidth :", f"postgresql\uff1a//{L}@{H}/d", BEGIN),
+    ("no scheme, //", f"//{L}@{H}/d", BEGIN),
+    ("Cyrillic letter", f"\u0440ostgresql://{L}@{H}/d", BEGIN),
+    ("fullwidth letter", f"\uff50ostgresql://{L}@{H}/d", BEGIN),
+    ("byte order mark", f"\ufeffpostgresql://{L}@{H}/d", BEGIN),
+    ("byte order mark in UTF-16", f"postgresql://{L}@{H}/d".encode("utf-16"), "is not UTF-8 text without NUL bytes"),
+    ("no-break space before", f"\u00a0postgresql://{L}@{H}/d", BEGIN),
+    ("zero width space before", f"\u200bpostgresql://{L}@{H}/d", BEGIN),
+    ("newline before", f"\npostgresql://{L}@{H}/d", SPACE),
+    ("tab before", f"\tpostgresql://{L}@{H}/d", SPACE),
+    ("typographic quotes", f"\u201cpostgresql://{L}@{H}/d\u201d", BEGIN),
+    ("backticks", f"`postgresql://{L}@{H}/d`", BEGIN),
+    ("angle brackets", f"<postgresql://{L}@{H}/d>", BEGIN),
+    ("an assignment", f"DATABASE_URL=postgresql://{L}@{H}/d", BEGIN),
+    ("a shell line", f"export DATABASE_URL=postgresql://{L}@{H}/d", SPACE),
+    ("a command", f"psql postgresql://{L}@{H}/d", SPACE),
+    ("JSON", f'{{"url":"postgresql://{L}@{H}/d"}}', BEGIN),
+    ("YAML", f"|-\n  postgresql://{L}@{H}/d", SPACE),
+    ("a template that nobody filled in", "${DATABASE_URL_zq}", BEGIN),
+    ("base64 twice", "cG9zdGdyZXNxbDovL3VzZXJ6cTE6cGFzc3pxMkBob3N0enEzLmV4YW1wbGUvZA-zq", BEGIN),
+    ("keyword string of one", f"password={P}", BEGIN),
+    ("keyword string with quotes", f"host='{H}' password='{P}'", SPACE),
+    ("service", f"service={U}", BEGIN),
+    ("two URLs on two lines", f"postgresql://{L}@{H}/d\npostgresql://{L}@{H}/e", SPACE),
+]
