@@ -29,6 +29,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
     planned: list[Step] = []
     created: list[str] = []
     adopted: list[str] = []
+    former: set[str] = set()
     for table in TABLES:
         relation = local.relations.get(table.name)
         if relation is None:
@@ -39,7 +40,9 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
         if differences := _differences(table, relation):
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
-            planned.extend(_take_over(desired, observed, table.name, relation))
+            released = [] if relation.owner in former else _release(desired, observed, relation)
+            former.add(relation.owner)
+            planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
         if not claim.holds(table.name):
             # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
             own = not desired.shared and relation.owner in (desired.owner, *desired.logins)
@@ -90,6 +93,18 @@ def _take_over(desired: Desired, observed: Observed, name: str, relation: Relati
         f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)} (as a role that may grant it), or ALTER TABLE "
         f"{quoted(desired.schema)}.{quoted(name)} OWNER TO {quoted(desired.owner)} (as a superuser)",
     )
+
+
+def _release(desired: Desired, observed: Observed, relation: Relation) -> list[Step]:
+    """Return what keeps another storage, whose table is taken over, from dropping it as its own.
+
+    An admin that may not comment on that role leaves it: a deletion also looks whose a table is.
+    """
+    admin, marker = observed.server.admin, relation.owner_marker
+    may = admin.superuser or (admin.createrole and (relation.owner_admin or not observed.server.modern))
+    if marker is None or relation.owner in desired.logins or not may:
+        return []
+    return [steps.ReleaseTables(relation.owner, relation.owner_comment or "", marker.of_roles().text())]
 
 
 def _differences(table: Table, relation: Relation) -> list[str]:
