@@ -9,7 +9,7 @@ from cipher_operator.core import steps
 from cipher_operator.core.access import lacking, must_inherit
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Relation
-from cipher_operator.core.ownership import Claim, Part, judge_relation
+from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
@@ -29,7 +29,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
     planned: list[Step] = []
     created: list[str] = []
     adopted: list[str] = []
-    former: set[str] = set()
+    tokens, former = tokens_of_roles(desired), set[str]()
     for table in TABLES:
         relation = local.relations.get(table.name)
         if relation is None:
@@ -44,8 +44,9 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
             former.add(relation.owner)
             planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
         if not claim.holds(table.name):
-            # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
-            own = not desired.shared and relation.owner in (desired.owner, *desired.logins)
+            # The app makes a missing table itself, at its start: as a role that we made, so it counts as made by us.
+            # What a role that is taken over owns was there before.
+            own = claim.created(tokens.get(relation.owner, ""))
             (created if own else adopted).append(table.name)
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
