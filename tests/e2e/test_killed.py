@@ -72,6 +72,7 @@ def create(team: Namespace, server: PostgresServer, name: str, **spec: object) -
 
 
 def test_killed_in_a_first_provisioning(mortal: Side, team: Callable[[], Namespace], server: PostgresServer) -> None:
+    unclaimed = 0
     for _ in range(ROUNDS):
         here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
         killed_midway(mortal.operator, names, lambda name: create(here, server, name))  # noqa: B023
@@ -80,7 +81,10 @@ def test_killed_in_a_first_provisioning(mortal: Side, team: Callable[[], Namespa
             put(here.app_secret(name)["uri"], "k")
             standing = marker(server, f"{here.name}_{name}".replace("-", "_"))
             assert standing is not None
-            assert standing.created - {"login_b"} == {"database", "owner", "login", *TABLE_NAMES}
+            # A database whose grant a crash cut off counts as somebody else's: it is used, and never dropped.
+            assert standing.created >= {"owner", "login", *TABLE_NAMES}
+            unclaimed += "database" not in standing.created
+    print(f"killed in {ROUNDS * AT_ONCE} first provisionings: {unclaimed} databases without a claim")
 
 
 def by_hand(team: Namespace, server: PostgresServer, name: str) -> str:
@@ -138,8 +142,8 @@ def test_killed_in_an_adoption_under_live_pods(
 
 def everything(server: PostgresServer) -> list[tuple[object, ...]]:
     return server.execute(
-        "SELECT 'database', datname, datacl::text FROM pg_database UNION ALL SELECT 'role', rolname, NULL FROM pg_roles "
-        "ORDER BY 1, 2"
+        "SELECT 'database', datname, datacl::text FROM pg_database "
+        "UNION ALL SELECT 'role', rolname, NULL FROM pg_roles ORDER BY 1, 2"
     )
 
 
