@@ -91,17 +91,49 @@ def test_stopped_between_observing_and_setting_a_password(
     print(f"fenced: Conflict {time.monotonic() - began:.2f} s after it woke up")
 
 
-def state(server: PostgresServer, database: str) -> list[Any]:
-    """Return the roles of one storage with passwords and markers, its database, and its tables."""
+def test_stopped_between_closing_a_database_and_dropping_it(
+    sides: tuple[Side, Side], teams: tuple[Namespace, Namespace], server: PostgresServer, slow: FaultProxy
+) -> None:
+    first, second = teams
+    database = f"{first.name}_chat".replace("-", "_")
+    first.storage("chat", spec(first, server, "chat", deletionPolicy="Delete"))
+    first.wait_ready("chat")
+    slow.latency = 0.2
+    server.mark_log()
+    first.delete("cipherstorages", "chat")
+    from_outside = "connection authorized: user=postgres database=postgres"
+    wait_until(lambda: from_outside in server.log_text(), "the first operator has looked inside")
+    slow.latency = 2.0
+    closing = "SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn"
+    wait_until(lambda: server.execute(closing, [database]), "it closes the database", 30)
+    with frozen(sides[0].operator):
+        slow.latency = 0.0
+        closed = state(server, database, inside=False)
+        take_over(second, server, "chat")
+        second.wait_reason("chat", "ServerNotReady")
+        assert state(server, database, inside=False) == closed, "a database that is being dropped is not taken over"
+    wait_until(lambda: first.get("cipherstorages", "chat") is None, "the deletion is finished", 40)
+    asked(second, "chat", "1")
+    second.wait_ready("chat")
+    assert kept(second.app_secret("chat")["uri"]) == [], "it begins anew"
+
+
+def state(server: PostgresServer, database: str, *, inside: bool = True) -> list[Any]:
+    """Return the roles of one storage with passwords and markers, its database, and if asked its tables and rows."""
     roles = (
         "SELECT a.rolname, a.rolpassword, a.rolcanlogin, a.rolconnlimit, shobj_description(a.oid, 'pg_authid'), "
         "(SELECT array_agg(m.member::regrole::text ORDER BY 1) FROM pg_auth_members m WHERE m.roleid = a.oid) "
         "FROM pg_authid a WHERE a.rolname = ANY (%s) ORDER BY 1"
     )
     names = [database, f"{database}_b", f"{database}_owner"]
-    return [
+    outside = [
         server.execute(roles, [names]),
         server.execute("SELECT datdba, datacl::text, datallowconn FROM pg_database WHERE datname = %s", [database]),
+    ]
+    if not inside:
+        return outside
+    return [
+        *outside,
         server.execute("SELECT tablename, tableowner FROM pg_tables WHERE schemaname = 'public'", database=database),
         server.execute("SELECT key FROM cipher_store", database=database),
     ]
