@@ -13,7 +13,10 @@ from cipher_operator.api.spec import AdoptFrom
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.password import Password
+from cipher_operator.core.removal import claimed, plan_inside, plan_outside
 from cipher_operator.core.scram import scram_verifier
+from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.inspect import observe
 from devcluster import PostgresServer
 from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, desired, plain_admin, snapshot, superuser
 
@@ -49,6 +52,7 @@ def by_hand(server: PostgresServer, admin: Provisioner) -> Desired:
 
 async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: PostgresServer, admin: Provisioner) -> None:
     wanted = by_hand(server, admin)
+    server.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())", database=wanted.database)
     before = snapshot(server, wanted.database)
     with admin.app(wanted) as pod:
         pod.execute("SELECT 1")
@@ -74,6 +78,8 @@ async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: Postgres
     await admin.remove(wanted)
     with admin.app(wanted) as app:
         assert app.execute("SELECT current_user").fetchone() == (wanted.user,)
+        kept = app.execute("SELECT value FROM cipher_store WHERE key = 'k'").fetchall()
+        assert kept == [("kept",)], "what was adopted is given back, not dropped"
         for statement in CIPHER_START:
             app.execute(statement)
     assert server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [wanted.owner]) == []
@@ -156,6 +162,52 @@ async def test_adopt_from_with_another_user_name_takes_the_tables(server: Postgr
     with pytest.raises(Failure) as loser:
         await admin.run(replace(old, established=True))
     assert loser.value.reason is Reason.CONFLICT
+
+
+@pytest.mark.parametrize("database", ["made by the storage", "made by others"])
+async def test_what_was_taken_over_outlives_the_deletion_of_its_former_owner(
+    server: PostgresServer, admin: Provisioner, database: str
+) -> None:
+    old = desired(f"heir{next(_names)}")
+    if database == "made by others":
+        server.execute(f'CREATE DATABASE "{old.database}" OWNER "{admin.admin.user}"')
+    await admin.run(old)
+    with admin.app(old) as pod:
+        pod.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())")
+    name = f"other_{old.user}"
+    new = moved(old, user=name, credential=Credential(name, scram_verifier(APP_PASSWORD, os.urandom(16))))
+    await admin.run(new)
+    await admin.remove(old)
+    with admin.app(new) as app:
+        assert app.execute("SELECT value FROM cipher_store").fetchall() == [("kept",)]
+    left = server.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", [f"{old.user}%"])
+    assert left == [], "its own roles are gone"
+    assert (await admin.run(replace(new, established=True))).changes == []
+
+
+@pytest.mark.parametrize("database", ["made by the storage", "made by others"])
+async def test_a_deletion_that_stalled_before_the_take_over_drops_nothing(
+    server: PostgresServer, admin: Provisioner, database: str
+) -> None:
+    old = desired(f"stall{next(_names)}")
+    if database == "made by others":
+        server.execute(f'CREATE DATABASE "{old.database}" OWNER "{admin.admin.user}"')
+    await admin.run(old)
+    async with admin.connect(old.database) as session:
+        observed = await observe(session, old)
+    marker = claimed(old, observed)
+    assert marker is not None
+    inside, outside = plan_inside(old, observed, marker, ()), plan_outside(old, observed, marker)
+    name = f"other_{old.user}"
+    new = moved(old, user=name, credential=Credential(name, scram_verifier(APP_PASSWORD, os.urandom(16))))
+    await admin.run(new)
+    before = snapshot(server, old.database)
+    for planned in (inside, outside):
+        if planned:
+            async with admin.connect("postgres" if planned is outside else old.database) as session:
+                with pytest.raises(psycopg.errors.DivisionByZero):
+                    await apply(session, planned, old, observe=False)
+    assert snapshot(server, old.database) == before
 
 
 async def test_adopt_from_must_match_exactly(server: PostgresServer) -> None:

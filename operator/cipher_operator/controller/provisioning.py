@@ -25,6 +25,7 @@ from cipher_operator.core.marker import Identity
 from cipher_operator.core.naming import database_name, user_name
 from cipher_operator.core.outcome import Facts
 from cipher_operator.core.password import Password
+from cipher_operator.core.plan import noted
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import password_annotations, rotation_due, seconds_to_rotation
 from cipher_operator.core.scram import SALT_BYTES, scram_verifier
@@ -251,8 +252,9 @@ class StorageRun:
             for name, value in self._requests.new.items()
             if name != "revokePrevious" or self._published is not None
         }
-        # What this run could not do yet, and the note of which login is published, wait for no interval.
-        soon = self.progress.rotated or len(self.progress.handled) < len(self._requests.new)
+        # What this run could not do yet waits for no interval; nor does the note of which login is published: by it
+        # the next owner, or this storage deleted and made again, spares that login.
+        soon = not noted(converged.desired, converged.observed) or len(self.progress.handled) < len(self._requests.new)
         self.progress.next_look = (
             FOLLOW_UP_SECONDS if soon else seconds_to_rotation(spec.rotation_interval, annotations, environment.now())
         )

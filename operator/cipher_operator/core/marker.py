@@ -83,6 +83,11 @@ class Marker:
         """Return this marker with more things taken over."""
         return replace(self, adopted=self.adopted | (frozenset(tokens) - self.created))
 
+    def of_roles(self) -> "Marker":
+        """Return this marker with a claim on roles alone: what stands in the database is another's now."""
+        roles = frozenset({OWNER, LOGIN, SECOND_LOGIN})
+        return replace(self, created=self.created & roles, adopted=self.adopted & roles)
+
     def without(self, *tokens: str) -> "Marker":
         """Return this marker with no claim on these things."""
         return replace(self, created=self.created - frozenset(tokens), adopted=self.adopted - frozenset(tokens))

@@ -128,7 +128,7 @@ class Relation:
 
     kind: str
     owner: str
-    owner_marker: Marker | None
+    owner_comment: str | None
     owner_usage: bool
     owner_admin: bool
     comment: str | None
@@ -137,6 +137,11 @@ class Relation:
     primary_key: tuple[str, ...]
     indexes: Mapping[str, IndexFacts]
     foreign_grantees: tuple[str, ...]
+
+    @property
+    def owner_marker(self) -> Marker | None:
+        """Return the marker in the comment of the role that owns it."""
+        return parse_marker(self.owner_comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +251,7 @@ def _relation(relation: Mapping[str, Any]) -> Relation:
     return Relation(
         kind=relation["kind"],
         owner=relation["owner"],
-        owner_marker=parse_marker(relation["owner_comment"]),
+        owner_comment=relation["owner_comment"],
         owner_usage=relation["owner_usage"],
         owner_admin=relation["owner_admin"],
         comment=relation["comment"],

@@ -1,5 +1,6 @@
 """Whose a storage on the server is: the verdict that comes before every plan."""
 
+import json
 from dataclasses import dataclass, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
@@ -146,12 +147,14 @@ def _handed_over(desired: Desired, marker: Marker) -> bool:
 
 def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     owner = marker.identity
+    # Quoted: YAML would take a name such as 2024 for a number.
+    texts = {"instance": owner.instance, "namespace": owner.namespace, "name": owner.name}
+    source = ", ".join(f"{key}: {json.dumps(text)}" for key, text in texts.items())
     instance = "" if owner.instance == desired.identity.instance else " of another operator instance"
     return Failure(
         Reason.CONFLICT,
         f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; choose another database, "
-        "schema or user name, or take its objects over with "
-        f"`spec.adoptFrom: {{instance: {owner.instance}, namespace: {owner.namespace}, name: {owner.name}}}`",
+        f"schema or user name, or take its objects over with `spec.adoptFrom: {{{source}}}`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 

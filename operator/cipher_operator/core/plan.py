@@ -133,6 +133,15 @@ def settle(desired: Desired, observed: Observed) -> Desired:
     return replace(desired, credential=replace(credential, login=desired.logins[int(second)]))
 
 
+def noted(desired: Desired, observed: Observed) -> bool:
+    """Return whether the marker says of the login that this run worked towards that it is the published one."""
+    if desired.credential is None or desired.credential.login is None:
+        return True
+    marker = parse_marker(standing_comment(desired, observed))
+    token = tokens_of_roles(desired)[desired.credential.login]
+    return marker is not None and token == (marker.published or LOGIN)
+
+
 def _create_database(desired: Desired, observed: Observed) -> Step:
     admin = observed.server.admin
     if not (admin.superuser or admin.createdb):

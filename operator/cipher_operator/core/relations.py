@@ -9,7 +9,7 @@ from cipher_operator.core import steps
 from cipher_operator.core.access import lacking, must_inherit
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Relation
-from cipher_operator.core.ownership import Claim, Part, judge_relation
+from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
@@ -29,6 +29,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
     planned: list[Step] = []
     created: list[str] = []
     adopted: list[str] = []
+    tokens, former = tokens_of_roles(desired), set[str]()
     for table in TABLES:
         relation = local.relations.get(table.name)
         if relation is None:
@@ -39,10 +40,13 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
         if differences := _differences(table, relation):
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
-            planned.extend(_take_over(desired, observed, table.name, relation))
+            released = [] if relation.owner in former else _release(desired, observed, relation)
+            former.add(relation.owner)
+            planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
         if not claim.holds(table.name):
-            # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
-            own = not desired.shared and relation.owner in (desired.owner, *desired.logins)
+            # The app makes a missing table itself, at its start: as a role that we made, so it counts as made by us.
+            # What a role that is taken over owns was there before.
+            own = claim.created(tokens.get(relation.owner, ""))
             (created if own else adopted).append(table.name)
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
@@ -90,6 +94,18 @@ def _take_over(desired: Desired, observed: Observed, name: str, relation: Relati
         f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)} (as a role that may grant it), or ALTER TABLE "
         f"{quoted(desired.schema)}.{quoted(name)} OWNER TO {quoted(desired.owner)} (as a superuser)",
     )
+
+
+def _release(desired: Desired, observed: Observed, relation: Relation) -> list[Step]:
+    """Return what keeps another storage, whose table is taken over, from dropping it as its own.
+
+    An admin that may not comment on that role leaves it: a deletion also looks whose a table is.
+    """
+    admin, marker = observed.server.admin, relation.owner_marker
+    may = admin.superuser or (admin.createrole and (relation.owner_admin or not observed.server.modern))
+    if marker is None or relation.owner in desired.logins or not may:
+        return []
+    return [steps.ReleaseTables(relation.owner, relation.owner_comment or "", marker.of_roles().text())]
 
 
 def _differences(table: Table, relation: Relation) -> list[str]:

@@ -1,5 +1,7 @@
 """Planning of a deletion: only what the marker says we created, and never what anybody else put inside."""
 
+from collections.abc import Mapping
+
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
@@ -8,7 +10,7 @@ from cipher_operator.core.access import grantor, lacking, may_grant, must_inheri
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
-from cipher_operator.core.observed import Observed
+from cipher_operator.core.observed import Observed, Relation
 from cipher_operator.core.ownership import standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan, refuse_read_only
 from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
@@ -41,7 +43,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
         _refuse_others_database(desired, observed)
         return Plan(tuple(_memberships(desired, observed, desired.owner, *desired.logins)), fence, desired.owner)
-    dropped = [name for name in TABLE_NAMES if name in local.relations and name in marker.created]
+    dropped = [name for name in _tables(desired, local.relations) if name in marker.created]
     acting = desired.owner if observed.server.by_set_role and not desired.shared else None
     planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
     planned += _give_back(desired, observed, marker)
@@ -87,6 +89,14 @@ def _write_marker(desired: Desired, text: str) -> Step:
     return steps.WriteMarker(desired.owner, text)
 
 
+def _tables(desired: Desired, relations: Mapping[str, Relation]) -> list[str]:
+    """Return Cipher's tables that are there, without those that belong to somebody else by now: another storage took
+    them over. In Shared mode the marker itself stands on one, and the admin's name may change."""
+    ours = (desired.owner, *desired.logins)
+    there = [name for name in TABLE_NAMES if name in relations]
+    return [name for name in there if desired.shared or relations[name].owner in ours]
+
+
 def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
     """Return what gives adopted tables back: to the adopted login, else to the admin."""
     local, admin = observed.local, observed.server.admin
@@ -99,7 +109,7 @@ def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Ste
         planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
     if local is not None and not desired.shared:
         owner = login.name if login is not None else admin.name
-        tables = [name for name in TABLE_NAMES if name in local.relations and name in marker.adopted]
+        tables = [name for name in _tables(desired, local.relations) if name in marker.adopted]
         if tables and observed.server.by_set_role and login is None:
             raise must_inherit(observed, f"take back table '{tables[0]}'")
         acting = owner if observed.server.by_set_role else None
@@ -128,6 +138,11 @@ def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
                 f"(as its owner '{owner_of(schema, database)}')",
             )
         planned.append(steps.RevokeSchema(desired.schema, desired.owner, grantor(admin, schema)))
+    if local is not None:
+        planned += [
+            steps.RevokeFuture(desired.schema, kind, admin.name, desired.owner)
+            for kind in sorted(local.default_privileges)
+        ]
     return planned
 
 

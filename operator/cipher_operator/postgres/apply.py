@@ -6,7 +6,7 @@ from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan import Fence, Plan
-from cipher_operator.core.steps import Step, WriteMarker, is_alone, statements_of
+from cipher_operator.core.steps import CreateOwner, Step, WriteMarker, is_alone, statements_of, unchanged
 from cipher_operator.postgres.inspect import PREFIX, catalog_query, read
 from cipher_operator.postgres.session import Session
 
@@ -70,22 +70,16 @@ def _lock(owner: str) -> sql.Composed:
 def _check(fence: Fence) -> sql.Composed:
     """Abort the message with a division by zero unless the comment is still the one observed."""
     if fence.schema is None:
-        standing = sql.SQL("SELECT shobj_description(r.oid, 'pg_authid') FROM pg_roles r WHERE r.rolname = {name}")
-        query = standing.format(name=sql.Literal(fence.on))
-    else:
-        standing = sql.SQL(
-            "SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-            "WHERE c.relname = {name} AND n.nspname = {schema}"
-        )
-        query = standing.format(name=sql.Literal(fence.on), schema=sql.Literal(fence.schema))
-    return sql.SQL("SELECT 1 / (COALESCE(({query}), '') = {comment})::int; ").format(
-        query=query, comment=sql.Literal(fence.comment)
-    )
+        return unchanged(fence.on, fence.comment) + _SEPARATOR
+    return sql.SQL(
+        "SELECT 1 / (COALESCE((SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n "
+        "ON n.oid = c.relnamespace WHERE c.relname = {name} AND n.nspname = {schema}), '') = {comment})::int; "
+    ).format(name=sql.Literal(fence.on), schema=sql.Literal(fence.schema), comment=sql.Literal(fence.comment))
 
 
 def _fence_after(fence: Fence | None, message: tuple[Step, ...]) -> Fence | None:
     """Return the fence for the next message: a marker written by this one is the one to expect."""
     for step in message:
-        if isinstance(step, WriteMarker):
+        if isinstance(step, CreateOwner | WriteMarker):
             return Fence(step.owner, step.marker)
     return fence

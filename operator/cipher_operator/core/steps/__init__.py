@@ -29,6 +29,7 @@ from cipher_operator.core.steps.removals import (
     DropTable,
     EndSessions,
     RevokeDatabase,
+    RevokeFuture,
     RevokeSchema,
 )
 from cipher_operator.core.steps.roles import (
@@ -38,11 +39,13 @@ from cipher_operator.core.steps.roles import (
     DisableLogin,
     InheritRoles,
     JoinRole,
+    ReleaseTables,
     ResetSetting,
     SetActingRole,
     SetPassword,
     SetSearchPath,
     WriteMarker,
+    unchanged,
 )
 from cipher_operator.core.steps.tables import (
     CreateIndex,
@@ -55,6 +58,7 @@ from cipher_operator.core.steps.tables import (
 Step: TypeAlias = (
     CreateOwner
     | WriteMarker
+    | ReleaseTables
     | JoinRole
     | CreateLogin
     | SetPassword
@@ -86,6 +90,7 @@ Step: TypeAlias = (
     | DropSchema
     | RevokeDatabase
     | RevokeSchema
+    | RevokeFuture
     | EndSessions
     | DropRole
 )
@@ -116,8 +121,10 @@ __all__ = [
     "GrantUsage",
     "InheritRoles",
     "JoinRole",
+    "ReleaseTables",
     "ResetSetting",
     "RevokeDatabase",
+    "RevokeFuture",
     "RevokePublic",
     "RevokeSchema",
     "SetActingRole",
@@ -130,6 +137,7 @@ __all__ = [
     "is_alone",
     "masked",
     "statements_of",
+    "unchanged",
 ]
 
 

@@ -106,6 +106,28 @@ class RevokeSchema:
 
 
 @dataclass(frozen=True, slots=True)
+class RevokeFuture:
+    """The same for what the admin will make in a schema. `kind` is 'r' or 'S'."""
+
+    schema: str
+    kind: str
+    admin: str
+    owner: str
+    stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (
+            compose(
+                "ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA {schema} REVOKE ALL ON {kind} FROM {owner}",
+                admin=self.admin,
+                schema=self.schema,
+                kind=sql.SQL("SEQUENCES" if self.kind == "S" else "TABLES"),
+                owner=self.owner,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class DropRole:
     """Drop a role that we created. Fenced."""
 

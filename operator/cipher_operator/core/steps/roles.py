@@ -18,6 +18,16 @@ def _comment(role: str, text: str) -> sql.Composed:
     return compose("COMMENT ON ROLE {role} IS {text}", role=role, text=sql.Literal(text))
 
 
+def unchanged(role: str, comment: str) -> sql.Composed:
+    """Return what aborts its message with a division by zero unless the role's comment is still this one."""
+    return compose(
+        "SELECT 1 / (COALESCE((SELECT shobj_description(r.oid, 'pg_authid') FROM pg_roles r "
+        "WHERE r.rolname = {role}), '') = {comment})::int",
+        role=sql.Literal(role),
+        comment=sql.Literal(comment),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class CreateOwner:
     """Create the NOLOGIN role that owns Cipher's relations, with its marker."""
@@ -40,6 +50,20 @@ class WriteMarker:
 
     def statements(self) -> tuple[sql.Composed, ...]:
         return (_comment(self.owner, self.marker),)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseTables:
+    """Take its tables off the marker of the former owner, in the message that takes them over: a deletion or any
+    other message of that one, planned before, then fails at its fence. Fenced itself, by what stood there."""
+
+    owner: str
+    standing: str
+    marker: str
+    stage: ClassVar[ConditionType] = ConditionType.SCHEMA_APPLIED
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return unchanged(self.owner, self.standing), _comment(self.owner, self.marker)
 
 
 @dataclass(frozen=True, slots=True)
