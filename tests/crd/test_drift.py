@@ -112,7 +112,8 @@ def test_names() -> None:
     assert crd.document()["metadata"]["name"] == names.CRD_NAME
     assert (spec["group"], spec["names"]["kind"], spec["names"]["plural"]) == (names.GROUP, names.KIND, names.PLURAL)
     assert crd.version()["name"] == names.VERSION
-    assert set(crd.schema("status.handledRequests")["properties"]) == set(names.REQUEST_ANNOTATIONS)
+    all_requests = {*names.REQUEST_ANNOTATIONS, names.ADOPT_REQUEST}
+    assert set(crd.schema("status.handledRequests")["properties"]) == all_requests
     for request, annotation in names.REQUEST_ANNOTATIONS.items():
         node = crd.schema(f"status.handledRequests.{request}")
         assert annotation in node["description"] and node["maxLength"] == requests.MAX_VALUE

@@ -119,7 +119,7 @@ def test_the_largest_status_is_stored_whole(storages: Storages) -> None:
         "database": "d" * 63,
         "user": "u" * 63,
         "binding": {"name": "s" * 253},
-        "handledRequests": dict.fromkeys(("reconcile", "rotate", "revokePrevious", "recreate"), "v" * 256),
+        "handledRequests": dict.fromkeys(("reconcile", "rotate", "revokePrevious", "recreate", "adoptFrom"), "v" * 256),
         "plan": ["ü" * PLAN_LINE_LENGTH] * PLAN_LINES,
     }
     written = storages.create(MINIMAL, status)

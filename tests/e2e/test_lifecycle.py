@@ -71,7 +71,7 @@ def test_steady_state_writes_nothing(namespace: Namespace, server: PostgresServe
     server.mark_log()
     namespace.annotate("chat", "reconcile-requested-at", "1")
     wait_until(
-        lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests") == {"reconcile": "1"},
+        lambda: namespace.handled("chat") == {"reconcile": "1"},
         "the request is handled",
     )
     assert server.connections_authorized(user=server.superuser) == 1
@@ -128,7 +128,7 @@ def test_a_changed_app_password_is_set_again_when_somebody_asks(namespace: Names
     server.execute(f"ALTER ROLE \"{user}\" PASSWORD 'someone else changed it'")
     namespace.annotate("chat", "reconcile-requested-at", "1")
     wait_until(
-        lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests") == {"reconcile": "1"},
+        lambda: namespace.handled("chat") == {"reconcile": "1"},
         "the request is handled",
     )
     psycopg.connect(namespace.app_secret("chat")["uri"]).close()
@@ -213,7 +213,7 @@ def test_rotation_on_demand(namespace: Namespace, server: PostgresServer) -> Non
     psycopg.connect(old["uri"]).close()
     psycopg.connect(namespace.app_secret("chat")["uri"]).close()
     wait_until(
-        lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests") == {"rotate": "1"},
+        lambda: namespace.handled("chat") == {"rotate": "1"},
         "the request is handled once",
     )
     namespace.annotate("chat", "revoke-previous-requested-at", "1")
@@ -302,10 +302,7 @@ def test_rotate_and_revoke_asked_at_once_leave_a_login_that_works(namespace: Nam
     }
     namespace.patch("chat", {"metadata": {"annotations": annotations}})
     wait_until(
-        lambda: (
-            (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests")
-            == {"rotate": "1", "revokePrevious": "1"}
-        ),
+        lambda: namespace.handled("chat") == {"rotate": "1", "revokePrevious": "1"},
         "both are handled, one after the other",
     )
     psycopg.connect(namespace.app_secret("chat")["uri"]).close()

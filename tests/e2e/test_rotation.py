@@ -35,8 +35,7 @@ def ready_storage(namespace: Namespace, server: PostgresServer, port: int, **spe
 
 
 def handled(namespace: Namespace, value: str) -> bool:
-    storage = namespace.get("cipherstorages", "chat") or {}
-    return bool(storage.get("status", {}).get("handledRequests", {}).get("rotate") == value)
+    return namespace.handled("chat").get("rotate") == value
 
 
 def rotate(namespace: Namespace, value: str, timeout: float = 40) -> None:

@@ -180,6 +180,38 @@ def test_a_storage_moves_to_the_other_cluster_under_its_pods(
     print(f"moved: the loser said so after {lost:.1f} s; {pods.requests} requests, {len(pods.errors)} errors")
 
 
+def test_a_storage_that_moves_back_is_not_fought_over(
+    sides: tuple[Side, Side], teams: tuple[Namespace, Namespace], server: PostgresServer
+) -> None:
+    first, second = teams
+    spec = wanted(first)
+    first.storage("chat", spec)
+    first.wait_ready("chat")
+    second.storage("chat", spec)
+    second.wait_reason("chat", "Conflict")
+    adopt(second, "chat")
+    second.wait_ready("chat")
+    first.wait_reason("chat", "Conflict", 30)
+    adopt(first, "chat")
+    first.wait_ready("chat")
+    second.wait_reason("chat", "Conflict", 30)
+    assert "remove that field and set it again" in second.condition("chat")["message"]
+    uri = first.app_secret("chat")["uri"]
+    server.mark_log()
+    for number in range(3):
+        for namespace, reason in ((second, "Conflict"), (first, "Ready")):
+            asked(namespace, "chat", str(number))
+            assert namespace.condition("chat")["reason"] == reason
+    assert PASSWORD.findall(server.log_text()) == []
+    assert works(uri)
+    source = {"instance": sides[0].instance, "namespace": first.name, "name": "chat"}
+    second.patch("chat", {"spec": {"adoptFrom": None}})
+    wait_until(lambda: "adoptFrom" not in second.handled("chat"), "the request is forgotten")
+    adopt(second, "chat", source)
+    second.wait_ready("chat")
+    first.wait_reason("chat", "Conflict", 30)
+
+
 def test_an_equal_instance_id_finds_its_storages_again(
     sides: tuple[Side, Side], teams: tuple[Namespace, Namespace], server: PostgresServer
 ) -> None:

@@ -157,6 +157,12 @@ class Namespace:
         conditions = storage.get("status", {}).get("conditions", [])
         return next((found for found in conditions if found["type"] == type_), {})
 
+    def handled(self, name: str) -> dict[str, str]:
+        """Return the requests that were carried out."""
+        storage = self.get("cipherstorages", name) or {}
+        requests: dict[str, str] = storage.get("status", {}).get("handledRequests", {})
+        return requests
+
     def wait_ready(self, name: str, timeout: float = 20) -> float:
         """Return the seconds until Ready for the present generation."""
 

@@ -76,12 +76,11 @@ def asked(namespace: Namespace, name: str, value: str, request: str = "reconcile
     """Ask for a look, or what else `request` names, and wait until it is handled."""
     annotation = re.sub("([A-Z])", r"-\1", request).lower()
     namespace.annotate(name, f"{annotation}-requested-at", value)
-
-    def handled() -> bool:
-        storage = namespace.get("cipherstorages", name) or {}
-        return bool(storage.get("status", {}).get("handledRequests", {}).get(request) == value)
-
-    wait_until(handled, lambda: f"{request} {value} is handled; {name} says {namespace.condition(name)}", timeout)
+    wait_until(
+        lambda: namespace.handled(name).get(request) == value,
+        lambda: f"{request} {value} is handled; {name} says {namespace.condition(name)}",
+        timeout,
+    )
 
 
 def gone(namespace: Namespace, name: str, timeout: float = 20) -> None:

@@ -27,6 +27,8 @@ REQUEST_ANNOTATIONS = {
     "recreate": ANNOTATION_RECREATE,
 }
 """Request name, as it stands in `status.handledRequests`, to the annotation that asks for it."""
+ADOPT_REQUEST = "adoptFrom"
+"""The request that `spec.adoptFrom` is, in `status.handledRequests`."""
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "cipher-operator"

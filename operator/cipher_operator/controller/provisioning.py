@@ -142,6 +142,8 @@ class StorageRun:
             extensions=spec.extensions,
             adopt_unowned=spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
             adopt_from=spec.adopt_from,
+            # Once is enough: two storages that name each other would take turns.
+            adopted=not self._requests.adopt,
             established=bool(resource.status.get("database")),
             recreate=self._requests.recreate,
             # Not together with a change: until that is published, the previous login is the published one.

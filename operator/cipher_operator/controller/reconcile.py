@@ -108,7 +108,7 @@ class Reconciler:
             outcome = Outcome(
                 failure=failure.at(ConditionType.CONNECTED),
                 reached=tuple(dict.fromkeys(progress.reached)),
-                handled=_reconcile_request(resource),
+                handled=_answered(resource),
             )
         await self._report(resource, outcome, progress, started)
         return _sooner(self._next_look(outcome, memory, interval), progress.next_look)
@@ -138,7 +138,7 @@ class Reconciler:
             facts=facts,
             reached=tuple(dict.fromkeys(progress.reached)),
             plan=progress.plan,
-            handled=progress.handled if facts is not None else _reconcile_request(resource),
+            handled=progress.handled if facts is not None else _answered(resource),
             warnings=tuple(progress.warnings),
         )
 
@@ -246,10 +246,9 @@ def _refuse_extensions(spec: Spec, allowed: tuple[str, ...]) -> None:
             )
 
 
-def _reconcile_request(resource: Resource) -> dict[str, str]:
-    """Return the request that every finished look answers, whatever it found."""
-    new = Requests.of(resource).new
-    return {"reconcile": new["reconcile"]} if "reconcile" in new else {}
+def _answered(resource: Resource) -> dict[str, str]:
+    """Return the requests that every finished look answers, whatever it found: to look, and to forget one."""
+    return {name: value for name, value in Requests.of(resource).new.items() if name == "reconcile" or not value}
 
 
 def _ready(resource: Resource) -> Condition | None:

@@ -35,6 +35,8 @@ class Desired:
     extensions: tuple[str, ...] = ()
     adopt_unowned: bool = False
     adopt_from: AdoptFrom | None = None
+    adopted: bool = False
+    """`adopt_from` has been carried out: what belongs to that owner now was taken back."""
     established: bool = False
     """The storage has been Ready before: what is missing now is lost, not new."""
     recreate: bool = False

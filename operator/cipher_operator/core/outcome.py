@@ -105,8 +105,9 @@ def _status(outcome: Outcome, previous: Mapping[str, Any], observed_generation: 
         status["database"] = outcome.facts.database
         status["user"] = outcome.facts.user
         status["serverVersion"] = outcome.facts.server_version
-    if handled := {**_mapping(previous.get("handledRequests")), **outcome.handled}:
-        status["handledRequests"] = handled
+    handled = {**_mapping(previous.get("handledRequests")), **outcome.handled}
+    if kept_requests := {name: value for name, value in handled.items() if value}:
+        status["handledRequests"] = kept_requests
     if outcome.plan:
         status["plan"] = shorten(outcome.plan)
     return status

@@ -136,7 +136,11 @@ def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation
 
 
 def _handed_over(desired: Desired, marker: Marker) -> bool:
-    """Return whether `adoptFrom` names exactly the owner in the marker."""
+    """Return whether `adoptFrom` names exactly the owner in the marker, and has not been carried out yet."""
+    return _named(desired, marker) and not desired.adopted
+
+
+def _named(desired: Desired, marker: Marker) -> bool:
     source, owner = desired.adopt_from, marker.identity
     return source is not None and (source.instance, source.namespace, source.name) == (
         owner.instance,
@@ -151,6 +155,13 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     texts = {"instance": owner.instance, "namespace": owner.namespace, "name": owner.name}
     source = ", ".join(f"{key}: {json.dumps(text)}" for key, text in texts.items())
     instance = "" if owner.instance == desired.identity.instance else " of another operator instance"
+    if _named(desired, marker):
+        return Failure(
+            Reason.CONFLICT,
+            f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}, which has taken it back "
+            "since `spec.adoptFrom` was carried out; to take it over once more, remove that field and set it again",
+            stage=ConditionType.ACCESS_GRANTED,
+        )
     return Failure(
         Reason.CONFLICT,
         f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; choose another database, "

@@ -1,9 +1,9 @@
-"""Requests by annotation: any new value acts once, and is copied to `status.handledRequests`."""
+"""Requests by annotation, and `spec.adoptFrom`: any new value acts once, and is copied to `status.handledRequests`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cipher_operator.api.names import REQUEST_ANNOTATIONS
+from cipher_operator.api.names import ADOPT_REQUEST, REQUEST_ANNOTATIONS
 from cipher_operator.api.spec import Resource
 
 MAX_VALUE = 256
@@ -25,7 +25,18 @@ class Requests:
             for name, annotation in REQUEST_ANNOTATIONS.items()
             if resource.annotations.get(annotation)
         }
+        source = resource.raw_spec.get(ADOPT_REQUEST)
+        if isinstance(source, Mapping):
+            asked[ADOPT_REQUEST] = "/".join(str(source.get(part)) for part in ("instance", "namespace", "name"))
+        elif ADOPT_REQUEST in done:
+            # Asked for again, the same value acts again.
+            asked[ADOPT_REQUEST] = ""
         return cls({name: value for name, value in asked.items() if done.get(name) != value})
+
+    @property
+    def adopt(self) -> bool:
+        """Return whether another storage's objects are still to be taken over."""
+        return bool(self.new.get(ADOPT_REQUEST))
 
     @property
     def rotate(self) -> bool:
