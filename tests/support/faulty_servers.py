@@ -9,7 +9,7 @@ from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority, TlsFixture, self_signed
 from support.cluster import wait_until
 
-Kind = Literal["shared", "plain", "TLS only", "self-signed", "expired", "another name", "cloud sql", "breakable"]
+Kind = Literal["shared", "plain", "TLS only", "self-signed", "expired", "another name", "cloud sql", "breakable", "new"]
 
 TLS_ONLY = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
 BREAKABLE = {
@@ -22,7 +22,9 @@ BREAKABLE = {
 
 
 class FaultyServers:
-    """`shared` takes TLS and plaintext and is broken per role or database only; `breakable` may be stopped."""
+    """`shared` takes TLS and plaintext and is broken per role or database only; `breakable` may be stopped; nobody
+    has been on `new`.
+    """
 
     def __init__(self, authority: CertificateAuthority, folder: Path) -> None:
         self.authority, self._folder = authority, folder
