@@ -14,6 +14,7 @@ from support.faulty_servers import set_hba
 from support.poolers import Pooler
 
 AUTH, DENIED = Reason.AUTHENTICATION_FAILED, Reason.ACCESS_DENIED
+ACCESS = ConditionType.ACCESS_GRANTED
 CORRECT = "Correct user and password in the connection Secret."
 
 row = Table()
@@ -115,6 +116,18 @@ for case, reason, words, code, method, mode in (
     ("plain text", DENIED, "verify-full", None, "password", "disable"),
 ):
     row(case, reason, words, sqlstate=code)(partial(not_let_in, method=method, mode=mode))
+
+
+@row("app login without a line in pg_hba.conf", DENIED, "login test", stage=ACCESS, sqlstate="28000")
+def app_login(scene: Scene) -> Generator[None]:
+    server = scene.changing_hba()
+    set_hba(server, rest=f"host all postgres,{scene.admin} 127.0.0.1/32 scram-sha-256\n")
+    scene.secret(sslmode="require")
+    scene.create()
+    yield
+    assert scene.namespace.get("secrets", "chat-cipher") is None, "nothing is published that cannot log in"
+    set_hba(server)
+    scene.ask()
 
 
 @row("plain text, then verified", DENIED, "verify-full")

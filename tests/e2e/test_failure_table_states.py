@@ -39,20 +39,28 @@ for case, what in (("role's limit", "ALTER ROLE {admin}"), ("database's limit", 
     row(case, Reason.TOO_MANY_CONNECTIONS, "limit", sqlstate="53300")(partial(limited, what=what))
 
 
-@row("too many clients", Reason.TOO_MANY_CONNECTIONS, "close idle clients", sqlstate="53300")
-def too_many_clients(scene: Scene) -> Generator[None]:
+def too_many_clients(scene: Scene, superuser: bool) -> Generator[None]:
+    """A crowd of others leaves the slots that are reserved for superusers; one of superusers leaves none."""
     server = scene.on(scene.servers("breakable"))
-    scene.sql("CREATE ROLE crowd LOGIN PASSWORD 'crowd'")
+    user = server.superuser if superuser else "crowd"
+    if not superuser:
+        scene.sql("CREATE ROLE crowd LOGIN PASSWORD 'crowd'")
     scene.ready()
+    url = server.admin_url(user=user, password=server.password if superuser else "crowd")
     crowd: list[psycopg.Connection[tuple[object, ...]]] = []
     with pytest.raises(psycopg.OperationalError):
         while True:
-            crowd.append(psycopg.connect(server.admin_url(user="crowd", password="crowd")))
+            crowd.append(psycopg.connect(url))
     scene.ask()
     yield
     for each in crowd:
         each.close()
-    scene.sql("DROP ROLE crowd")
+
+
+for case, superuser in (("only reserved slots left", False), ("too many clients", True)):
+    row(case, Reason.TOO_MANY_CONNECTIONS, "close idle clients", sqlstate="53300")(
+        partial(too_many_clients, superuser=superuser)
+    )
 
 
 # --- the server's state ---
