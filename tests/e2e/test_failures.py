@@ -1,13 +1,16 @@
 """Things that go wrong for many at once, or for long. What goes wrong for one storage is in the failure table."""
 
+import importlib.util
 import json
 import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cipher_operator.api.reasons import Reason
 from devcluster import ControlPlane, PostgresServer
 from support.cluster import Namespace, Operator
 from support.failure_table import Record, Scene
@@ -163,6 +166,24 @@ def test_endless_retry_is_said_to_be_stalled(scene: Scene, short_deadline: None,
     assert scene.namespace.condition(scene.name, "Stalled") == {}
     to_ready = time.monotonic() - began
     record_property("failure", ["deadline", "ProgressDeadlineExceeded", round(to_status, 1), round(to_ready, 1)])
+
+
+def test_every_reason_is_in_the_table() -> None:
+    reasons = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.CHANGES_PENDING}  # above, and of Observe mode
+    for path in Path(__file__).parent.glob("test_failure_table_*.py"):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        reasons |= {row.reason for row in module.row.rows.values()}
+    assert reasons == {reason for reason in Reason if has_class(reason)}
+
+
+def has_class(reason: Reason) -> bool:
+    try:
+        return reason.failure_class is not None
+    except KeyError:
+        return False
 
 
 def test_a_trailing_newline_is_forgiven(namespace: Namespace, server: PostgresServer) -> None:
