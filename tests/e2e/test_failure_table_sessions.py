@@ -121,10 +121,14 @@ row("session terminated", LOST, "ended the connection", stage=SCHEMA, sqlstate="
 @row("statement timeout", LOCKED, "server busy", sqlstate="57014")
 def statement_timeout(scene: Scene) -> Generator[None]:
     scene.ready()
-    scene.sql(f"ALTER ROLE {scene.admin} SET statement_timeout = '1ms'")
-    scene.ask()
-    yield
-    scene.sql(f"ALTER ROLE {scene.admin} RESET statement_timeout")
+    scene.sql(f"ALTER ROLE {scene.admin} SET statement_timeout = '300ms'")
+    with psycopg.connect(scene.server.admin_url(scene.database)) as other:
+        # What the operator looks at first: its question waits, and nothing else does.
+        other.execute("LOCK TABLE pg_catalog.pg_default_acl")
+        scene.ask()
+        yield
+        other.rollback()
+        yield
 
 
 @row("idle session", LOST, "idle", sqlstate="57P05")
