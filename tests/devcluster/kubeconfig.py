@@ -52,13 +52,14 @@ class ApiClient:
     def request(self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10.0) -> bytes:
         """Return the body of the answer; raises urllib.error.HTTPError for an answer of 400 or above, OSError for none.
 
-        `timeout` is in seconds.
+        A PATCH is a JSON merge patch. `timeout` is in seconds.
         """
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = urllib.request.Request(
             self._url + path,
             method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
+            headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
         )
         with self._open.open(request, timeout=timeout) as answer:
             content: bytes = answer.read()

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import ControlPlane, PostgresServer
+from devcluster import ControlPlane, FaultProxy, PostgresServer
+from devcluster.tls import CertificateAuthority
 from support.cluster import Namespace, Operator, install
+from support.failure_table import Scene
+from support.faulty_servers import FaultyServers
 
 _numbers = itertools.count(1)
 
@@ -26,11 +29,39 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="module")
-def operator(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator_flags() -> tuple[str, ...]:
+    """What the operator of a module is started with; a module that needs something else says so."""
+    return ("--interval", "10s")
+
+
+@pytest.fixture(scope="module")
+def operator(
+    cluster: ControlPlane, operator_flags: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
     folder: Path = tmp_path_factory.mktemp("operator")
-    running = Operator(cluster, folder, "--interval", "10s").start()
+    running = Operator(cluster, folder, *operator_flags).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def servers(
+    certificate_authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FaultyServers]:
+    """Servers by kind, each started when first asked for."""
+    kinds = FaultyServers(certificate_authority, tmp_path_factory.mktemp("servers"))
+    yield kinds
+    kinds.close()
+
+
+@pytest.fixture
+def scene(
+    namespace: Namespace, operator: Operator, servers: FaultyServers, fault_proxy: Callable[..., FaultProxy]
+) -> Iterator[Scene]:
+    made = Scene(namespace, operator, servers, fault_proxy)
+    yield made
+    for step in made.after:
+        step()
 
 
 @pytest.fixture
@@ -40,7 +71,9 @@ def namespace(cluster: ControlPlane, operator: Operator) -> Iterator[Namespace]:
     yield made
     for storage in made.request("GET", made.path("cipherstorages"))["items"]:
         made.annotate(storage["metadata"]["name"], "force-delete", "true")
-        made.delete("cipherstorages", storage["metadata"]["name"])
+        # One that is being deleted goes with the annotation.
+        if "deletionTimestamp" not in storage["metadata"]:
+            made.delete("cipherstorages", storage["metadata"]["name"])
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""TLS, as a user meets it: the reason in the status, the remedy it names, and Ready a moment after the remedy."""
+"""The CA, as a user brings it: from either kind of object, changing while pods run. What goes wrong is in the table."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +9,14 @@ import psycopg
 import pytest
 
 from devcluster import PostgresServer
-from devcluster.tls import CertificateAuthority, TlsFixture, private_key_pem, self_signed
+from devcluster.tls import CertificateAuthority, private_key_pem
 from support.cluster import Namespace, wait_until
+from support.faulty_servers import FaultyServers
 
 SOON = 8.0
 """Seconds to the status, and from the mend to Ready: a second each on an idle machine."""
-TLS_ONLY = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
 
 Record = Callable[[str, object], None]
-
-
-@pytest.fixture(scope="module")
-def servers(
-    certificate_authority: CertificateAuthority, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[str], PostgresServer]]:
-    """Servers by kind, each started when first asked for."""
-    running: dict[str, PostgresServer] = {}
-
-    def server(kind: str) -> PostgresServer:
-        if kind not in running:
-            certificates: dict[str, Callable[[], TlsFixture]] = {
-                "trusted": certificate_authority.server,
-                "self-signed": lambda: self_signed(tmp_path_factory.mktemp("self-signed")),
-                "another name": certificate_authority.wrong_name,
-                "cloud sql": certificate_authority.cloud_sql,
-                "TLS only": certificate_authority.server,
-            }
-            tls = certificates.get(kind)
-            running[kind] = PostgresServer(
-                16, tls=tls() if tls is not None else None, hba=TLS_ONLY if kind == "TLS only" else None
-            )
-            running[kind].start()
-        return running[kind]
-
-    yield server
-    for each in running.values():
-        each.close()
 
 
 def admin_secret(namespace: Namespace, server: PostgresServer) -> None:
@@ -69,67 +40,12 @@ def spec(namespace: Namespace, mode: str, kind: str | None = None, key: str | No
     return made
 
 
-# reason -> server, sslMode, CA (None: none named), what the message says, the sslMode or the CA that mends it
-CASES: dict[str, tuple[str, str, str, str | None, str, str]] = {
-    "self-signed": ("TLSUntrusted", "self-signed", "verify-full", "good", "spec.connection.caRef", "ca:server"),
-    "no CA in the object": ("TLSUntrusted", "trusted", "verify-ca", "junk", "BEGIN CERTIFICATE", "ca:good"),
-    "CA of somebody else": ("TLSUntrusted", "trusted", "verify-full", "other", "not the one in", "ca:good"),
-    "public CAs only": ("TLSUntrusted", "trusted", "verify-full", None, "spec.connection.caRef", "mode:require"),
-    "another name": ("TLSHostnameMismatch", "another name", "verify-full", "good", "verify-ca", "mode:verify-ca"),
-    "Cloud SQL": ("TLSHostnameMismatch", "cloud sql", "verify-full", "good", "verify-ca", "mode:verify-ca"),
-    "server without TLS": ("TLSNotSupported", "plain", "require", None, "sslMode: disable", "mode:disable"),
-    "server that insists": ("TLSRequired", "TLS only", "disable", None, "sslMode: require", "mode:require"),
-}
-
-
-@pytest.mark.parametrize("case", list(CASES))
-def test_named_within_seconds_and_mended_as_the_message_says(
-    namespace: Namespace,
-    servers: Callable[[str], PostgresServer],
-    certificate_authority: CertificateAuthority,
-    tmp_path: Path,
-    record_property: Record,
-    case: str,
-) -> None:
-    reason, kind, mode, ca, words, mend = CASES[case]
-    server = servers(kind)
-    texts: dict[str, Callable[[], str]] = {
-        "good": certificate_authority.certificate.read_text,
-        "other": CertificateAuthority(tmp_path, "another CA").certificate.read_text,
-        "junk": lambda: "the CA is in the other file\n",
-        "server": lambda: server.tls.certificate.read_text() if server.tls else "",
-    }
-    admin_secret(namespace, server)
-    if ca is not None:
-        write_ca(namespace, "ConfigMap", texts[ca]())
-    began = time.monotonic()
-    namespace.storage("chat", spec(namespace, mode, "ConfigMap" if ca else None))
-    namespace.wait_reason("chat", reason, SOON)
-    to_status = time.monotonic() - began
-    message = namespace.condition("chat")["message"]
-    assert words in message
-    assert "localhost" not in message
-    assert namespace.condition("chat", "Connected")["reason"] == reason
-    assert namespace.condition("chat", "Reconciling")["status"] == "True"
-    began = time.monotonic()
-    what, _, value = mend.partition(":")
-    if what == "ca":
-        write_ca(namespace, "ConfigMap", texts[value]())
-    else:
-        namespace.patch("chat", {"spec": {"connection": {"sslMode": value}}})
-    namespace.wait_ready("chat", SOON)
-    to_ready = time.monotonic() - began
-    record_property("seconds_to_status", round(to_status, 2))
-    record_property("seconds_from_mend_to_ready", round(to_ready, 2))
-    print(f"{reason} ({case}): {to_status:.2f} s to the status, {to_ready:.2f} s from the mend to Ready")
-
-
 @pytest.mark.parametrize(
     ("kind", "key"), [("ConfigMap", None), ("ConfigMap", "rds.pem"), ("Secret", None), ("Secret", "tls-chain.pem")]
 )
 def test_a_bundle_from_either_kind(
     namespace: Namespace,
-    servers: Callable[[str], PostgresServer],
+    servers: FaultyServers,
     certificate_authority: CertificateAuthority,
     tmp_path: Path,
     kind: str,
@@ -137,7 +53,7 @@ def test_a_bundle_from_either_kind(
 ) -> None:
     other = CertificateAuthority(tmp_path, "another CA").certificate.read_text()
     good, private = certificate_authority.certificate.read_text(), private_key_pem().decode()
-    admin_secret(namespace, servers("trusted"))
+    admin_secret(namespace, servers("shared"))
     write_ca(namespace, kind, f"# the CAs of our servers\r\n{other}\nand\n{private}{good}", key or "ca.crt")
     namespace.storage("chat", spec(namespace, "verify-full", kind, key))
     namespace.wait_ready("chat", SOON)
@@ -154,7 +70,7 @@ def test_a_bundle_from_either_kind(
 @pytest.mark.parametrize("kind", ["ConfigMap", "Secret"])
 def test_a_ca_that_changes_while_running_counts_at_once(
     namespace: Namespace,
-    servers: Callable[[str], PostgresServer],
+    servers: FaultyServers,
     certificate_authority: CertificateAuthority,
     tmp_path: Path,
     record_property: Record,
@@ -162,7 +78,7 @@ def test_a_ca_that_changes_while_running_counts_at_once(
 ) -> None:
     good = certificate_authority.certificate.read_text()
     other = CertificateAuthority(tmp_path, "another CA").certificate.read_text()
-    admin_secret(namespace, servers("trusted"))
+    admin_secret(namespace, servers("shared"))
     write_ca(namespace, kind, good)
     namespace.storage("chat", spec(namespace, "verify-full", kind) | {"interval": "1h"})
     namespace.wait_ready("chat", SOON)
@@ -197,10 +113,10 @@ def test_a_server_moves_to_another_ca(
 
 
 def test_verify_full_by_address_is_refused_before_anything_is_written(
-    namespace: Namespace, servers: Callable[[str], PostgresServer], certificate_authority: CertificateAuthority
+    namespace: Namespace, servers: FaultyServers, certificate_authority: CertificateAuthority
 ) -> None:
     # The operator itself could: the certificate names 127.0.0.1. Cipher's client cannot.
-    server = servers("trusted")
+    server = servers("shared")
     roles = server.execute("SELECT rolname FROM pg_roles ORDER BY 1")
     namespace.secret("pg-admin", {"CIPHER_PG_URL": server.admin_url()})
     write_ca(namespace, "ConfigMap", certificate_authority.certificate.read_text())
@@ -214,9 +130,9 @@ def test_verify_full_by_address_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
 def test_a_namespace_goes_away_with_the_ca_that_its_storage_needs(
-    new_namespace: Callable[[], Namespace], servers: Callable[[str], PostgresServer], kind: str
+    new_namespace: Callable[[], Namespace], servers: FaultyServers, kind: str
 ) -> None:
-    namespace, server = new_namespace(), servers("trusted")
+    namespace, server = new_namespace(), servers("shared")
     admin_secret(namespace, server)
     assert server.tls is not None
     write_ca(namespace, kind, server.tls.ca.read_text())

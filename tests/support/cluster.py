@@ -144,7 +144,7 @@ class Namespace:
         return True
 
     def patch(self, name: str, patch: Mapping[str, Any]) -> None:
-        self.plane.kubectl("-n", self.name, "patch", "cstore", name, "--type=merge", "-p", json.dumps(patch))
+        self.request("PATCH", self.path("cipherstorages", name), patch)
 
     def annotate(self, name: str, annotation: str, value: str) -> None:
         self.patch(name, {"metadata": {"annotations": {f"storage.cipher.dev/{annotation}": value}}})

@@ -42,6 +42,12 @@ class WireProxy:
         """Return the start-up parameters for the server, or the message that ends the connection."""
         return parameters
 
+    async def ask(
+        self, reader: asyncio.StreamReader, ahead: asyncio.StreamWriter, writer: asyncio.StreamWriter
+    ) -> None:
+        """Pass on what the client says, until it ends; what is written to `writer` is an answer of the proxy's own."""
+        await _pass_on(reader, ahead)
+
     async def answer(self, behind: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Pass on what the server says, until it ends."""
         await _pass_on(behind, writer)
@@ -101,7 +107,7 @@ class WireProxy:
         behind, ahead = await asyncio.open_connection(self.server.host, self.server.port)
         ahead.write(packet)
         passing = [
-            asyncio.create_task(_pass_on(reader, ahead)),
+            asyncio.create_task(self.ask(reader, ahead, writer)),
             asyncio.create_task(self.answer(behind, writer)),
         ]
         try:

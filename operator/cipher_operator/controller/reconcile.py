@@ -155,7 +155,8 @@ class Reconciler:
             self.forget(resource.key)
             return None
         if failure.failure_class is not FailureClass.STALLED:
-            failure.message = f"The deletion waits: {failure.message}. To leave everything on the server, set " + (
+            failure.message = (
+                f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
                 f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
             )
         outcome = Outcome(failure=failure.at(ConditionType.CONNECTED))

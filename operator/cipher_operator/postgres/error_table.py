@@ -94,7 +94,11 @@ SQLSTATES: dict[str, Meaning] = {
     "53200": Meaning(R.UNKNOWN, "The server is out of memory.", "Give the server more memory."),
     "53300": TOO_MANY,
     "55000": NOT_ACCEPTING,
-    "55006": Meaning(R.LOCK_TIMEOUT, "An object is in use by another session.", "End the sessions that use it."),
+    "55006": Meaning(
+        R.LOCK_TIMEOUT,
+        "An object is in use.",
+        "End what uses it: see pg_stat_activity, pg_prepared_xacts and pg_replication_slots on the server.",
+    ),
     "55P03": Meaning(R.LOCK_TIMEOUT, "A lock was not free within its time limit."),
     "40P01": Meaning(R.LOCK_TIMEOUT, "The server ended a deadlock with another session."),
     "57014": Meaning(
@@ -261,6 +265,15 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode."),
         ),
         (r"unsupported startup parameter", POOLER_PARAMETER),
+        (
+            r"out of shared memory",
+            Meaning(
+                R.UNKNOWN,
+                "The server has no room for more locks.",
+                "Raise `max_locks_per_transaction` on the server, or end the sessions that hold many locks.",
+                "53200",
+            ),
+        ),
         (
             r"SSL error",
             Meaning(

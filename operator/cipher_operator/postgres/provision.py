@@ -130,6 +130,7 @@ class _Run:
         if only_missing_database and result.observed.database is not None:
             return
         self.desired = settle(self.desired, result.observed)
+        lost: Failure | None = None
         for attempt in range(ROUNDS):
             missing = self._plan(result)
             result.warnings = missing.warnings
@@ -142,9 +143,11 @@ class _Run:
                     rest = plan(created, after(self.desired, result.observed, missing))
                     result.pending += rest.lines()
                 return
-            await self._apply(session, missing, result, attempt)
+            lost = await self._apply(session, missing, result, attempt)
             if only_missing_database and result.observed.database is not None:
                 return
+        if lost is not None:
+            raise lost
         raise Failure(
             Reason.INSUFFICIENT_PRIVILEGE,
             "the server took these statements without effect; run them as a role that may: "
@@ -159,26 +162,27 @@ class _Run:
             failure.reached = tuple(stage for stage in _reached(result.observed) if stage is not failure.stage)
             raise
 
-    async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> None:
+    async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> Failure | None:
+        """Run the plan and observe again; return the Failure of a lost race, which is worth another round."""
         done: list[Step] = []
         if any(isinstance(step, CreateIndex | DropInvalidIndex) and is_alone(step) for step in missing.steps):
             self.extend(INDEX_SECONDS)
         try:
             observed, count = await apply(session, missing, self.desired, done=done)
         except psycopg.Error as error:
+            # Which statement of the message it was is not told: nothing from the first stage on is proven.
+            stage = min((step.stage for step in missing.steps), key=STAGES.index)
+            server = result.observed.server
+            failure = classify(error, Attempt(server.database, server.admin.name)).at(stage)
+            refused = [step.extension for step in missing.steps if isinstance(step, CreateExtension)]
+            if refused and error.sqlstate in EXTENSION_REFUSED:
+                failure = unavailable(self.desired, refused, error.sqlstate)
+            failure.reached = STAGES[: STAGES.index(stage)]
             if not is_race(error) or session.closed:
-                # Which statement of the message it was is not told: nothing from the first stage on is proven.
-                stage = min((step.stage for step in missing.steps), key=STAGES.index)
-                server = result.observed.server
-                failure = classify(error, Attempt(server.database, server.admin.name)).at(stage)
-                refused = [step.extension for step in missing.steps if isinstance(step, CreateExtension)]
-                if refused and error.sqlstate in EXTENSION_REFUSED:
-                    failure = unavailable(self.desired, refused, error.sqlstate)
-                failure.reached = STAGES[: STAGES.index(stage)]
                 raise failure from None
             await asyncio.sleep(random.uniform(0, RACE_PAUSE) * (attempt + 1))  # noqa: S311 - spreads, hides nothing
             result.observed = await _observe(session, self.desired)
-            return
+            return failure
         finally:
             if any(isinstance(step, CreateDatabase) for step in done):
                 self.desired = replace(self.desired, database_made=True)
@@ -187,6 +191,7 @@ class _Run:
         self.desired = self.desired.carried_out()
         assert observed is not None
         result.observed = observed
+        return None
 
     def _result(self, session: Session, observed: Observed) -> Converged:
         if self.result is None:
