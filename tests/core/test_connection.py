@@ -8,13 +8,13 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import DEFAULT_KEYS, CARef, Connection, SSLMode
+from cipher_operator.api.spec import DEFAULT_KEYS, CAKind, CARef, Connection, SSLMode
 from cipher_operator.core.connection import AdminConnection, Password, read_admin_connection
 
 CANARY = "s3cr3t"
 URL = f"postgres://admin:{CANARY}@db.example.com:5433/app".encode()
 SPEC = Connection("pg-admin", DEFAULT_KEYS, None, None)
-CA_REF = CARef("Secret", "rds-ca", "ca.crt")
+CA_REF = CARef(CAKind.SECRET, "rds-ca", "ca.crt")
 KEYS = {
     "STORAGE_DATABASE_HOST": b"db.example.com",
     "STORAGE_DATABASE_USER": b"admin",

@@ -166,7 +166,7 @@ async def test_in_a_session(german: German, message: str, reason: Reason, sqlsta
     async with await Session.open(new_admin(german).admin, "postgres", OPEN) as session:
         with pytest.raises(Exception) as caught:
             for statement in message.split("; "):
-                await session.execute(sql.SQL(statement))  # type: ignore[arg-type]
+                await session.execute(sql.SQL(statement))
     failure = classify(caught.value, Attempt("postgres", "admin"))
     assert (failure.reason, failure.sqlstate) == (reason, sqlstate)
 

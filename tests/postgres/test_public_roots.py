@@ -130,7 +130,7 @@ def no_default(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take away what OpenSSL was built with, so that a table of places is all there is."""
     real = ssl.get_default_verify_paths()
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: real._replace(cafile=None))
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: real._replace(cafile=""))
 
 
 async def test_known_places_come_next_and_certifi_last(
