@@ -172,7 +172,7 @@ def server_away(scene: Scene) -> Generator[None]:
     server.start()
 
 
-@row("deletion: database in use", Reason.LOCK_TIMEOUT, "pg_prepared_xacts", sqlstate="55006", gone=True)
+@row("deletion: database in use", Reason.LOCK_TIMEOUT, "pg_prepared_xacts", sqlstate="55006", stage=DATABASE, gone=True)
 def prepared_transaction(scene: Scene) -> Generator[None]:
     server = scene.on(scene.servers("breakable"))
     scene.ready(DELETE)

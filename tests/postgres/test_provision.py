@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.desired import Credential
+from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity, parse_marker
 from cipher_operator.core.password import Password
-from cipher_operator.core.plan import plan
+from cipher_operator.core.plan import plan, settle
 from cipher_operator.core.scram import scram_verifier
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
@@ -650,16 +650,48 @@ async def test_two_storages_racing_for_one_database_never_both_claim_it(one: Pos
 
 async def test_an_interrupted_first_run_does_not_claim_a_database_that_others_made(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
-    async with admin.connect("postgres") as session:
-        first = plan(wanted, await observe(session, wanted))
-        names = [type(step).__name__ for step in first.steps]
-        await apply(session, replace(first, steps=first.steps[: names.index("CreateDatabase")]), wanted)
+    await interrupted_before("CreateDatabase", admin, wanted)
     one.execute(f'CREATE DATABASE "{wanted.database}"')
     run = await admin.run(wanted)
     marker = run.observed.roles[wanted.owner].marker
     assert marker is not None
     assert "database" not in marker.created
     await admin.prove(wanted)
+
+
+async def test_a_deletion_after_an_interrupted_first_run_leaves_the_database_that_others_made(
+    one: PostgresServer,
+) -> None:
+    admin, wanted = superuser(one), fresh()
+    await interrupted_before("CreateDatabase", admin, wanted)
+    one.execute(f'CREATE DATABASE "{wanted.database}"')
+    await admin.remove(wanted)
+    assert one.execute("SELECT 1 FROM pg_database WHERE datname = %s", [wanted.database]) == [(1,)]
+    assert one.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [wanted.owner]) == []
+
+
+async def test_a_database_that_an_interrupted_first_run_made_is_ours(
+    server: PostgresServer, admin: Provisioner
+) -> None:
+    wanted, deleted = fresh(), fresh()
+    for each in (wanted, deleted):
+        await interrupted_before("LiftLimit", admin, each)
+    run = await admin.run(replace(wanted, identity=replace(wanted.identity, uid="made again")))
+    marker = run.observed.roles[wanted.owner].marker
+    assert marker is not None and "database" in marker.created
+    assert run.observed.database is not None
+    assert (run.observed.database.public, run.observed.database.connection_limit) == (frozenset(), -1)
+    for each in (wanted, deleted):
+        await admin.remove(each)
+        assert server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [each.database]) == []
+
+
+async def interrupted_before(step: str, admin: Provisioner, wanted: Desired) -> None:
+    """Run the plan of a first run up to a step, as a crash would."""
+    async with admin.connect("postgres") as session:
+        first = plan(settle(wanted, await observe(session, wanted)), await observe(session, wanted))
+        names = [type(each).__name__ for each in first.steps]
+        await apply(session, replace(first, steps=first.steps[: names.index(step)]), wanted, observe=False)
 
 
 async def test_an_index_on_a_large_table_is_built_beside_its_writers_and_repaired(one: PostgresServer) -> None:

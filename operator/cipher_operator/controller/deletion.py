@@ -113,6 +113,7 @@ async def _remove(environment: Environment, resource: Resource, spec: Spec) -> l
         user=user,
         credential=None if shared else Credential(user, ""),
         extensions=spec.extensions,
+        established=bool(resource.status.get("database")),
     )
     return await server.remove(
         lambda database: environment.servers.session(resource.key, admin, database, purpose="admin"),

@@ -159,7 +159,8 @@ class Reconciler:
                 f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
                 f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
             )
-        outcome = Outcome(failure=failure.at(ConditionType.CONNECTED))
+        failed = failure.at(ConditionType.CONNECTED).stage or ConditionType.CONNECTED
+        outcome = Outcome(failure=failure, reached=STAGES[: STAGES.index(failed)])
         await self._report(resource, outcome, Progress(), started)
         return self._next_look(outcome, memory, None)
 

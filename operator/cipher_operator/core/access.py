@@ -8,7 +8,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.extensions import search_path
-from cipher_operator.core.marker import OWNER
+from cipher_operator.core.marker import BIRTHMARKS, OWNER
 from cipher_operator.core.observed import Admin, Database, Observed, Role, Schema
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.steps import Step
@@ -158,6 +158,7 @@ def open_database(desired: Desired) -> tuple[Step, ...]:
     """Return what lets the login, and nobody else, into the database that the plan has just created."""
     assert desired.credential is not None and desired.credential.login is not None  # settled before every plan
     return (
+        steps.LiftLimit(desired.database),
         steps.GrantDatabase(desired.database, desired.owner),
         steps.RevokePublic(desired.database),
         steps.SetSearchPath(desired.credential.login, desired.database, search_path(desired, None)),
@@ -171,6 +172,8 @@ def plan_database_access(desired: Desired, observed: Observed, ours: bool) -> tu
         return ()
     planned: list[Step] = []
     admin, credential = observed.server.admin, desired.credential
+    if ours and database.connection_limit >= BIRTHMARKS:
+        planned.append(steps.LiftLimit(desired.database))
     has = database.granted if ours else database.effective
     if not has >= ALL_ON_DATABASE:
         if not may_grant(admin, database):

@@ -4,6 +4,7 @@ Only comments on roles prove ownership: they need administrative rights on the r
 on every object it owns. In Shared mode there is no role of ours, and the marker stands on `cipher_store`.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,10 @@ OWNER, LOGIN, SECOND_LOGIN, DATABASE, SCHEMA = "owner", "login", "login_b", "dat
 CLOSING = "closing"
 """What `created` may name, beside the names of Cipher's tables. CLOSING: nothing of others is in the database, and it
 is being dropped."""
+
+
+BIRTHMARKS = 1_000_000_000
+"""From here on a connection limit is a birthmark: no person sets one, and it limits nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,13 @@ class Identity:
     def same_storage(self, other: "Identity") -> bool:
         """Return whether both are the same CipherStorage; a new uid is a re-created one."""
         return (self.instance, self.namespace, self.name) == (other.instance, other.namespace, other.name)
+
+    @property
+    def birthmark(self) -> int:
+        """Return the connection limit that a database of this storage is created with: CREATE DATABASE runs in no
+        transaction, and this alone can tell after a crash who ran it."""
+        text = json.dumps([self.instance, self.namespace, self.name])
+        return BIRTHMARKS + int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") % BIRTHMARKS
 
 
 @dataclass(frozen=True, slots=True)

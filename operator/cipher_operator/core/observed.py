@@ -87,6 +87,7 @@ class Database:
     """Privileges that the owner role has, through whatever way."""
     settable: bool = False
     """The session may SET ROLE to the owner."""
+    connection_limit: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +205,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             granted=frozenset(database["granted"]),
             effective=frozenset(database["effective"]),
             settable=database["settable"],
+            connection_limit=database["connlimit"],
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
     )

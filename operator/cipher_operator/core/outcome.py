@@ -133,11 +133,13 @@ def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -
     """Return a condition per stage: proven, failed, or not looked at in this run."""
     failure = outcome.failure
     failed = failure.stage if failure is not None else None
+    # Where the connection itself failed, what was seen before it broke is no proof of what is.
+    reached = () if failed is ConditionType.CONNECTED else outcome.reached
     drafts = []
     for stage in STAGES:
         if failure is not None and stage is failed:
             drafts.append(Draft(stage, "False", failure.reason, failure.message))
-        elif stage in outcome.reached:
+        elif stage in reached:
             drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
         elif stage is ConditionType.SECRET_PUBLISHED and stage in before and before[stage].status == "True":
             # The Secret stays published whatever the server does.

@@ -62,15 +62,15 @@ def judge(desired: Desired, observed: Observed) -> Claim:
         return Claim(standing, Marker(desired.identity, desired.place))
     if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, marker):
         raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
-    marker = _true_claim(desired, observed, marker)
+    marker = true_claim(desired, observed, marker)
     return Claim(standing, replace(marker, identity=desired.identity, place=desired.place))
 
 
-def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
+def true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
     """Return the marker with its claims on database, schema and tables set right: they mean one place.
 
     The claim on the database is written before CREATE DATABASE, which runs in no transaction; it is true once the
-    owner role has its grant there. Until then only the run that made it knows that it is not somebody else's.
+    owner role has its grant there. Until then its birthmark tells whether it is somebody else's.
     """
     database = observed.database
     if marker.place.database != desired.database:
@@ -81,7 +81,7 @@ def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
         return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
     if desired.database_made and not desired.shared:
         return marker.having(DATABASE)
-    if not desired.established and not database.granted:
+    if not (desired.established or database.granted or database.connection_limit == marker.identity.birthmark):
         return marker.without(DATABASE)
     return marker
 

@@ -151,7 +151,9 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
             f"ALTER ROLE {quoted(admin.name)} CREATEDB",
             stage=ConditionType.DATABASE_READY,
         )
-    return steps.CreateDatabase(desired.database, admin.name, observed.server.version >= PROVIDER_SINCE)
+    provider = observed.server.version >= PROVIDER_SINCE
+    limit = -1 if desired.shared else desired.identity.birthmark
+    return steps.CreateDatabase(desired.database, admin.name, provider, limit)
 
 
 def _with_marker(desired: Desired, observed: Observed, claim: Claim, planned: list[Step]) -> Plan:

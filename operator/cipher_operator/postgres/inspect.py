@@ -48,7 +48,7 @@ _ROLES = """
 _DATABASE = """
 'database', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(d.datdba), 'owned', pg_has_role(d.datdba, 'USAGE'), 'allowconn', d.datallowconn,
-    'can_create', has_database_privilege(d.oid, 'CREATE'),
+    'connlimit', d.datconnlimit, 'can_create', has_database_privilege(d.oid, 'CREATE'),
     'grantable', (SELECT bool_and(has_database_privilege(d.oid, w.priv || ' WITH GRANT OPTION'))
        FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)),
     'settable', CASE WHEN p.v >= 160000 THEN pg_has_role(d.datdba, 'SET') ELSE pg_has_role(d.datdba, 'MEMBER') END,

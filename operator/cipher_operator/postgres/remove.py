@@ -120,4 +120,4 @@ def _explained(error: psycopg.Error, desired: Desired) -> Failure:
             stage=ConditionType.SCHEMA_APPLIED,
             sqlstate="2BP01",
         )
-    return classify(error, Attempt(desired.database))
+    return classify(error, Attempt(desired.database)).at(ConditionType.DATABASE_READY)

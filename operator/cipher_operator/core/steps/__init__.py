@@ -18,6 +18,7 @@ from cipher_operator.core.steps.databases import (
     GrantFuture,
     GrantRelations,
     GrantSchema,
+    LiftLimit,
     RevokePublic,
 )
 from cipher_operator.core.steps.extensions import CreateExtension, CreateExtensionSchema, DropExtension, GrantUsage
@@ -70,6 +71,7 @@ Step: TypeAlias = (
     | SetSearchPath
     | CreateDatabase
     | GrantDatabase
+    | LiftLimit
     | RevokePublic
     | CreateSchema
     | GrantSchema
@@ -121,6 +123,7 @@ __all__ = [
     "GrantUsage",
     "InheritRoles",
     "JoinRole",
+    "LiftLimit",
     "ReleaseTables",
     "ResetSetting",
     "RevokeDatabase",

@@ -6,7 +6,7 @@ from typing import ClassVar
 from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType
-from cipher_operator.core.steps.composing import compose
+from cipher_operator.core.steps.composing import compose, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class CreateDatabase:
     database: str
     admin: str
     provider: bool
+    limit: int = -1
+    """A birthmark, lifted in the next message."""
     alone: ClassVar[bool] = True
     stage: ClassVar[ConditionType] = ConditionType.DATABASE_READY
 
@@ -28,12 +30,24 @@ class CreateDatabase:
         return (
             compose(
                 "CREATE DATABASE {database} OWNER {admin} TEMPLATE template0 ENCODING 'UTF8'{provider}"
-                " LC_COLLATE 'C' LC_CTYPE 'C'",
+                " LC_COLLATE 'C' LC_CTYPE 'C'{limit}",
                 database=self.database,
                 admin=self.admin,
                 provider=provider,
+                limit=sql.SQL("") if self.limit < 0 else sql.SQL(" CONNECTION LIMIT ") + number(self.limit),
             ),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class LiftLimit:
+    """Take the birthmark off a database that we created: from here on the grants tell."""
+
+    database: str
+    stage: ClassVar[ConditionType] = ConditionType.DATABASE_READY
+
+    def statements(self) -> tuple[sql.Composed, ...]:
+        return (compose("ALTER DATABASE {database} CONNECTION LIMIT -1", database=self.database),)
 
 
 @dataclass(frozen=True, slots=True)
