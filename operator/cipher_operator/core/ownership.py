@@ -6,7 +6,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
+from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
 from cipher_operator.core.observed import Observed, Relation, Role
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
@@ -72,16 +72,23 @@ def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
     owner role has its grant there. Until then only the run that made it knows that it is not somebody else's.
     """
     database = observed.database
-    if marker.place.database != desired.database:
-        marker = marker.without(DATABASE, *(token for token in marker.created if token.startswith("extension")))
-    if marker.place != desired.place:
-        marker = marker.without(SCHEMA, *TABLE_NAMES)
+    # A deletion that was begun and not finished says nothing of what is put inside from now on.
+    marker = claims_here(desired, marker).without(CLOSING)
     if database is None:
         return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
     if desired.database_made and not desired.shared:
         return marker.having(DATABASE)
     if not desired.established and not database.granted:
         return marker.without(DATABASE)
+    return marker
+
+
+def claims_here(desired: Desired, marker: Marker) -> Marker:
+    """Return the marker without its claims on what has the same name in another database or schema."""
+    if marker.place.database != desired.database:
+        marker = marker.without(DATABASE, *(token for token in marker.created if token.startswith("extension")))
+    if marker.place != desired.place:
+        marker = marker.without(SCHEMA, *TABLE_NAMES)
     return marker
 
 

@@ -9,7 +9,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.ownership import standing_comment, tokens_of_roles
+from cipher_operator.core.ownership import claims_here, standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan, refuse_read_only
 from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
@@ -20,9 +20,12 @@ SHOWN = 5
 
 
 def claimed(desired: Desired, observed: Observed) -> Marker | None:
-    """Return our marker, or None where nothing on the server is ours (any more): then there is nothing to drop."""
+    """Return our marker as far as it means this place, or None where nothing on the server is ours (any more): then
+    there is nothing to drop."""
     marker = parse_marker(standing_comment(desired, observed))
-    return marker if marker is not None and marker.identity.same_storage(desired.identity) else None
+    if marker is None or not marker.identity.same_storage(desired.identity):
+        return None
+    return claims_here(desired, marker)
 
 
 def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: tuple[str, ...]) -> Plan:

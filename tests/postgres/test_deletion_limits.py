@@ -1,0 +1,81 @@
+"""What a deletion must leave alone although the marker once said something of that name, and what must not stop it."""
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import AdoptFrom
+from cipher_operator.core.desired import Desired
+from devcluster import PostgresServer
+from support.provision import Provisioner, desired, plain_admin, superuser
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    with PostgresServer(16) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=["superuser", "createrole"])
+def admin(request: pytest.FixtureRequest, server: PostgresServer) -> Provisioner:
+    return superuser(server) if request.param == "superuser" else plain_admin(server, "cloud_admin")
+
+
+def fresh(prefix: str, **changes: object) -> Desired:
+    return desired(f"{prefix}{next(_numbers)}", **changes)
+
+
+def databases(server: PostgresServer) -> set[str]:
+    return {row[0] for row in server.execute("SELECT datname FROM pg_database")}
+
+
+async def test_a_database_that_the_marker_does_not_mean_is_not_dropped(
+    server: PostgresServer, admin: Provisioner
+) -> None:
+    wanted = fresh("place")
+    await admin.run(wanted)
+    victim = f"victim{next(_numbers)}"
+    server.execute(f'CREATE DATABASE "{victim}" OWNER "{admin.admin.user}"')
+    with pytest.raises(Failure) as blocked:
+        await admin.remove(replace(wanted, database=victim))
+    assert blocked.value.reason is Reason.DELETION_BLOCKED
+    assert wanted.database in blocked.value.message, "where its objects stand"
+    assert databases(server) >= {victim, wanted.database}
+
+
+async def test_a_schema_that_the_marker_does_not_mean_keeps_its_tables(
+    server: PostgresServer, admin: Provisioner
+) -> None:
+    wanted = fresh("schema", schema="first")
+    server.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{admin.admin.user}"')
+    await admin.run(wanted)
+    way = {"user": admin.admin.user, "password": admin.admin.password.reveal()}
+    server.execute("CREATE SCHEMA second; CREATE TABLE second.cipher_store (id int)", database=wanted.database, **way)
+    server.execute("DROP SCHEMA first CASCADE", database=wanted.database)
+    await admin.remove(replace(wanted, schema="second"))
+    kept = server.execute("SELECT to_regclass('second.cipher_store') IS NOT NULL", database=wanted.database)
+    assert kept == [(True,)]
+
+
+async def test_a_deletion_begun_once_does_not_let_a_later_one_drop_unseen(server: PostgresServer) -> None:
+    admin, wanted = superuser(server), fresh("closing")
+    await admin.run(wanted)
+    ((comment,),) = server.execute(f"SELECT shobj_description('{wanted.owner}'::regrole, 'pg_authid')")
+    begun = json.loads(comment)
+    begun["created"] = sorted([*begun["created"], "closing"])
+    text = json.dumps(begun, separators=(",", ":"))
+    server.execute(f"COMMENT ON ROLE {wanted.owner} IS '{text}'")
+    await admin.run(wanted)  # let go of with force-delete, and created again
+    server.execute("CREATE TABLE reports (id int)", database=wanted.database)
+    server.execute(f'ALTER DATABASE "{wanted.database}" ALLOW_CONNECTIONS false')
+    with pytest.raises(Failure) as closed:
+        await admin.remove(wanted)
+    assert closed.value.reason is Reason.SERVER_NOT_READY
+    assert wanted.database in databases(server)
