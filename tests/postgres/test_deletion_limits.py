@@ -79,3 +79,37 @@ async def test_a_deletion_begun_once_does_not_let_a_later_one_drop_unseen(server
         await admin.remove(wanted)
     assert closed.value.reason is Reason.SERVER_NOT_READY
     assert wanted.database in databases(server)
+
+
+@pytest.mark.parametrize("adopted", [False, True], ids=["tables-made", "tables-adopted-by-the-former-owner"])
+async def test_what_another_storage_took_over_outlives_its_former_owner(
+    server: PostgresServer, admin: Provisioner, adopted: bool
+) -> None:
+    old = fresh("former", adopt_unowned=adopted)
+    way = {"user": admin.admin.user, "password": admin.admin.password.reveal()}
+    server.execute(f'CREATE DATABASE "{old.database}" OWNER "{admin.admin.user}"')
+    if adopted:
+        await admin.run(replace(old, identity=replace(old.identity, name="made-by-hand")))
+        server.execute(f'COMMENT ON ROLE "{old.owner}" IS NULL', **way)
+    await admin.run(old)
+    identity = replace(old.identity, name="heir")
+    source = AdoptFrom(old.identity.instance, old.identity.namespace, old.identity.name)
+    heir = fresh("heir", database=old.database, identity=identity, adopt_from=source)
+    await admin.run(heir)
+    with admin.app(heir) as app:
+        app.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())")
+    await admin.remove(old)
+    with admin.app(heir) as app:
+        assert app.execute("SELECT value FROM cipher_store").fetchall() == [("kept",)]
+    assert (await admin.run(replace(heir, established=True))).changes == []
+
+
+async def test_what_was_taken_over_from_a_shared_login_outlives_it(server: PostgresServer, admin: Provisioner) -> None:
+    old = fresh("shared", user=admin.admin.user, credential=None)
+    server.execute(f'CREATE DATABASE "{old.database}" OWNER "{admin.admin.user}"')
+    await admin.run(old)
+    heir = fresh("heir", database=old.database, adopt_unowned=True)
+    await admin.run(heir)
+    await admin.remove(old)
+    with admin.app(heir) as app:
+        assert app.execute("SELECT key FROM cipher_store").fetchall() == []

@@ -44,7 +44,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
         _refuse_others_database(desired, observed)
         return Plan(tuple(_memberships(desired, observed, desired.owner, *desired.logins)), fence, desired.owner)
-    dropped = [name for name in TABLE_NAMES if name in local.relations and name in marker.created]
+    dropped = [name for name in _our_tables(desired, observed) if name in marker.created]
     acting = desired.owner if observed.server.by_set_role and not desired.shared else None
     planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
     planned += _give_back(desired, observed, marker)
@@ -84,6 +84,17 @@ def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     return Plan(tuple(planned), _fence(desired, observed), desired.owner)
 
 
+def _our_tables(desired: Desired, observed: Observed) -> list[str]:
+    """Return Cipher's tables that are still this storage's: our marker still names what another storage took over
+    with `adoptFrom`, or somebody moved to another owner."""
+    assert observed.local is not None  # the caller planned inside the database
+    relations = observed.local.relations
+    if desired.shared:
+        return [name for name in TABLE_NAMES if name in relations and relations[name].owner_marker is None]
+    ours = (desired.owner, *desired.logins)
+    return [name for name in TABLE_NAMES if name in relations and relations[name].owner in ours]
+
+
 def _write_marker(desired: Desired, text: str) -> Step:
     if desired.shared:
         return steps.WriteTableMarker(desired.schema, MARKER_TABLE, text)
@@ -102,7 +113,7 @@ def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Ste
         planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
     if local is not None and not desired.shared:
         owner = login.name if login is not None else admin.name
-        tables = [name for name in TABLE_NAMES if name in local.relations and name in marker.adopted]
+        tables = [name for name in _our_tables(desired, observed) if name in marker.adopted]
         if tables and observed.server.by_set_role and login is None:
             raise must_inherit(observed, f"take back table '{tables[0]}'")
         acting = owner if observed.server.by_set_role else None
