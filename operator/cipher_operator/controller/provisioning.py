@@ -207,7 +207,7 @@ class StorageRun:
             self._memory.brought = self._brought(wanted)
         credentials = AppCredentials(login, wanted.password)
         asked = "reconcile" in self._requests.new
-        if not self._proof.due(credentials, converged, published=existing is not None, asked=asked):
+        if not self._proof.due(admin, credentials, converged, published=existing is not None, asked=asked):
             return credentials, converged
         try:
             await self._proof.test(admin, converged.desired, credentials)

@@ -1,0 +1,49 @@
+"""Inputs that change under a storage that is Ready: the connection Secret moves, to another server too."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.marker import parse_marker
+from cipher_operator.core.password import Password
+from cipher_operator.core.scram import scram_verifier
+from devcluster import PostgresServer
+from support.cluster import Namespace, wait_until
+from support.provision import superuser
+
+
+@pytest.fixture
+def own_server(postgres_server: Any) -> PostgresServer:
+    """A server of the test's own."""
+    started: PostgresServer = postgres_server(16)
+    return started
+
+
+def ready_storage(namespace: Namespace, server: PostgresServer, **spec: object) -> str:
+    database = f"{namespace.name}_chat".replace("-", "_")
+    namespace.admin_secret(server)
+    namespace.storage("chat", {"database": {"name": database}, **spec})
+    namespace.wait_ready("chat")
+    return database
+
+
+async def restore(original: PostgresServer, copy: PostgresServer, database: str, user: str) -> None:
+    """Bring the storage's objects to another server, its marker too, with the password of some time ago."""
+    ((comment,),) = original.execute(f"SELECT shobj_description('{user}_owner'::regrole, 'pg_authid')")
+    marker = parse_marker(comment)
+    assert marker is not None
+    older = Credential(user, scram_verifier(Password("of-last-year"), b"0123456789abcdef"))
+    await superuser(copy).run(Desired(marker.identity, database, True, "public", user, older))
+
+
+async def test_a_copy_of_the_server_with_an_older_password_is_published_with_one_that_works(
+    namespace: Namespace, server: PostgresServer, own_server: PostgresServer
+) -> None:
+    database = ready_storage(namespace, server, interval="1h")
+    user = namespace.app_secret("chat")["username"]
+    await restore(server, own_server, database, user)
+    namespace.admin_secret(own_server)
+    wait_until(lambda: namespace.app_secret("chat")["port"] == str(own_server.port), "pods are sent to the copy")
+    psycopg.connect(namespace.app_secret("chat")["uri"]).close()
