@@ -47,3 +47,23 @@ async def test_a_copy_of_the_server_with_an_older_password_is_published_with_one
     namespace.admin_secret(own_server)
     wait_until(lambda: namespace.app_secret("chat")["port"] == str(own_server.port), "pods are sent to the copy")
     psycopg.connect(namespace.app_secret("chat")["uri"]).close()
+
+
+@pytest.mark.parametrize("first", ["the Secret is deleted", "the storage moves"])
+def test_a_secret_that_its_storage_has_left_is_held_no_more(
+    namespace: Namespace, server: PostgresServer, first: str
+) -> None:
+    ready_storage(namespace, server, deletionPolicy="Delete", interval="1h")
+    namespace.admin_secret(server, "pg-second")
+    if first == "the Secret is deleted":
+        namespace.delete("secrets", "pg-admin")
+        assert namespace.get("secrets", "pg-admin") is not None, "it is in use"
+    namespace.patch("chat", {"spec": {"connection": {"secretRef": {"name": "pg-second"}}}})
+
+    def finalizers(name: str) -> list[str] | None:
+        secret = namespace.get("secrets", name)
+        return None if secret is None else secret["metadata"].get("finalizers", [])
+
+    wait_until(lambda: finalizers("pg-second"), "the new one is held")
+    expected = None if first == "the Secret is deleted" else []
+    wait_until(lambda: finalizers("pg-admin") == expected, lambda: f"the old one is free: {finalizers('pg-admin')}")

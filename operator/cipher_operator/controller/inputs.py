@@ -35,8 +35,8 @@ class Inputs:
                 mac.update(part)
         return mac.hexdigest()
 
-    def set_references(self, key: Key, references: Iterable[Ref]) -> None:
-        """Say which inputs a storage reads, in place of what was said before."""
+    def set_references(self, key: Key, references: Iterable[Ref]) -> frozenset[Ref]:
+        """Say which inputs a storage reads, in place of what was said before; return those that it reads no more."""
         wanted = frozenset(references)
         before = self._references.get(key, frozenset())
         for ref in wanted - before:
@@ -47,6 +47,7 @@ class Inputs:
             self._references[key] = wanted
         else:
             self._references.pop(key, None)
+        return before - wanted
 
     def forget(self, key: Key) -> None:
         """Drop a storage that is gone."""
