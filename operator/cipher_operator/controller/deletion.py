@@ -103,6 +103,9 @@ async def _remove(environment: Environment, resource: Resource, spec: Spec) -> l
             f'{failure.message}; or leave everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',
             stage=failure.stage,
         ) from None
+    if not (spec.database.name or admin.database or resource.status.get("database")):
+        # It never knew where to begin.
+        return []
     user = user_name(resource, spec, admin)
     shared = spec.user.mode is UserMode.SHARED
     desired = Desired(

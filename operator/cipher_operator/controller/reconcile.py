@@ -154,9 +154,9 @@ class Reconciler:
             logger.info("let go after %d statements", len(lines), extra=_about(resource.key))
             self.forget(resource.key)
             return None
-        if failure.failure_class is not FailureClass.STALLED:
-            failure.message = f"The deletion waits: {failure.message}. To leave everything on the server, set " + (
-                f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
+        if ANNOTATION_FORCE_DELETE not in failure.message:
+            failure.message = f"The deletion waits: {failure.message.removesuffix('.')}. To leave everything on the " + (
+                f'server, set annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
             )
         outcome = Outcome(failure=failure.at(ConditionType.CONNECTED))
         await self._report(resource, outcome, Progress(), started)
