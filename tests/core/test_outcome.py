@@ -109,6 +109,15 @@ def test_endless_retry_becomes_stalled_and_recovers(kind: FailureClass) -> None:
     assert condition(step(READY, status, minute=13), "Ready")["status"] == "True"  # type: ignore[index]
 
 
+def test_the_deadline_of_a_new_generation_begins_with_it() -> None:
+    status = step(failed(Reason.CONNECTION_REFUSED), {})
+    status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=9)
+    status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=18)
+    assert condition(status, "Stalled") is None
+    status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=20)
+    assert condition(status, "Stalled")["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED  # type: ignore[index]
+
+
 def test_the_generation_is_observed_when_it_is_finished() -> None:
     ready = step(READY, {"observedGeneration": -1})
     trying = step(failed(Reason.CONNECTION_REFUSED), ready, generation=2)

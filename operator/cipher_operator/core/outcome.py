@@ -92,7 +92,7 @@ def next_status(
         drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
     finished = failure is None or stalled is not None
     return _status(outcome, previous, generation if finished else previous.get("observedGeneration", -1)) | {
-        "conditions": [condition.to_json() for condition in merge(tuple(before.values()), drafts, generation, now)]
+        "conditions": [condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)]
     }
 
 
@@ -160,6 +160,15 @@ def _overdue(before: Mapping[ConditionType, Condition], generation: int, now: st
         return False
     started = datetime.fromisoformat(since.last_transition_time)
     return (datetime.fromisoformat(now) - started).total_seconds() > deadline
+
+
+def _standing(before: Mapping[ConditionType, Condition], generation: int) -> tuple[Condition, ...]:
+    """Return what keeps its time: not Reconciling of another generation, since the deadline counts from its start."""
+    return tuple(
+        condition
+        for condition in before.values()
+        if condition.type is not ConditionType.RECONCILING or condition.observed_generation == generation
+    )
 
 
 def _previous_conditions(previous: Mapping[str, Any]) -> dict[ConditionType, Condition]:
