@@ -1,6 +1,7 @@
 """The status: every one that a run can write keeps the rules of kstatus and Flux."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,18 @@ def test_a_published_secret_stays_published_while_the_server_is_away() -> None:
     status = step(failed(Reason.CONNECTION_REFUSED), step(READY, {}), minute=1)
     assert condition(status, "SecretPublished")["status"] == "True"  # type: ignore[index]
     assert condition(status, "SchemaApplied")["status"] == "Unknown"  # type: ignore[index]
+
+
+def test_a_secret_that_is_gone_is_not_called_published_while_the_server_is_away() -> None:
+    gone = replace(failed(Reason.CONNECTION_REFUSED), unpublished=True)
+    status = step(gone, step(READY, {}), minute=1)
+    for minute in (2, 3):
+        assert violations(status, 1) == []
+        assert condition(status, "SecretPublished")["status"] == "False"  # type: ignore[index]
+        status = step(gone, status, minute=minute)
+    first = step(gone, {})
+    assert condition(first, "SecretPublished")["status"] == "Unknown", "not lost, only to come"  # type: ignore[index]
+    assert condition(step(READY, status, minute=4), "SecretPublished")["status"] == "True"  # type: ignore[index]
 
 
 def test_a_long_plan_fits_the_schema() -> None:

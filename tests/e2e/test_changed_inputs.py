@@ -67,3 +67,16 @@ def test_a_secret_that_its_storage_has_left_is_held_no_more(
     wait_until(lambda: finalizers("pg-second"), "the new one is held")
     expected = None if first == "the Secret is deleted" else []
     wait_until(lambda: finalizers("pg-admin") == expected, lambda: f"the old one is free: {finalizers('pg-admin')}")
+
+
+def test_an_app_secret_deleted_while_the_server_is_away_is_told_and_comes_back(
+    namespace: Namespace, own_server: PostgresServer
+) -> None:
+    ready_storage(namespace, own_server)
+    own_server.stop()
+    namespace.delete("secrets", "chat-cipher")
+    wait_until(lambda: namespace.condition("chat", "SecretPublished")["status"] == "False", "it is told")
+    own_server.start()
+    namespace.wait_ready("chat")
+    assert namespace.condition("chat", "SecretPublished")["status"] == "True"
+    psycopg.connect(namespace.app_secret("chat")["uri"]).close()

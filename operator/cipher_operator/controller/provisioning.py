@@ -67,11 +67,12 @@ class StorageRun:
     async def provision(self) -> Facts | None:
         """Make the storage ready and return its facts; None in Observe mode. Raises Failure, ApiError."""
         resource, spec = self._resource, self._spec
+        existing = await self._sources.secret(resource.namespace, spec.app.secret_name)
+        self.progress.unpublished = existing is None or read_app_secret(existing.data) is None
         admin = await self._sources.admin(resource.namespace, spec)
         self.progress.warnings.extend(admin.warnings)
         database = database_name(spec, admin, resource.status)
         check_publishable(admin, spec.app, database)
-        existing = await self._sources.secret(resource.namespace, spec.app.secret_name)
         refuse_foreign(resource, spec.app.secret_name, existing)
         wanted = None
         if spec.user.mode is UserMode.DEDICATED:

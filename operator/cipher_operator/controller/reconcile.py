@@ -109,6 +109,7 @@ class Reconciler:
                 failure=failure.at(ConditionType.CONNECTED),
                 reached=tuple(dict.fromkeys(progress.reached)),
                 handled=_reconcile_request(resource),
+                unpublished=progress.unpublished,
             )
         await self._report(resource, outcome, progress, started)
         return _sooner(self._next_look(outcome, memory, interval), progress.next_look)
@@ -140,6 +141,7 @@ class Reconciler:
             plan=progress.plan,
             handled=progress.handled if facts is not None else _reconcile_request(resource),
             warnings=tuple(progress.warnings),
+            unpublished=progress.unpublished,
         )
 
     async def _delete(self, resource: Resource, memory: Memory, started: float) -> float | None:

@@ -36,6 +36,8 @@ class Outcome:
     plan: tuple[str, ...] | None = None
     handled: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    unpublished: bool = False
+    """The app Secret is known to be missing, or to hold no login."""
 
     @property
     def result(self) -> str:
@@ -132,17 +134,20 @@ def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -
     """Return a condition per stage: proven, failed, or not looked at in this run."""
     failure = outcome.failure
     failed = failure.stage if failure is not None else None
+    why = failure.reason if failure is not None else outcome.result
     drafts = []
     for stage in STAGES:
+        standing = before[stage].status if stage in before else "Unknown"
         if failure is not None and stage is failed:
             drafts.append(Draft(stage, "False", failure.reason, failure.message))
         elif stage in outcome.reached:
             drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
-        elif stage is ConditionType.SECRET_PUBLISHED and stage in before and before[stage].status == "True":
+        elif stage is ConditionType.SECRET_PUBLISHED and outcome.unpublished and standing != "Unknown":
+            drafts.append(Draft(stage, "False", why, "The Secret is missing or holds no login; it is still to come back"))
+        elif stage is ConditionType.SECRET_PUBLISHED and standing == "True":
             # The Secret stays published whatever the server does.
             drafts.append(Draft(stage, "True", before[stage].reason, before[stage].message))
         else:
-            why = failure.reason if failure is not None else outcome.result
             drafts.append(Draft(stage, "Unknown", why, f"Not checked: {why}"))
     return drafts
 
