@@ -117,7 +117,7 @@ def test_a_secret_starts_those_that_read_it_when_its_content_is_new(scheduler: R
     triggers = Triggers(cast("Scheduler[Key]", scheduler), inputs)
     triggers.storage("ADDED", storage())
     scheduler.triggered.clear()
-    inputs.seen(("Secret", "ns", "pg"), inputs.digest({"a": b"1"}))
+    inputs.seen(("Secret", "ns", "pg"), inputs.digest({"a": b"1"}), KEY)
 
     def secret(type_: str | None, value: str) -> list[Key]:
         scheduler.triggered.clear()

@@ -65,7 +65,7 @@ def test_a_secret_that_its_storage_has_left_is_held_no_more(
         return None if secret is None else secret["metadata"].get("finalizers", [])
 
     wait_until(lambda: finalizers("pg-second"), "the new one is held")
-    expected = None if first == "the Secret is deleted" else []
+    expected: list[str] | None = None if first == "the Secret is deleted" else []
     wait_until(lambda: finalizers("pg-admin") == expected, lambda: f"the old one is free: {finalizers('pg-admin')}")
 
 

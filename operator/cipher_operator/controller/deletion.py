@@ -94,7 +94,7 @@ def _let_go(resource: Resource) -> bool:
 
 async def _remove(environment: Environment, resource: Resource, spec: Spec) -> list[str]:
     try:
-        admin = await Sources(environment.kube, environment.inputs).admin(resource.namespace, spec)
+        admin = await Sources(environment.kube, environment.inputs, resource.key).admin(resource.namespace, spec)
     except Failure as failure:
         if failure.reason is not Reason.SECRET_NOT_FOUND:
             raise

@@ -57,7 +57,7 @@ class StorageRun:
         self, environment: Environment, resource: Resource, spec: Spec, memory: Memory, progress: Progress
     ) -> None:
         self._environment, self._resource, self._spec, self._memory = environment, resource, spec, memory
-        self._sources = Sources(environment.kube, environment.inputs)
+        self._sources = Sources(environment.kube, environment.inputs, resource.key)
         self._key: Key = resource.key
         self._proof = LoginProof(environment, resource.key, memory)
         self._requests = Requests.of(resource)

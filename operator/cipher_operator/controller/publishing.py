@@ -55,7 +55,7 @@ async def publish(
     data = {key: value.encode() for key, value in wanted.data.items()}
     if existing is not None and _equal(existing, wanted, data, resource.uid):
         return False
-    inputs.seen(("Secret", resource.namespace, wanted.name), inputs.digest(data))
+    inputs.seen(("Secret", resource.namespace, wanted.name), inputs.digest(data), resource.key)
     content = SecretContent(
         names.SECRET_TYPE,
         data,

@@ -157,8 +157,9 @@ class Reconciler:
             self.forget(resource.key)
             return None
         if ANNOTATION_FORCE_DELETE not in failure.message:
-            failure.message = f"The deletion waits: {failure.message.removesuffix('.')}. To leave everything on the " + (
-                f'server, set annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
+            failure.message = (
+                f"The deletion waits: {failure.message.removesuffix('.')}. To leave everything on the "
+                + (f'server, set annotation `{ANNOTATION_FORCE_DELETE}: "true"`')
             )
         outcome = Outcome(failure=failure.at(ConditionType.CONNECTED))
         await self._report(resource, outcome, Progress(), started)

@@ -6,6 +6,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import KeyRef, Spec
 from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.inventory import Key
 from cipher_operator.core.connection import AdminConnection, read_admin_connection
 from cipher_operator.core.password import Password
 from cipher_operator.kube.client import KubeClient
@@ -13,10 +14,10 @@ from cipher_operator.kube.secrets import SecretObject, get_configmap, get_secret
 
 
 class Sources:
-    """Reads inputs and notes what was read, so that only a change of it triggers the next run."""
+    """Reads a storage's inputs and notes what was read, so that only a change of it triggers the next run."""
 
-    def __init__(self, kube: KubeClient, inputs: Inputs) -> None:
-        self._kube, self._inputs = kube, inputs
+    def __init__(self, kube: KubeClient, inputs: Inputs, key: Key) -> None:
+        self._kube, self._inputs, self._key = kube, inputs, key
 
     async def admin(self, namespace: str, spec: Spec) -> AdminConnection:
         """Return how to log in as administrator. Raises Failure, stage Connected."""
@@ -54,7 +55,7 @@ class Sources:
         """Return a Secret, noting its digest."""
         secret = await get_secret(self._kube, namespace, name)
         digest = self._inputs.digest(secret.data) if secret else None
-        self._inputs.seen(("Secret", namespace, name), digest)
+        self._inputs.seen(("Secret", namespace, name), digest, self._key)
         return secret
 
     async def _ca(self, namespace: str, spec: Spec) -> bytes | None:
@@ -64,9 +65,8 @@ class Sources:
         data: Mapping[str, bytes] | None
         if reference.kind == "ConfigMap":
             data = await get_configmap(self._kube, namespace, reference.name)
-            self._inputs.seen(
-                ("ConfigMap", namespace, reference.name), self._inputs.digest(data) if data is not None else None
-            )
+            digest = self._inputs.digest(data) if data is not None else None
+            self._inputs.seen(("ConfigMap", namespace, reference.name), digest, self._key)
         else:
             secret = await self.secret(namespace, reference.name)
             data = secret.data if secret is not None else None

@@ -94,7 +94,9 @@ def next_status(
         drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
     finished = failure is None or stalled is not None
     return _status(outcome, previous, generation if finished else previous.get("observedGeneration", -1)) | {
-        "conditions": [condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)]
+        "conditions": [
+            condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
+        ]
     }
 
 
@@ -143,7 +145,9 @@ def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -
         elif stage in outcome.reached:
             drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
         elif stage is ConditionType.SECRET_PUBLISHED and outcome.unpublished and standing != "Unknown":
-            drafts.append(Draft(stage, "False", why, "The Secret is missing or holds no login; it is still to come back"))
+            drafts.append(
+                Draft(stage, "False", why, "The Secret is missing or holds no login; it is still to come back")
+            )
         elif stage is ConditionType.SECRET_PUBLISHED and standing == "True":
             # The Secret stays published whatever the server does.
             drafts.append(Draft(stage, "True", before[stage].reason, before[stage].message))
