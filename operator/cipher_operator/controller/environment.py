@@ -26,6 +26,8 @@ class Progress:
     extend: Callable[[float], None] = field(default=lambda seconds: None)
     """Gives the run so many seconds from now."""
     handled: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    """Why requests are not carried out, of those that never can be."""
     next_look: float | None = None
     """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""
     statements: int = 0

@@ -247,10 +247,12 @@ class StorageRun:
         await publish(environment.kube, environment.inputs, self._resource, wanted, existing)
         self._memory.pending = None
         self.progress.reached.append(ConditionType.SECRET_PUBLISHED)
+        impossible = self._requests.impossible(spec.user)
+        self.progress.ignored.extend(impossible.values())
         self.progress.handled = {
             name: value
             for name, value in self._requests.new.items()
-            if name != "revokePrevious" or self._published is not None
+            if name != "revokePrevious" or self._published is not None or name in impossible
         }
         # What this run could not do yet, and the note of which login is published, wait for no interval.
         soon = self.progress.rotated or len(self.progress.handled) < len(self._requests.new)

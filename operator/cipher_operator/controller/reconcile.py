@@ -158,8 +158,8 @@ class Reconciler:
             return None
         if ANNOTATION_FORCE_DELETE not in failure.message:
             failure.message = (
-                f"The deletion waits: {failure.message.removesuffix('.')}. To leave everything on the "
-                + (f'server, set annotation `{ANNOTATION_FORCE_DELETE}: "true"`')
+                f"The deletion waits: {failure.message.removesuffix('.')}. To leave everything on the server, set "
+                f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
             )
         outcome = Outcome(failure=failure.at(ConditionType.CONNECTED))
         await self._report(resource, outcome, Progress(), started)
@@ -207,6 +207,8 @@ class Reconciler:
                 await self._event(resource, "Warning", "SecretRecreated", note)
             elif shown and before.observed_generation == resource.generation:
                 await self._event(resource, "Warning", "DriftHealed", f"The server had drifted; {lines}")
+        for sentence in progress.ignored:
+            await self._event(resource, "Warning", "RequestIgnored", sentence)
         if changed:
             type_: Literal["Normal", "Warning"] = "Normal"
             if outcome.failure is not None or outcome.plan:
