@@ -80,3 +80,39 @@ def test_an_app_secret_deleted_while_the_server_is_away_is_told_and_comes_back(
     namespace.wait_ready("chat")
     assert namespace.condition("chat", "SecretPublished")["status"] == "True"
     psycopg.connect(namespace.app_secret("chat")["uri"]).close()
+
+
+def test_pods_that_use_every_connection_of_their_login_are_no_failure(
+    namespace: Namespace, server: PostgresServer
+) -> None:
+    database = ready_storage(namespace, server, user={"connectionLimit": 1}, interval="1h")
+    with psycopg.connect(namespace.app_secret("chat")["uri"], autocommit=True) as pod:
+        server.execute("DROP TABLE cipher_lists", database=database)
+        namespace.annotate("chat", "reconcile-requested-at", "1")
+        wait_until(
+            lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests"), "it was looked at"
+        )
+        ready = namespace.condition("chat")
+        assert (ready["status"], ready["reason"]) == ("True", "Ready")
+        assert "no free connection" in ready["message"]
+        assert pod.execute("SELECT count(*) FROM cipher_lists").fetchall() == [(0,)], "healed all the same"
+    namespace.annotate("chat", "reconcile-requested-at", "2")
+    wait_until(lambda: "no free connection" not in namespace.condition("chat")["message"], "tested again")
+
+
+async def test_a_new_address_is_not_published_while_its_login_cannot_be_tested(
+    namespace: Namespace, server: PostgresServer, own_server: PostgresServer
+) -> None:
+    database = ready_storage(namespace, server, user={"connectionLimit": 1}, interval="1h")
+    published = namespace.app_secret("chat")
+    user = published["username"]
+    await restore(server, own_server, database, user)
+    own_server.execute(f"ALTER ROLE {user} PASSWORD '{published['password']}' CONNECTION LIMIT 1")
+    with psycopg.connect(
+        host=own_server.host, port=own_server.port, dbname=database, user=user, password=published["password"]
+    ):
+        namespace.admin_secret(own_server)
+        namespace.wait_reason("chat", "TooManyConnections")
+        assert namespace.app_secret("chat") == published
+    namespace.wait_ready("chat")
+    assert namespace.app_secret("chat")["port"] == str(own_server.port)

@@ -13,6 +13,7 @@ from cipher_operator.controller.inventory import Key, Memory
 from cipher_operator.controller.proof import LoginProof
 from cipher_operator.controller.publishing import (
     AppSecret,
+    holds,
     labels_for,
     publish,
     refuse_foreign,
@@ -42,6 +43,7 @@ from cipher_operator.postgres.provision import Converged, Prove, converge
 
 PASSWORD_LENGTH = 32
 FOLLOW_UP_SECONDS = 1.0
+RETEST_SECONDS = 60.0
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -62,6 +64,7 @@ class StorageRun:
         self._proof = LoginProof(environment, resource.key, memory)
         self._requests = Requests.of(resource)
         self._published: str | None = None
+        self._untested = False
         self.progress = progress
 
     async def provision(self) -> Facts | None:
@@ -213,6 +216,14 @@ class StorageRun:
         try:
             await self._proof.test(admin, converged.desired, credentials)
         except Failure as failure:
+            endpoint = app_endpoint(admin, self._spec.app, converged.desired.database, ssl_in_use=converged.ssl_in_use)
+            if failure.reason is Reason.TOO_MANY_CONNECTIONS and holds(
+                existing, app_secret_data(endpoint, credentials)
+            ):
+                # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold.
+                self.progress.warnings.append("the login test found no free connection and is tried again")
+                self._untested = True
+                return credentials, converged
             if failure.reason is not Reason.AUTHENTICATION_FAILED:
                 raise
             again = replace(converged.desired, credential=replace(credential, change=True), established=True)
@@ -259,3 +270,5 @@ class StorageRun:
         self.progress.next_look = (
             FOLLOW_UP_SECONDS if soon else seconds_to_rotation(spec.rotation_interval, annotations, environment.now())
         )
+        if self._untested:
+            self.progress.next_look = min(self.progress.next_look or RETEST_SECONDS, RETEST_SECONDS)

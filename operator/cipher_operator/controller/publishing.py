@@ -39,6 +39,11 @@ def refuse_foreign(resource: Resource, name: str, existing: SecretObject | None)
     )
 
 
+def holds(existing: SecretObject | None, data: Mapping[str, str]) -> bool:
+    """Return whether exactly this is published already; `data` is plain text."""
+    return existing is not None and dict(existing.data) == {key: value.encode() for key, value in data.items()}
+
+
 def labels_for(resource: Resource, spec: Spec) -> dict[str, str]:
     """Return the app Secret's labels: the spec's and ours. None is copied from the CipherStorage."""
     return {
