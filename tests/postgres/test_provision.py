@@ -142,6 +142,8 @@ DRIFT = {
     "search_path changed": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET search_path = elsewhere',
     "acting role shadowed": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET role = \'none\'',
     "table owner changed": 'ALTER TABLE {schema}.cipher_store OWNER TO "{admin}"',
+    "owner's own privileges taken away": 'REVOKE SELECT, INSERT ON {schema}.cipher_store FROM "{owner}"',
+    "owner role can log in": "ALTER ROLE \"{owner}\" LOGIN PASSWORD 'back-door'",
     "admin's table not granted": "CREATE TABLE IF NOT EXISTS {schema}.by_admin (id int); "
     'REVOKE ALL ON {schema}.by_admin FROM "{owner}"; ALTER TABLE {schema}.by_admin OWNER TO "{admin}"',
     "default privileges gone": 'ALTER DEFAULT PRIVILEGES FOR ROLE "{admin}" IN SCHEMA {schema} '

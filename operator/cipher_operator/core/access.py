@@ -101,6 +101,8 @@ def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[lis
     if not (admin.superuser or usable):
         refuse_unmanaged(desired, observed, [desired.owner])
         planned.append(steps.JoinRole(desired.owner, admin.name, modern))
+    if owner is not None and owner.login:
+        planned.append(steps.DisableLogin(owner.name))
     return planned, [] if owner is not None else [OWNER]
 
 

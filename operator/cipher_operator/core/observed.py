@@ -131,6 +131,8 @@ class Relation:
     owner_marker: Marker | None
     owner_usage: bool
     owner_admin: bool
+    owner_has_all: bool
+    """Its owner has every privilege on it: even those can be taken away."""
     comment: str | None
     pages: int
     columns: Mapping[str, ColumnFacts]
@@ -249,6 +251,7 @@ def _relation(relation: Mapping[str, Any]) -> Relation:
         owner_marker=parse_marker(relation["owner_comment"]),
         owner_usage=relation["owner_usage"],
         owner_admin=relation["owner_admin"],
+        owner_has_all=relation["owner_has_all"],
         comment=relation["comment"],
         pages=relation["pages"],
         columns={name: ColumnFacts(*facts) for name, facts in relation["columns"].items()},

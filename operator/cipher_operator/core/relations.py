@@ -40,6 +40,9 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
             planned.extend(_take_over(desired, observed, table.name, relation))
+        elif not relation.owner_has_all:
+            own_table = (table.name,)
+            planned.append(steps.GrantRelations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
         if not claim.holds(table.name):
             # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
             own = not desired.shared and relation.owner in (desired.owner, *desired.logins)

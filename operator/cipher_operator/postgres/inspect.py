@@ -92,6 +92,8 @@ _RELATIONS = """
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
     'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
+    'owner_has_all', (SELECT bool_and(has_table_privilege(c.relowner, c.oid, w.priv))
+       FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) w(priv)),
     'comment', left(obj_description(c.oid, 'pg_class'), 4096),
     'pages', c.relpages,
     'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT
