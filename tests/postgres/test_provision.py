@@ -425,6 +425,17 @@ async def test_a_table_of_another_shape_is_spelled_out_and_left_alone(one: Postg
     assert "column 'value' is character varying(10), must be text" in conflict.value.message
 
 
+async def test_a_unique_index_of_that_name_would_refuse_what_cipher_writes(one: PostgresServer) -> None:
+    admin, wanted = superuser(one), fresh()
+    await admin.run(wanted)
+    one.execute("DROP INDEX idx_cipher_lists_key", database=wanted.database)
+    one.execute("CREATE UNIQUE INDEX idx_cipher_lists_key ON cipher_lists (key)", database=wanted.database)
+    with pytest.raises(Failure) as conflict:
+        await admin.run(replace(wanted, established=True))
+    assert conflict.value.reason is Reason.SCHEMA_CONFLICT
+    assert "must be a plain btree on (key)" in conflict.value.message
+
+
 async def test_extra_columns_tables_and_grants_are_left_alone(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
     await admin.run(wanted)

@@ -110,7 +110,7 @@ class IndexFacts:
     columns: tuple[str | None, ...]
     valid: bool
     plain: bool
-    """A btree without predicate or expression."""
+    """A btree without predicate or expression, and not unique."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,7 +107,8 @@ _RELATIONS = """
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE co.conrelid = c.oid AND co.contype = 'p'),
     'indexes', (SELECT COALESCE(jsonb_object_agg(ic.relname, jsonb_build_object(
          'valid', i.indisvalid AND i.indisready AND i.indislive,
-         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts,
+         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
+           AND NOT i.indisunique,
          'columns', (SELECT jsonb_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(att, n)
             LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE k.n <= i.indnkeyatts))), '{}')
        FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
