@@ -468,6 +468,26 @@ async def test_shared_mode_for_an_admin_who_may_not_create_roles(server: Postgre
     assert server.execute("SELECT 1 FROM pg_class WHERE relname = 'cipher_store'", database=wanted.database) == []
 
 
+@pytest.mark.parametrize("again", ["nobody", "the app"])
+async def test_the_shared_mode_outlives_the_table_with_its_marker(one: PostgresServer, again: str) -> None:
+    name = f"heroku_{next(_names)}"
+    admin = plain_admin(one, name, "NOCREATEROLE NOCREATEDB")
+    wanted = fresh(user=name, credential=None, create_database=False)
+    one.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{name}"')
+    await admin.run(wanted)
+    one.execute("DROP TABLE cipher_store", database=wanted.database)
+    if again == "the app":
+        with admin.app(wanted) as app:
+            for statement in CIPHER_START:
+                app.execute(statement)
+    established = replace(wanted, established=True)
+    assert (await admin.run(established)).changes
+    assert (await admin.run(established)).changes == []
+    with pytest.raises(Failure) as other:
+        await admin.run(replace(established, identity=replace(wanted.identity, name="other")))
+    assert other.value.reason is Reason.CONFLICT
+
+
 async def test_dedicated_mode_without_createrole_names_the_sql_that_mends_it(server: PostgresServer) -> None:
     name = f"weak_{next(_names)}"
     admin = plain_admin(server, name, "NOCREATEROLE CREATEDB")

@@ -129,6 +129,9 @@ def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation
         raise _foreign(desired, where, relation.owner_marker)
     if claim.holds(name):
         return
+    if desired.shared and desired.established and claim.standing is None and relation.owner == desired.owner:
+        # The marker went with the one table that carries it; the app itself may have made that again, at its start.
+        return
     if desired.shared and (marker := parse_marker(relation.comment)) is not None:
         raise _foreign(desired, where, marker)
     if desired.adopt_unowned:
