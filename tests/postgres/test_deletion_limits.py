@@ -113,3 +113,17 @@ async def test_what_was_taken_over_from_a_shared_login_outlives_it(server: Postg
     await admin.remove(old)
     with admin.app(heir) as app:
         assert app.execute("SELECT key FROM cipher_store").fetchall() == []
+
+
+@pytest.mark.parametrize("gone", ["from the spec", "from the database", "from both"])
+async def test_an_extension_that_is_gone_does_not_stop_a_deletion(server: PostgresServer, gone: str) -> None:
+    admin, wanted = superuser(server), fresh("extension", extensions=("hstore",))
+    server.execute(f'CREATE DATABASE "{wanted.database}"')
+    await admin.run(wanted)
+    if gone != "from the spec":
+        server.execute("DROP EXTENSION hstore", database=wanted.database)
+    await admin.remove(wanted if gone == "from the database" else replace(wanted, extensions=()))
+    left = "SELECT extname FROM pg_extension WHERE extname = 'hstore' UNION ALL SELECT nspname FROM pg_namespace"
+    names = {row[0] for row in server.execute(left, database=wanted.database)}
+    assert not names & {"hstore", "cipher_extensions"}
+    assert server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [wanted.owner]) == []

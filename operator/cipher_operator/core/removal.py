@@ -28,6 +28,11 @@ def claimed(desired: Desired, observed: Observed) -> Marker | None:
     return claims_here(desired, marker)
 
 
+def made_extensions(marker: Marker) -> frozenset[str]:
+    """Return the extensions that the operator made, also those that the spec does not name any more."""
+    return frozenset(token.removeprefix(TOKEN) for token in marker.created if token.startswith(TOKEN))
+
+
 def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: tuple[str, ...]) -> Plan:
     """Return what is dropped inside the database, seen from inside it.
 
@@ -49,9 +54,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
     planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
     planned += _give_back(desired, observed, marker)
     planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
-    planned += [
-        steps.DropExtension(extension) for extension in desired.extensions if TOKEN + extension in marker.created
-    ]
+    planned += [steps.DropExtension(name) for name in sorted(made_extensions(marker)) if name in local.extensions]
     if SCHEMA_TOKEN in marker.created and local.extension_schema is not None:
         planned.append(steps.DropSchema(EXTENSION_SCHEMA))
     if SCHEMA in marker.created and local.schema is not None:
