@@ -23,7 +23,7 @@ class Sources:
         """Return how to log in as administrator. Raises Failure, stage Connected."""
         secret = await self.secret(namespace, spec.connection.secret_name)
         if secret is None:
-            raise _not_found("Secret", spec.connection.secret_name, "`spec.connection.secretRef.name`")
+            raise not_found("Secret", spec.connection.secret_name, "`spec.connection.secretRef.name`")
         ca = await self._ca(namespace, spec)
         try:
             return read_admin_connection(secret.data, spec.connection, ca)
@@ -34,7 +34,7 @@ class Sources:
         """Return the password that the user brings. Raises Failure, stage AccessGranted."""
         secret = await self.secret(namespace, reference.name)
         if secret is None:
-            raise _not_found(
+            raise not_found(
                 "Secret", reference.name, "`spec.user.passwordSecretRef.name`", ConditionType.ACCESS_GRANTED
             )
         value = secret.data.get(reference.key, b"").removesuffix(b"\n").removesuffix(b"\r")
@@ -71,7 +71,7 @@ class Sources:
             secret = await self.secret(namespace, reference.name)
             data = secret.data if secret is not None else None
         if data is None:
-            raise _not_found(reference.kind, reference.name, "`spec.connection.caRef.name`")
+            raise not_found(reference.kind, reference.name, "`spec.connection.caRef.name`")
         if not data.get(reference.key):
             raise Failure(
                 Reason.SECRET_KEY_MISSING,
@@ -82,7 +82,8 @@ class Sources:
         return data[reference.key]
 
 
-def _not_found(kind: str, name: str, field: str, stage: ConditionType = ConditionType.CONNECTED) -> Failure:
+def not_found(kind: str, name: str, field: str, stage: ConditionType = ConditionType.CONNECTED) -> Failure:
+    """Return what a missing input means."""
     return Failure(
         Reason.SECRET_NOT_FOUND,
         f"{kind} '{name}' ({field}) does not exist in this namespace; create it, and this storage goes on at once",
