@@ -1,5 +1,6 @@
 """Inputs that change under a storage that is Ready: the connection Secret moves, to another server too."""
 
+import time
 from typing import Any
 
 import psycopg
@@ -116,3 +117,24 @@ async def test_a_new_address_is_not_published_while_its_login_cannot_be_tested(
         assert namespace.app_secret("chat") == published
     namespace.wait_ready("chat")
     assert namespace.app_secret("chat")["port"] == str(own_server.port)
+
+
+def test_the_login_published_last_outlives_a_new_storage_of_the_same_name(
+    namespace: Namespace, server: PostgresServer
+) -> None:
+    database = ready_storage(namespace, server, interval="1h")
+    uri = namespace.app_secret("chat")["uri"]
+    namespace.delete("secrets", "chat-cipher")
+    wait_until(lambda: namespace.get("secrets", "chat-cipher") is not None, "it is back, through the other login")
+    for _ in range(2):
+        uri, former = namespace.app_secret("chat")["uri"], uri
+        assert uri != former
+        time.sleep(3)
+        namespace.delete("cipherstorages", "chat")
+        wait_until(lambda: namespace.get("cipherstorages", "chat") is None, "it is gone")
+        # The garbage collector does it too, in its own time.
+        namespace.plane.kubectl("-n", namespace.name, "delete", "secret", "chat-cipher", "--ignore-not-found")
+        namespace.storage("chat", {"database": {"name": database}, "interval": "1h"})
+        namespace.wait_ready("chat")
+        psycopg.connect(uri).close()  # pods that still run with it
+        psycopg.connect(namespace.app_secret("chat")["uri"]).close()

@@ -22,9 +22,10 @@ from cipher_operator.controller.sources import Sources
 from cipher_operator.core.connection import AdminConnection
 from cipher_operator.core.credentials import Known, Wanted, wanted_credential
 from cipher_operator.core.desired import Credential, Desired
-from cipher_operator.core.marker import Identity
+from cipher_operator.core.marker import LOGIN, Identity
 from cipher_operator.core.naming import database_name, user_name
 from cipher_operator.core.outcome import Facts
+from cipher_operator.core.ownership import tokens_of_roles
 from cipher_operator.core.password import Password
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import password_annotations, rotation_due, seconds_to_rotation
@@ -50,6 +51,14 @@ _ALPHABET = string.ascii_letters + string.digits
 def generate_password() -> Password:
     """Return 32 letters and digits from the operating system's generator: nothing in it ever needs quoting."""
     return Password("".join(randomness.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)))
+
+
+def published_elsewhere(converged: Converged, role: str) -> bool:
+    """Return whether the marker still says that the other login was published last."""
+    desired = converged.desired
+    token, owner = tokens_of_roles(desired).get(role), converged.observed.roles.get(desired.owner)
+    marker = owner.marker if owner is not None else None
+    return token is not None and marker is not None and token != (marker.published or LOGIN)
 
 
 class StorageRun:
@@ -266,7 +275,7 @@ class StorageRun:
             if name != "revokePrevious" or self._published is not None or name in impossible
         }
         # What this run could not do yet, and the note of which login is published, wait for no interval.
-        soon = self.progress.rotated or len(self.progress.handled) < len(self._requests.new)
+        soon = published_elsewhere(converged, credentials.role) or len(self.progress.handled) < len(self._requests.new)
         self.progress.next_look = (
             FOLLOW_UP_SECONDS if soon else seconds_to_rotation(spec.rotation_interval, annotations, environment.now())
         )
