@@ -138,3 +138,19 @@ def test_the_login_published_last_outlives_a_new_storage_of_the_same_name(
         namespace.wait_ready("chat")
         psycopg.connect(uri).close()  # pods that still run with it
         psycopg.connect(namespace.app_secret("chat")["uri"]).close()
+
+
+def test_an_immutable_app_secret_is_told_with_what_helps(namespace: Namespace, server: PostgresServer) -> None:
+    ready_storage(namespace, server)
+    before = namespace.app_secret("chat")
+    freeze = ("patch", "secret", "chat-cipher", "--type=merge", "-p", '{"immutable": true}')
+    namespace.plane.kubectl("-n", namespace.name, *freeze)
+    namespace.annotate("chat", "rotate-requested-at", "1")
+    wait_until(lambda: "immutable" in namespace.condition("chat")["message"], "it is told")
+    psycopg.connect(before["uri"]).close()
+    namespace.delete("secrets", "chat-cipher")
+    namespace.wait_ready("chat")
+    after = namespace.app_secret("chat")
+    assert after["password"] != before["password"]
+    psycopg.connect(after["uri"]).close()
+    psycopg.connect(before["uri"]).close()
