@@ -74,6 +74,8 @@ async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: Postgres
     await admin.remove(wanted)
     with admin.app(wanted) as app:
         assert app.execute("SELECT current_user").fetchone() == (wanted.user,)
+        kept = app.execute("SELECT value FROM cipher_store").fetchall()
+        assert kept == [("hello",)], "what was there before is given back, never dropped"
         for statement in CIPHER_START:
             app.execute(statement)
     assert server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [wanted.owner]) == []

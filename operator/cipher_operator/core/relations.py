@@ -9,7 +9,7 @@ from cipher_operator.core import steps
 from cipher_operator.core.access import lacking, must_inherit
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Relation
-from cipher_operator.core.ownership import Claim, Part, judge_relation
+from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
@@ -29,6 +29,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
     planned: list[Step] = []
     created: list[str] = []
     adopted: list[str] = []
+    made = [role for role, token in tokens_of_roles(desired).items() if claim.created(token)]
     for table in TABLES:
         relation = local.relations.get(table.name)
         if relation is None:
@@ -44,9 +45,8 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
             own_table = (table.name,)
             planned.append(steps.GrantRelations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
         if not claim.holds(table.name):
-            # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
-            own = not desired.shared and relation.owner in (desired.owner, *desired.logins)
-            (created if own else adopted).append(table.name)
+            # The app makes a missing table itself, at its start: as a role that we made, so it counts as made by us.
+            (created if relation.owner in made else adopted).append(table.name)
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
         raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])
