@@ -179,6 +179,23 @@ async def test_drift_is_healed_in_one_run(server: PostgresServer, admin: Provisi
     assert (await admin.run(established)).changes == []
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["Dedicated", "Shared"])
+async def test_a_schema_whose_owner_lost_its_privileges_is_healed(
+    server: PostgresServer, admin: Provisioner, shared: bool
+) -> None:
+    wanted = fresh(schema="cipher")
+    if shared:
+        wanted = replace(wanted, user=admin.admin.user, credential=None)
+    await admin.run(wanted)
+    server.execute(f'REVOKE ALL ON SCHEMA cipher FROM "{wanted.owner}"', database=wanted.database)
+    established = replace(wanted, established=True)
+    healed = await admin.run(established)
+    with admin.app(wanted) as app:
+        app.execute("SELECT count(*) FROM cipher.cipher_store")
+    assert healed.changes or admin.admin.user == server.superuser, "a superuser needs no privilege"
+    assert (await admin.run(established)).changes == []
+
+
 async def test_planning_after_applying_is_empty_for_any_mixture_of_drift(one: PostgresServer) -> None:
     admin = plain_admin(one, "mixture_admin")
     wanted = fresh()

@@ -200,10 +200,12 @@ def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tupl
             )
         # The owner role has CREATE on the database, if only since the grant just planned.
         planned.append(steps.CreateSchema(desired.schema, desired.owner, None if itself else desired.owner))
-    elif not schema.effective >= ALL_ON_SCHEMA and schema.owner != desired.owner:
-        if desired.shared and schema.settable and observed.server.by_set_role:
+    elif not schema.effective >= ALL_ON_SCHEMA:
+        # What an owner took from itself, it can give back.
+        strange = desired.shared and schema.owner != desired.owner
+        if strange and schema.settable and observed.server.by_set_role:
             raise must_inherit(observed, f"create in schema '{desired.schema}' of database '{desired.database}'")
-        if not may_grant(admin, schema) or desired.shared:
+        if not may_grant(admin, schema) or strange:
             doing = "create in" if desired.shared else "grant on"
             raise lacking(
                 f"role '{admin.name}' may not {doing} schema '{desired.schema}' of database '{desired.database}'",
