@@ -1,11 +1,16 @@
 """Deletions with the policy Delete that something stands in the way of: each ends, or says how it can."""
 
+import os
+import signal
+import time
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 import pytest
 
 from devcluster import PostgresServer
-from support.cluster import Namespace, wait_until
+from devcluster.faults import FaultProxy
+from support.cluster import Namespace, Operator, wait_until
 
 FORCE = 'annotation `storage.cipher.dev/force-delete: "true"`'
 
@@ -54,3 +59,33 @@ def test_a_deletion_that_waits_says_how_to_let_go(
     namespace.annotate("chat", "force-delete", "true")
     wait_until(lambda: gone(namespace), "it is let go", 10)
     assert server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]) == [(1,)]
+
+
+def test_killed_at_any_moment_of_a_deletion(
+    namespace: Namespace, server: PostgresServer, operator: Operator, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    names = "SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles ORDER BY 1"
+    database = namespace.name.replace("-", "_")
+    server.execute(f'CREATE DATABASE "{database}_theirs"')
+    before = server.execute(names)
+    # Slow enough to be killed in each step.
+    slow = fault_proxy(server.port, latency=0.05).port
+    url = server.admin_url(sslmode="disable").replace(f":{server.port}/", f":{slow}/")
+    namespace.secret("pg-admin", {"CIPHER_PG_URL": url})
+    cut_short = 0
+    for number, delay in enumerate((0.1, 0.3, 0.5, 0.7, 0.9, 1.2)):
+        place = {"database": {"name": f"{database}_theirs"}, "schema": "cipher"}
+        namespace.storage(
+            "chat", {"deletionPolicy": "Delete", "database": {"name": database}, **(place if number % 2 else {})}
+        )
+        namespace.wait_ready("chat")
+        namespace.delete("cipherstorages", "chat")
+        time.sleep(delay)
+        os.kill(operator.pid, signal.SIGKILL)
+        wait_until(lambda: operator.returncode is not None, "it is dead")
+        cut_short += not gone(namespace)
+        operator.start()
+        wait_until(lambda: gone(namespace), lambda: f"it is gone: {namespace.condition('chat')}", 40)
+        assert server.execute(names) == before
+        assert not (namespace.get("secrets", "pg-admin") or {})["metadata"].get("finalizers")
+    assert cut_short >= 2, "some were killed before their end"
