@@ -15,8 +15,8 @@ def test_a_change_starts_every_storage_that_reads_it() -> None:
     inputs = Inputs()
     inputs.set_references(A, [ADMIN])
     inputs.set_references(B, [ADMIN, CA])
-    inputs.seen(ADMIN, "1")
-    inputs.seen(CA, "1")
+    inputs.seen(ADMIN, "1", A)
+    inputs.seen(CA, "1", A)
     assert inputs.changed(ADMIN, "2") == {A, B}
     assert inputs.changed(CA, "2") == {B}
 
@@ -34,14 +34,14 @@ def test_a_change_starts_every_storage_that_reads_it() -> None:
 def test_what_counts_as_a_change(seen: str | None, reported: str | None, starts: bool) -> None:
     inputs = Inputs()
     inputs.set_references(A, [ADMIN])
-    inputs.seen(ADMIN, seen)
+    inputs.seen(ADMIN, seen, A)
     assert inputs.changed(ADMIN, reported) == ({A} if starts else set())
 
 
 def test_a_change_starts_a_storage_once() -> None:
     inputs = Inputs()
     inputs.set_references(A, [ADMIN])
-    inputs.seen(ADMIN, "1")
+    inputs.seen(ADMIN, "1", A)
     assert inputs.changed(ADMIN, "2") == {A}
     assert inputs.changed(ADMIN, "2") == set()
 
@@ -57,7 +57,7 @@ def test_a_watch_that_is_faster_than_the_first_read_starts_a_run() -> None:
     inputs = Inputs(started.append)
     inputs.set_references(A, [ADMIN])
     inputs.changed(ADMIN, "new")
-    inputs.seen(ADMIN, "old")
+    inputs.seen(ADMIN, "old", A)
     assert started == [A]
 
 
@@ -66,7 +66,7 @@ def test_the_start_up_list_before_the_first_read_starts_nothing() -> None:
     inputs = Inputs(started.append)
     inputs.set_references(A, [ADMIN])
     inputs.changed(ADMIN, "1")
-    inputs.seen(ADMIN, "1")
+    inputs.seen(ADMIN, "1", A)
     assert (started, inputs.changed(ADMIN, "1")) == ([], set())
 
 
@@ -84,7 +84,7 @@ def test_a_forgotten_storage_is_not_started() -> None:
     inputs = Inputs()
     inputs.set_references(A, [ADMIN])
     inputs.set_references(B, [ADMIN])
-    inputs.seen(ADMIN, "1")
+    inputs.seen(ADMIN, "1", A)
     inputs.forget(A)
     assert inputs.changed(ADMIN, "2") == {B}
 
@@ -106,3 +106,18 @@ def test_digest(one: dict[str, bytes], other: dict[str, bytes], equal: bool) -> 
 
 def test_digests_of_two_processes_differ_so_that_they_tell_nothing_about_the_content() -> None:
     assert Inputs().digest({"a": b"1"}) != Inputs().digest({"a": b"1"})
+
+
+@pytest.mark.parametrize("reported", ["new", None], ids=["a change", "a deletion"])
+def test_a_run_that_is_faster_than_the_watch_starts_the_others(reported: str | None) -> None:
+    started: list[Key] = []
+    inputs = Inputs(started.append)
+    inputs.set_references(A, [ADMIN])
+    inputs.set_references(B, [ADMIN])
+    for key in (A, B):
+        inputs.seen(ADMIN, "old", key)
+    inputs.seen(ADMIN, reported, A)
+    assert started == [B]
+    inputs.seen(ADMIN, reported, B)
+    assert inputs.changed(ADMIN, reported) == set()
+    assert started == [B], "each once"

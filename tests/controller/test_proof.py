@@ -1,15 +1,17 @@
 """When a login is tested: the table of reasons, with a clock."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 
+from cipher_operator.api.spec import SSLMode
 from cipher_operator.controller import proof as module
 from cipher_operator.controller.environment import Environment
 from cipher_operator.controller.inputs import Inputs
 from cipher_operator.controller.inventory import Memory
 from cipher_operator.controller.proof import LoginProof
+from cipher_operator.core.connection import AdminConnection
 from cipher_operator.core.password import Password
 from cipher_operator.core.secret import AppCredentials
 from cipher_operator.postgres.provision import Converged
@@ -17,6 +19,7 @@ from support.provision import desired
 
 INTERVAL = 21_600.0
 CREDENTIALS = AppCredentials("app_chat", Password("one"))
+ADMIN = AdminConnection("db.example.com", 5432, "admin", Password("two"), "postgres", SSLMode.REQUIRE)
 
 
 @dataclass
@@ -45,13 +48,14 @@ class World:
         )
         memory = Memory("uid")
         self.proof = LoginProof(environment, ("ns", "chat"), memory)
-        memory.proven = self.proof._digest(CREDENTIALS, desired().database)
+        memory.proven = self.proof._digest(ADMIN, CREDENTIALS, desired().database)
         memory.proven_at = self.clock.now
 
     def due(self, credentials: AppCredentials = CREDENTIALS, **facts: Any) -> bool:
+        admin = facts.pop("admin", ADMIN)
         published, asked = facts.pop("published", True), facts.pop("asked", False)
         converged = Converged(desired(), cast(Any, None), ssl_in_use=False, **facts)
-        return self.proof.due(credentials, converged, published=published, asked=asked)
+        return self.proof.due(admin, credentials, converged, published=published, asked=asked)
 
 
 @pytest.fixture
@@ -70,6 +74,9 @@ CASES: dict[str, tuple[float, dict[str, Any], bool]] = {
     "the Secret is still to be published": (1.0, {"published": False}, True),
     "another password": (1.0, {"credentials": AppCredentials("app_chat", Password("two"))}, True),
     "the other login": (1.0, {"credentials": AppCredentials("app_chat_b", Password("one"))}, True),
+    "another server, which may be an older copy": (1.0, {"admin": replace(ADMIN, host="copy.example.com")}, True),
+    "another server on the same host": (1.0, {"admin": replace(ADMIN, port=5433)}, True),
+    "another admin password": (1.0, {"admin": replace(ADMIN, password=Password("three"))}, False),
     "this very run has proven it": (INTERVAL + 1, {"proven": True, "asked": True}, False),
 }
 

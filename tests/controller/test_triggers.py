@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.inputs import Inputs, Ref
 from cipher_operator.controller.inventory import Key
 from cipher_operator.controller.references import references
 from cipher_operator.controller.scheduler import Scheduler
@@ -117,7 +117,7 @@ def test_a_secret_starts_those_that_read_it_when_its_content_is_new(scheduler: R
     triggers = Triggers(cast("Scheduler[Key]", scheduler), inputs)
     triggers.storage("ADDED", storage())
     scheduler.triggered.clear()
-    inputs.seen(("Secret", "ns", "pg"), inputs.digest({"a": b"1"}))
+    inputs.seen(("Secret", "ns", "pg"), inputs.digest({"a": b"1"}), KEY)
 
     def secret(type_: str | None, value: str) -> list[Key]:
         scheduler.triggered.clear()
@@ -137,3 +137,11 @@ def test_a_change_of_the_spec_changes_what_is_watched(scheduler: Recorded) -> No
     triggers.storage("ADDED", storage())
     triggers.storage("MODIFIED", storage({"connection": {"secretRef": {"name": "other"}}}, generation=2))
     assert (inputs.watched(("Secret", "ns", "pg")), inputs.watched(("Secret", "ns", "other"))) == (False, True)
+
+
+def test_an_input_that_a_storage_has_left_is_looked_at_again(scheduler: Recorded) -> None:
+    left: list[Ref] = []
+    triggers = Triggers(cast("Scheduler[Key]", scheduler), Inputs(), left.append)
+    triggers.storage("ADDED", storage())
+    triggers.storage("MODIFIED", storage({"connection": {"secretRef": {"name": "other"}}}, generation=2))
+    assert left == [("Secret", "ns", "pg")]

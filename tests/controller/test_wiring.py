@@ -101,7 +101,7 @@ async def test_the_app_secret_is_watched_too(account: Path, namespace: Namespace
         namespace.storage("chat")
         await operator.until(lambda: runs.count(key) == 1)
         app = ("Secret", namespace.name, "chat-cipher")
-        runs.inputs.seen(app, runs.inputs.digest({"a": b"1"}))
+        runs.inputs.seen(app, runs.inputs.digest({"a": b"1"}), key)
         namespace.secret("chat-cipher", {"a": "1"})
         await asyncio.sleep(QUIET)
         assert runs.count(key) == 1, "our own write starts nothing"

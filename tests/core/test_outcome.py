@@ -1,6 +1,7 @@
 """The status: every one that a run can write keeps the rules of kstatus and Flux."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -109,6 +110,15 @@ def test_endless_retry_becomes_stalled_and_recovers(kind: FailureClass) -> None:
     assert condition(step(READY, status, minute=13), "Ready")["status"] == "True"  # type: ignore[index]
 
 
+def test_the_deadline_of_a_new_generation_begins_with_it() -> None:
+    status = step(failed(Reason.CONNECTION_REFUSED), {})
+    status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=9)
+    status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=18)
+    assert condition(status, "Stalled") is None
+    status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=20)
+    assert condition(status, "Stalled")["reason"] == Reason.PROGRESS_DEADLINE_EXCEEDED  # type: ignore[index]
+
+
 def test_the_generation_is_observed_when_it_is_finished() -> None:
     ready = step(READY, {"observedGeneration": -1})
     trying = step(failed(Reason.CONNECTION_REFUSED), ready, generation=2)
@@ -120,6 +130,18 @@ def test_a_published_secret_stays_published_while_the_server_is_away() -> None:
     status = step(failed(Reason.CONNECTION_REFUSED), step(READY, {}), minute=1)
     assert condition(status, "SecretPublished")["status"] == "True"  # type: ignore[index]
     assert condition(status, "SchemaApplied")["status"] == "Unknown"  # type: ignore[index]
+
+
+def test_a_secret_that_is_gone_is_not_called_published_while_the_server_is_away() -> None:
+    gone = replace(failed(Reason.CONNECTION_REFUSED), unpublished=True)
+    status = step(gone, step(READY, {}), minute=1)
+    for minute in (2, 3):
+        assert violations(status, 1) == []
+        assert condition(status, "SecretPublished")["status"] == "False"  # type: ignore[index]
+        status = step(gone, status, minute=minute)
+    first = step(gone, {})
+    assert condition(first, "SecretPublished")["status"] == "Unknown", "not lost, only to come"  # type: ignore[index]
+    assert condition(step(READY, status, minute=4), "SecretPublished")["status"] == "True"  # type: ignore[index]
 
 
 def test_a_long_plan_fits_the_schema() -> None:

@@ -142,6 +142,8 @@ DRIFT = {
     "search_path changed": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET search_path = elsewhere',
     "acting role shadowed": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET role = \'none\'',
     "table owner changed": 'ALTER TABLE {schema}.cipher_store OWNER TO "{admin}"',
+    "owner's own privileges taken away": 'REVOKE SELECT, INSERT ON {schema}.cipher_store FROM "{owner}"',
+    "owner role can log in": "ALTER ROLE \"{owner}\" LOGIN PASSWORD 'back-door'",
     "admin's table not granted": "CREATE TABLE IF NOT EXISTS {schema}.by_admin (id int); "
     'REVOKE ALL ON {schema}.by_admin FROM "{owner}"; ALTER TABLE {schema}.by_admin OWNER TO "{admin}"',
     "default privileges gone": 'ALTER DEFAULT PRIVILEGES FOR ROLE "{admin}" IN SCHEMA {schema} '
@@ -174,6 +176,23 @@ async def test_drift_is_healed_in_one_run(server: PostgresServer, admin: Provisi
     harmless = drift == "schema grant revoked" and server.installation.major < 15
     assert bool(healed.changes) is not harmless, "the drift was not seen"
     await admin.prove(wanted)
+    assert (await admin.run(established)).changes == []
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["Dedicated", "Shared"])
+async def test_a_schema_whose_owner_lost_its_privileges_is_healed(
+    server: PostgresServer, admin: Provisioner, shared: bool
+) -> None:
+    wanted = fresh(schema="cipher")
+    if shared:
+        wanted = replace(wanted, user=admin.admin.user, credential=None)
+    await admin.run(wanted)
+    server.execute(f'REVOKE ALL ON SCHEMA cipher FROM "{wanted.owner}"', database=wanted.database)
+    established = replace(wanted, established=True)
+    healed = await admin.run(established)
+    with admin.app(wanted) as app:
+        app.execute("SELECT count(*) FROM cipher.cipher_store")
+    assert healed.changes or admin.admin.user == server.superuser, "a superuser needs no privilege"
     assert (await admin.run(established)).changes == []
 
 
@@ -423,6 +442,17 @@ async def test_a_table_of_another_shape_is_spelled_out_and_left_alone(one: Postg
     assert "column 'value' is character varying(10), must be text" in conflict.value.message
 
 
+async def test_a_unique_index_of_that_name_would_refuse_what_cipher_writes(one: PostgresServer) -> None:
+    admin, wanted = superuser(one), fresh()
+    await admin.run(wanted)
+    one.execute("DROP INDEX idx_cipher_lists_key", database=wanted.database)
+    one.execute("CREATE UNIQUE INDEX idx_cipher_lists_key ON cipher_lists (key)", database=wanted.database)
+    with pytest.raises(Failure) as conflict:
+        await admin.run(replace(wanted, established=True))
+    assert conflict.value.reason is Reason.SCHEMA_CONFLICT
+    assert "must be a plain btree on (key)" in conflict.value.message
+
+
 async def test_extra_columns_tables_and_grants_are_left_alone(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
     await admin.run(wanted)
@@ -453,6 +483,26 @@ async def test_shared_mode_for_an_admin_who_may_not_create_roles(server: Postgre
     assert conflict.value.reason is Reason.CONFLICT
     assert await admin.remove(wanted)
     assert server.execute("SELECT 1 FROM pg_class WHERE relname = 'cipher_store'", database=wanted.database) == []
+
+
+@pytest.mark.parametrize("again", ["nobody", "the app"])
+async def test_the_shared_mode_outlives_the_table_with_its_marker(one: PostgresServer, again: str) -> None:
+    name = f"heroku_{next(_names)}"
+    admin = plain_admin(one, name, "NOCREATEROLE NOCREATEDB")
+    wanted = fresh(user=name, credential=None, create_database=False)
+    one.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{name}"')
+    await admin.run(wanted)
+    one.execute("DROP TABLE cipher_store", database=wanted.database)
+    if again == "the app":
+        with admin.app(wanted) as app:
+            for statement in CIPHER_START:
+                app.execute(statement)
+    established = replace(wanted, established=True)
+    assert (await admin.run(established)).changes
+    assert (await admin.run(established)).changes == []
+    with pytest.raises(Failure) as other:
+        await admin.run(replace(established, identity=replace(wanted.identity, name="other")))
+    assert other.value.reason is Reason.CONFLICT
 
 
 async def test_dedicated_mode_without_createrole_names_the_sql_that_mends_it(server: PostgresServer) -> None:

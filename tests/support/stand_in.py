@@ -39,20 +39,21 @@ class StandIn:
             body = await get_storage(self.kube, *key)
             self.uids.append(body["metadata"]["uid"] if body else None)
             if body is not None:
-                await self._read(key[0], body["spec"])
+                await self._read(key, body["spec"])
         except ApiUnavailable:
             return 1.0
         await asyncio.sleep(self.seconds)
         self.ended.append(key)
         return None
 
-    async def _read(self, namespace: str, spec: dict[str, Any]) -> None:
+    async def _read(self, key: Key, spec: dict[str, Any]) -> None:
+        namespace = key[0]
         name = spec["connection"]["secretRef"]["name"]
         secret = await get_secret(self.kube, namespace, name)
-        self.inputs.seen(("Secret", namespace, name), self.inputs.digest(secret.data) if secret else None)
+        self.inputs.seen(("Secret", namespace, name), self.inputs.digest(secret.data) if secret else None, key)
         if (ca := spec["connection"].get("caRef")) is not None:
             data = await get_configmap(self.kube, namespace, ca["name"])
-            self.inputs.seen(("ConfigMap", namespace, ca["name"]), self.inputs.digest(data) if data else None)
+            self.inputs.seen(("ConfigMap", namespace, ca["name"]), self.inputs.digest(data) if data else None, key)
 
     def count(self, key: Key) -> int:
         """Return how many runs have ended: what they read is known."""

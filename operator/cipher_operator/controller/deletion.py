@@ -7,13 +7,13 @@ from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource,
 from cipher_operator.controller.environment import Environment
 from cipher_operator.controller.inputs import Ref
 from cipher_operator.controller.references import ways_in
-from cipher_operator.controller.sources import Sources
+from cipher_operator.controller.sources import Sources, not_found
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.naming import database_name, user_name
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
 from cipher_operator.kube.client import KubeClient
-from cipher_operator.kube.finalizers import add, find, remove
+from cipher_operator.kube.finalizers import Holdable, add, find, remove
 from cipher_operator.kube.secrets import configmap_path, secret_path
 from cipher_operator.postgres import remove as server
 
@@ -22,21 +22,28 @@ async def protect(environment: Environment, resource: Resource, spec: Spec) -> N
     """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
     Held before anything is created on the server; the connection Secret and its CA too, because the deletion of a
-    namespace removes those first (as PVC protection does). Raises ApiError.
+    namespace removes those first (as PVC protection does). Raises Failure SecretNotFound: a run that goes on could
+    find a Secret that has just come, and create what nothing is held for. Raises ApiError.
     """
     if spec.deletion_policy is DeletionPolicy.DELETE and spec.management_policy is ManagementPolicy.MANAGE:
-        paths = (_path(ref) for ref in ways_in(resource.namespace, resource.raw_spec))
-        secret, *ca = [await find(environment.kube, path) for path in paths]
-        if secret is None:
-            # Nothing can be created without it, so there is nothing to hold the deletion for.
-            return
         if FINALIZER not in resource.finalizers:
+            await _way_in(environment, resource, spec)
             await add_finalizer(environment.kube, resource, FINALIZER)
-        for held in (secret, *ca):
-            if held is not None and not held.deleting:
+        # Read when the storage itself is held: from now on no other storage's release takes our finalizer away.
+        for held in await _way_in(environment, resource, spec):
+            if not held.deleting:
                 await add(environment.kube, held, IN_USE_FINALIZER)
     elif FINALIZER in resource.finalizers:
         await release(environment, resource)
+
+
+async def _way_in(environment: Environment, resource: Resource, spec: Spec) -> list[Holdable]:
+    """Return the connection Secret and its CA, if that is there. Raises Failure SecretNotFound, ApiError."""
+    refs = ways_in(resource.namespace, resource.raw_spec)
+    secret, *ca = [await find(environment.kube, _path(ref)) for ref in refs]
+    if secret is None:
+        raise not_found("Secret", spec.connection.secret_name, "`spec.connection.secretRef.name`")
+    return [secret, *(held for held in ca if held is not None)]
 
 
 async def release(environment: Environment, resource: Resource) -> None:
@@ -94,7 +101,7 @@ def _let_go(resource: Resource) -> bool:
 
 async def _remove(environment: Environment, resource: Resource, spec: Spec) -> list[str]:
     try:
-        admin = await Sources(environment.kube, environment.inputs).admin(resource.namespace, spec)
+        admin = await Sources(environment.kube, environment.inputs, resource.key).admin(resource.namespace, spec)
     except Failure as failure:
         if failure.reason is not Reason.SECRET_NOT_FOUND:
             raise
@@ -103,6 +110,9 @@ async def _remove(environment: Environment, resource: Resource, spec: Spec) -> l
             f'{failure.message}; or leave everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',
             stage=failure.stage,
         ) from None
+    if not (spec.database.name or admin.database or resource.status.get("database")):
+        # It never knew where to begin.
+        return []
     user = user_name(resource, spec, admin)
     shared = spec.user.mode is UserMode.SHARED
     desired = Desired(

@@ -21,9 +21,13 @@ class Progress:
     rotated: bool = False
     lost_secret: bool = False
     """A login was published before, and its Secret is gone or unusable."""
+    unpublished: bool = False
+    """The app Secret was read, and there is none or no login in it."""
     extend: Callable[[float], None] = field(default=lambda seconds: None)
     """Gives the run so many seconds from now."""
     handled: dict[str, str] = field(default_factory=dict)
+    ignored: list[str] = field(default_factory=list)
+    """Why requests are not carried out, of those that never can be."""
     next_look: float | None = None
     """Seconds until the storage must be looked at again, whatever the interval; None for no such need."""
     statements: int = 0

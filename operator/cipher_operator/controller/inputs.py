@@ -35,8 +35,8 @@ class Inputs:
                 mac.update(part)
         return mac.hexdigest()
 
-    def set_references(self, key: Key, references: Iterable[Ref]) -> None:
-        """Say which inputs a storage reads, in place of what was said before."""
+    def set_references(self, key: Key, references: Iterable[Ref]) -> frozenset[Ref]:
+        """Say which inputs a storage reads, in place of what was said before; return those that it reads no more."""
         wanted = frozenset(references)
         before = self._references.get(key, frozenset())
         for ref in wanted - before:
@@ -47,6 +47,7 @@ class Inputs:
             self._references[key] = wanted
         else:
             self._references.pop(key, None)
+        return before - wanted
 
     def forget(self, key: Key) -> None:
         """Drop a storage that is gone."""
@@ -56,15 +57,22 @@ class Inputs:
         """Return whether any storage reads this input."""
         return ref in self._users
 
-    def seen(self, ref: Ref, digest: str | None) -> None:
-        """Note what was just read, or is about to be written; None where the input does not exist."""
+    def seen(self, ref: Ref, digest: str | None, by: Key) -> None:
+        """Note what a storage's run has just read, or is about to write; None where the input does not exist."""
         first = ref not in self._seen
+        news = not first and self._seen[ref] != digest
         self._seen[ref] = digest
         early = self._early.pop(ref, digest)
+        users = self._users.get(ref, set())
+        started: set[Key] = set()
         if first and early != digest:
             # The watch was faster than the answer to the first read: which of both is newer cannot be known.
-            for key in self._users.get(ref, ()):
-                self._trigger(key)
+            started = users
+        elif news:
+            # This run was faster than the watch, which will have no news for the others any more.
+            started = users - {by}
+        for key in started:
+            self._trigger(key)
 
     def changed(self, ref: Ref, digest: str | None) -> set[Key]:
         """Return the storages to run, now that the watch reports this content; None where the input was deleted.

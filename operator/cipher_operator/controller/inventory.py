@@ -18,6 +18,6 @@ class Memory:
     brought: str | None = None
     """Digest of the user's own password that was set last."""
     proven: str | None = None
-    """Digest of the login, password and database that were tested last."""
+    """Digest of the server, login, password and database that were tested last."""
     proven_at: float = 0.0
     """Monotonic seconds."""

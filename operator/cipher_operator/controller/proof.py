@@ -19,13 +19,15 @@ class LoginProof:
     def __init__(self, environment: Environment, key: Key, memory: Memory) -> None:
         self._environment, self._key, self._memory = environment, key, memory
 
-    def due(self, credentials: AppCredentials, converged: Converged, *, published: bool, asked: bool) -> bool:
+    def due(
+        self, admin: AdminConnection, credentials: AppCredentials, converged: Converged, *, published: bool, asked: bool
+    ) -> bool:
         """Return whether the login must be tested: somebody asks, something changed, or the last proof is too old."""
         if converged.proven:
             return False
         if asked:
             return True
-        if self._memory.proven != self._digest(credentials, converged.desired.database):
+        if self._memory.proven != self._digest(admin, credentials, converged.desired.database):
             return True
         if converged.changes or not published:
             return True
@@ -55,9 +57,16 @@ class LoginProof:
                 stage=ConditionType.ACCESS_GRANTED,
                 sqlstate=failure.sqlstate,
             ) from None
-        self._memory.proven = self._digest(credentials, desired.database)
+        self._memory.proven = self._digest(admin, credentials, desired.database)
         self._memory.proven_at = time.monotonic()
 
-    def _digest(self, credentials: AppCredentials, database: str) -> str:
-        parts = {"role": credentials.role, "password": credentials.password.reveal(), "database": database}
+    def _digest(self, admin: AdminConnection, credentials: AppCredentials, database: str) -> str:
+        # A copy of the server has the same marker, and may have an older password.
+        parts = {
+            "host": admin.host,
+            "port": str(admin.port),
+            "role": credentials.role,
+            "password": credentials.password.reveal(),
+            "database": database,
+        }
         return self._environment.inputs.digest({key: value.encode() for key, value in parts.items()})

@@ -13,6 +13,7 @@ from cipher_operator.controller.inventory import Key, Memory
 from cipher_operator.controller.proof import LoginProof
 from cipher_operator.controller.publishing import (
     AppSecret,
+    holds,
     labels_for,
     publish,
     refuse_foreign,
@@ -43,6 +44,7 @@ from cipher_operator.postgres.provision import Converged, Prove, converge
 
 PASSWORD_LENGTH = 32
 FOLLOW_UP_SECONDS = 1.0
+RETEST_SECONDS = 60.0
 _ALPHABET = string.ascii_letters + string.digits
 
 
@@ -58,21 +60,23 @@ class StorageRun:
         self, environment: Environment, resource: Resource, spec: Spec, memory: Memory, progress: Progress
     ) -> None:
         self._environment, self._resource, self._spec, self._memory = environment, resource, spec, memory
-        self._sources = Sources(environment.kube, environment.inputs)
+        self._sources = Sources(environment.kube, environment.inputs, resource.key)
         self._key: Key = resource.key
         self._proof = LoginProof(environment, resource.key, memory)
         self._requests = Requests.of(resource)
         self._published: str | None = None
+        self._untested = False
         self.progress = progress
 
     async def provision(self) -> Facts | None:
         """Make the storage ready and return its facts; None in Observe mode. Raises Failure, ApiError."""
         resource, spec = self._resource, self._spec
+        existing = await self._sources.secret(resource.namespace, spec.app.secret_name)
+        self.progress.unpublished = existing is None or read_app_secret(existing.data) is None
         admin = await self._sources.admin(resource.namespace, spec)
         self.progress.warnings.extend(admin.warnings)
         database = database_name(spec, admin, resource.status)
         check_publishable(admin, spec.app, database)
-        existing = await self._sources.secret(resource.namespace, spec.app.secret_name)
         refuse_foreign(resource, spec.app.secret_name, existing)
         wanted = None
         if spec.user.mode is UserMode.DEDICATED:
@@ -210,11 +214,19 @@ class StorageRun:
             self._memory.brought = self._brought(wanted)
         credentials = AppCredentials(login, wanted.password)
         asked = "reconcile" in self._requests.new
-        if not self._proof.due(credentials, converged, published=existing is not None, asked=asked):
+        if not self._proof.due(admin, credentials, converged, published=existing is not None, asked=asked):
             return credentials, converged
         try:
             await self._proof.test(admin, converged.desired, credentials)
         except Failure as failure:
+            endpoint = app_endpoint(admin, self._spec.app, converged.desired.database, ssl_in_use=converged.ssl_in_use)
+            if failure.reason is Reason.TOO_MANY_CONNECTIONS and holds(
+                existing, app_secret_data(endpoint, credentials)
+            ):
+                # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold.
+                self.progress.warnings.append("the login test found no free connection and is tried again")
+                self._untested = True
+                return credentials, converged
             if failure.reason is not Reason.AUTHENTICATION_FAILED:
                 raise
             again = replace(converged.desired, credential=replace(credential, change=True), established=True)
@@ -249,10 +261,12 @@ class StorageRun:
         await publish(environment.kube, environment.inputs, self._resource, wanted, existing)
         self._memory.pending = None
         self.progress.reached.append(ConditionType.SECRET_PUBLISHED)
+        impossible = self._requests.impossible(spec.user)
+        self.progress.ignored.extend(impossible.values())
         self.progress.handled = {
             name: value
             for name, value in self._requests.new.items()
-            if name != "revokePrevious" or self._published is not None
+            if name != "revokePrevious" or self._published is not None or name in impossible
         }
         # What this run could not do yet waits for no interval; nor does the note of which login is published: by it
         # the next owner, or this storage deleted and made again, spares that login.
@@ -260,3 +274,5 @@ class StorageRun:
         self.progress.next_look = (
             FOLLOW_UP_SECONDS if soon else seconds_to_rotation(spec.rotation_interval, annotations, environment.now())
         )
+        if self._untested:
+            self.progress.next_look = min(self.progress.next_look or RETEST_SECONDS, RETEST_SECONDS)

@@ -8,7 +8,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.controller.inputs import Inputs
-from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.client import ApiError, KubeClient
 from cipher_operator.kube.secrets import SecretContent, SecretObject, create_secret, replace_secret
 
 
@@ -33,10 +33,15 @@ def refuse_foreign(resource: Resource, name: str, existing: SecretObject | None)
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"Secret '{name}' exists and is not this storage's; it was not touched. Set another `spec.app.secretName`, or "
-        "delete that Secret",
+        f"Secret '{name}' exists and is not this storage's; it was not touched. Delete that Secret, or create a new "
+        "CipherStorage with another `spec.app.secretName`",
         stage=ConditionType.SECRET_PUBLISHED,
     )
+
+
+def holds(existing: SecretObject | None, data: Mapping[str, str]) -> bool:
+    """Return whether exactly this is published already; `data` is plain text."""
+    return existing is not None and dict(existing.data) == {key: value.encode() for key, value in data.items()}
 
 
 def labels_for(resource: Resource, spec: Spec) -> dict[str, str]:
@@ -51,11 +56,14 @@ def labels_for(resource: Resource, spec: Spec) -> dict[str, str]:
 async def publish(
     kube: KubeClient, inputs: Inputs, resource: Resource, wanted: AppSecret, existing: SecretObject | None
 ) -> bool:
-    """Write the app Secret if it differs; return whether it was written. Raises ApiError."""
+    """Write the app Secret if it differs; return whether it was written.
+
+    Raises ApiError, and Failure where the Secret itself is what refuses to be written.
+    """
     data = {key: value.encode() for key, value in wanted.data.items()}
     if existing is not None and _equal(existing, wanted, data, resource.uid):
         return False
-    inputs.seen(("Secret", resource.namespace, wanted.name), inputs.digest(data))
+    inputs.seen(("Secret", resource.namespace, wanted.name), inputs.digest(data), resource.key)
     content = SecretContent(
         names.SECRET_TYPE,
         data,
@@ -71,11 +79,30 @@ async def publish(
             "blockOwnerDeletion": True,
         },
     )
-    if existing is None:
-        await create_secret(kube, resource.namespace, wanted.name, content)
-    else:
-        await replace_secret(kube, existing, content)
+    try:
+        if existing is None:
+            await create_secret(kube, resource.namespace, wanted.name, content)
+        else:
+            await replace_secret(kube, existing, content)
+    except ApiError as error:
+        if (refused := _refused(wanted.name, error, existing)) is None:
+            raise
+        raise refused from error
     return True
+
+
+def _refused(name: str, error: ApiError, existing: SecretObject | None) -> Failure | None:
+    """Return what keeps this one Secret from being written; None where it may be anything else."""
+    if error.status == 409:
+        why = f"Secret '{name}' was written by somebody else at the same moment; trying again"
+    elif error.status == 422 and existing is not None:
+        why = (
+            f"Secret '{name}' refuses to be changed, as one with `immutable: true` does; delete it: it is made anew "
+            "with a login that works"
+        )
+    else:
+        return None
+    return Failure(Reason.UNKNOWN, why, stage=ConditionType.SECRET_PUBLISHED)
 
 
 def _equal(existing: SecretObject, wanted: AppSecret, data: Mapping[str, bytes], uid: str) -> bool:

@@ -109,6 +109,7 @@ class Reconciler:
                 failure=failure.at(ConditionType.CONNECTED),
                 reached=tuple(dict.fromkeys(progress.reached)),
                 handled=_answered(resource),
+                unpublished=progress.unpublished,
             )
         await self._report(resource, outcome, progress, started)
         return _sooner(self._next_look(outcome, memory, interval), progress.next_look)
@@ -140,6 +141,7 @@ class Reconciler:
             plan=progress.plan,
             handled=progress.handled if facts is not None else _answered(resource),
             warnings=tuple(progress.warnings),
+            unpublished=progress.unpublished,
         )
 
     async def _delete(self, resource: Resource, memory: Memory, started: float) -> float | None:
@@ -154,7 +156,7 @@ class Reconciler:
             logger.info("let go after %d statements", len(lines), extra=_about(resource.key))
             self.forget(resource.key)
             return None
-        if failure.failure_class is not FailureClass.STALLED:
+        if ANNOTATION_FORCE_DELETE not in failure.message:
             failure.message = (
                 f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
                 f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
@@ -206,6 +208,8 @@ class Reconciler:
                 await self._event(resource, "Warning", "SecretRecreated", note)
             elif shown and before.observed_generation == resource.generation:
                 await self._event(resource, "Warning", "DriftHealed", f"The server had drifted; {lines}")
+        for sentence in progress.ignored:
+            await self._event(resource, "Warning", "RequestIgnored", sentence)
         if changed:
             type_: Literal["Normal", "Warning"] = "Normal"
             if outcome.failure is not None or outcome.plan:

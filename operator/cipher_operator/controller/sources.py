@@ -6,6 +6,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import KeyRef, Spec
 from cipher_operator.controller.inputs import Inputs
+from cipher_operator.controller.inventory import Key
 from cipher_operator.core.connection import AdminConnection, read_admin_connection
 from cipher_operator.core.password import Password
 from cipher_operator.kube.client import KubeClient
@@ -13,16 +14,16 @@ from cipher_operator.kube.secrets import SecretObject, get_configmap, get_secret
 
 
 class Sources:
-    """Reads inputs and notes what was read, so that only a change of it triggers the next run."""
+    """Reads a storage's inputs and notes what was read, so that only a change of it triggers the next run."""
 
-    def __init__(self, kube: KubeClient, inputs: Inputs) -> None:
-        self._kube, self._inputs = kube, inputs
+    def __init__(self, kube: KubeClient, inputs: Inputs, key: Key) -> None:
+        self._kube, self._inputs, self._key = kube, inputs, key
 
     async def admin(self, namespace: str, spec: Spec) -> AdminConnection:
         """Return how to log in as administrator. Raises Failure, stage Connected."""
         secret = await self.secret(namespace, spec.connection.secret_name)
         if secret is None:
-            raise _not_found("Secret", spec.connection.secret_name, "`spec.connection.secretRef.name`")
+            raise not_found("Secret", spec.connection.secret_name, "`spec.connection.secretRef.name`")
         ca = await self._ca(namespace, spec)
         try:
             return read_admin_connection(secret.data, spec.connection, ca)
@@ -33,7 +34,7 @@ class Sources:
         """Return the password that the user brings. Raises Failure, stage AccessGranted."""
         secret = await self.secret(namespace, reference.name)
         if secret is None:
-            raise _not_found(
+            raise not_found(
                 "Secret", reference.name, "`spec.user.passwordSecretRef.name`", ConditionType.ACCESS_GRANTED
             )
         value = secret.data.get(reference.key, b"").removesuffix(b"\n").removesuffix(b"\r")
@@ -54,7 +55,7 @@ class Sources:
         """Return a Secret, noting its digest."""
         secret = await get_secret(self._kube, namespace, name)
         digest = self._inputs.digest(secret.data) if secret else None
-        self._inputs.seen(("Secret", namespace, name), digest)
+        self._inputs.seen(("Secret", namespace, name), digest, self._key)
         return secret
 
     async def _ca(self, namespace: str, spec: Spec) -> bytes | None:
@@ -64,14 +65,13 @@ class Sources:
         data: Mapping[str, bytes] | None
         if reference.kind == "ConfigMap":
             data = await get_configmap(self._kube, namespace, reference.name)
-            self._inputs.seen(
-                ("ConfigMap", namespace, reference.name), self._inputs.digest(data) if data is not None else None
-            )
+            digest = self._inputs.digest(data) if data is not None else None
+            self._inputs.seen(("ConfigMap", namespace, reference.name), digest, self._key)
         else:
             secret = await self.secret(namespace, reference.name)
             data = secret.data if secret is not None else None
         if data is None:
-            raise _not_found(reference.kind, reference.name, "`spec.connection.caRef.name`")
+            raise not_found(reference.kind, reference.name, "`spec.connection.caRef.name`")
         if not data.get(reference.key):
             raise Failure(
                 Reason.SECRET_KEY_MISSING,
@@ -82,7 +82,8 @@ class Sources:
         return data[reference.key]
 
 
-def _not_found(kind: str, name: str, field: str, stage: ConditionType = ConditionType.CONNECTED) -> Failure:
+def not_found(kind: str, name: str, field: str, stage: ConditionType = ConditionType.CONNECTED) -> Failure:
+    """Return what a missing input means."""
     return Failure(
         Reason.SECRET_NOT_FOUND,
         f"{kind} '{name}' ({field}) does not exist in this namespace; create it, and this storage goes on at once",

@@ -19,7 +19,7 @@ Body = Mapping[str, Any]
 class Triggers:
     """What the informer calls. Events may be repeated: every relist brings all objects again, `type` None.
 
-    `held` is called with a Secret or ConfigMap whose deletion waits for our finalizer.
+    `held` is called with a Secret or ConfigMap whose deletion waits for our finalizer, or that a storage has left.
     """
 
     def __init__(
@@ -49,7 +49,9 @@ class Triggers:
         if before == now:
             return
         self._known[key] = now
-        self._inputs.set_references(key, references(key, body.get("spec")))
+        for ref in self._inputs.set_references(key, references(key, body.get("spec"))):
+            # Held perhaps for this storage alone, and its deletion may be waiting already.
+            self._held(ref)
         self._scheduler.trigger(key)
 
     def secret(self, type_: str | None, body: Body) -> None:

@@ -96,8 +96,8 @@ def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[lis
     if (owner is None or login not in observed.roles) and not (admin.superuser or admin.createrole):
         raise lacking(
             f"role '{admin.name}' may not create roles",
-            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, set "
-            "`spec.user.mode: Shared`",
+            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, create a "
+            "new CipherStorage with `spec.user.mode: Shared`",
         )
     planned: list[Step] = [] if owner is not None else [steps.CreateOwner(desired.owner, "")]
     # Where SET ROLE is the only way, no GRANT gives USAGE.
@@ -105,6 +105,8 @@ def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[lis
     if not (admin.superuser or usable):
         refuse_unmanaged(desired, observed, [desired.owner])
         planned.append(steps.JoinRole(desired.owner, admin.name, modern))
+    if owner is not None and owner.login:
+        planned.append(steps.DisableLogin(owner.name))
     return planned, [] if owner is not None else [OWNER]
 
 
@@ -206,10 +208,12 @@ def plan_schema_access(desired: Desired, observed: Observed, ours: bool) -> tupl
             )
         # The owner role has CREATE on the database, if only since the grant just planned.
         planned.append(steps.CreateSchema(desired.schema, desired.owner, None if itself else desired.owner))
-    elif not schema.effective >= ALL_ON_SCHEMA and schema.owner != desired.owner:
-        if desired.shared and schema.settable and observed.server.by_set_role:
+    elif not schema.effective >= ALL_ON_SCHEMA:
+        # What an owner took from itself, it can give back.
+        strange = desired.shared and schema.owner != desired.owner
+        if strange and schema.settable and observed.server.by_set_role:
             raise must_inherit(observed, f"create in schema '{desired.schema}' of database '{desired.database}'")
-        if not may_grant(admin, schema) or desired.shared:
+        if not may_grant(admin, schema) or strange:
             doing = "create in" if desired.shared else "grant on"
             raise lacking(
                 f"role '{admin.name}' may not {doing} schema '{desired.schema}' of database '{desired.database}'",

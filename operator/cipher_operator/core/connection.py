@@ -139,7 +139,8 @@ def _from_url(url: str, data: Mapping[str, bytes], connection: Connection) -> _R
     _check_number(parsed.parameters, "connect_timeout", 0, 2_147_483_647, where)
     _check_number(parsed.parameters, "max_connections", 1, MAX_POOL, where)
     warnings = tuple(
-        f"`{name}` in the URL is ignored." + (" Set `spec.schema` instead." if name == "schema" else "")
+        f"`{name}` in the URL is ignored."
+        + (" A new CipherStorage can have `spec.schema`." if name == "schema" else "")
         for name, value in parsed.parameters.items()
         if name not in _USED | _SILENTLY_DROPPED
         and not (name == "ssl" and value == "true" and mode in VERIFYING | {SSLMode.REQUIRE})

@@ -18,18 +18,19 @@ def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any])
     immutable in the spec, and a Secret that names another must not move a storage silently to an empty database.
     """
     name = spec.database.name or admin.database
-    if name is None:
+    before = status.get("database")
+    if name is None and not before:
         raise Failure(
             Reason.INVALID_SPEC,
             "no database is named: add the database to the connection Secret, or delete this CipherStorage and "
             "create it with `spec.database.name`",
             stage=ConditionType.DATABASE_READY,
         )
-    before = status.get("database")
-    if before and before != name:
+    if name is None or (before and before != name):
+        named = "no database" if name is None else f"database '{name}'"
         raise Failure(
             Reason.TARGET_CHANGED,
-            f"the connection Secret now names database '{name}', but this storage lives in '{before}'; nothing was "
+            f"the connection Secret now names {named}, but this storage lives in '{before}'; nothing was "
             "written. Set the Secret back, or create a new CipherStorage for the other database",
             stage=ConditionType.DATABASE_READY,
         )

@@ -111,7 +111,7 @@ class IndexFacts:
     columns: tuple[str | None, ...]
     valid: bool
     plain: bool
-    """A btree without predicate or expression."""
+    """A btree without predicate or expression, and not unique."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,8 @@ class Relation:
     owner_comment: str | None
     owner_usage: bool
     owner_admin: bool
+    owner_has_all: bool
+    """Its owner has every privilege on it: even those can be taken away."""
     comment: str | None
     pages: int
     columns: Mapping[str, ColumnFacts]
@@ -256,6 +258,7 @@ def _relation(relation: Mapping[str, Any]) -> Relation:
         owner_comment=relation["owner_comment"],
         owner_usage=relation["owner_usage"],
         owner_admin=relation["owner_admin"],
+        owner_has_all=relation["owner_has_all"],
         comment=relation["comment"],
         pages=relation["pages"],
         columns={name: ColumnFacts(*facts) for name, facts in relation["columns"].items()},

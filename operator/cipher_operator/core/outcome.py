@@ -36,6 +36,8 @@ class Outcome:
     plan: tuple[str, ...] | None = None
     handled: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    unpublished: bool = False
+    """The app Secret is known to be missing, or to hold no login."""
 
     @property
     def result(self) -> str:
@@ -92,7 +94,9 @@ def next_status(
         drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
     finished = failure is None or stalled is not None
     return _status(outcome, previous, generation if finished else previous.get("observedGeneration", -1)) | {
-        "conditions": [condition.to_json() for condition in merge(tuple(before.values()), drafts, generation, now)]
+        "conditions": [
+            condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
+        ]
     }
 
 
@@ -135,17 +139,22 @@ def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -
     failed = failure.stage if failure is not None else None
     # Where the connection itself failed, what was seen before it broke is no proof of what is.
     reached = () if failed is ConditionType.CONNECTED else outcome.reached
+    why = failure.reason if failure is not None else outcome.result
     drafts = []
     for stage in STAGES:
+        standing = before[stage].status if stage in before else "Unknown"
         if failure is not None and stage is failed:
             drafts.append(Draft(stage, "False", failure.reason, failure.message))
         elif stage in reached:
             drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
-        elif stage is ConditionType.SECRET_PUBLISHED and stage in before and before[stage].status == "True":
+        elif stage is ConditionType.SECRET_PUBLISHED and outcome.unpublished and standing != "Unknown":
+            drafts.append(
+                Draft(stage, "False", why, "The Secret is missing or holds no login; it is still to come back")
+            )
+        elif stage is ConditionType.SECRET_PUBLISHED and standing == "True":
             # The Secret stays published whatever the server does.
             drafts.append(Draft(stage, "True", before[stage].reason, before[stage].message))
         else:
-            why = failure.reason if failure is not None else outcome.result
             drafts.append(Draft(stage, "Unknown", why, f"Not checked: {why}"))
     return drafts
 
@@ -163,6 +172,15 @@ def _overdue(before: Mapping[ConditionType, Condition], generation: int, now: st
         return False
     started = datetime.fromisoformat(since.last_transition_time)
     return (datetime.fromisoformat(now) - started).total_seconds() > deadline
+
+
+def _standing(before: Mapping[ConditionType, Condition], generation: int) -> tuple[Condition, ...]:
+    """Return what keeps its time: not Reconciling of another generation, since the deadline counts from its start."""
+    return tuple(
+        condition
+        for condition in before.values()
+        if condition.type is not ConditionType.RECONCILING or condition.observed_generation == generation
+    )
 
 
 def _previous_conditions(previous: Mapping[str, Any]) -> dict[ConditionType, Condition]:

@@ -7,7 +7,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
+from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
 from cipher_operator.core.observed import Observed, Relation, Role
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
@@ -70,19 +70,32 @@ def true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
     """Return the marker with its claims on database, schema and tables set right: they mean one place.
 
     The claim on the database is written before CREATE DATABASE, which runs in no transaction; it is true once the
-    owner role has its grant there. Until then its birthmark tells whether it is somebody else's.
+    owner role has its grant there; until then its birthmark tells.
     """
     database = observed.database
-    if marker.place.database != desired.database:
-        marker = marker.without(DATABASE, *(token for token in marker.created if token.startswith("extension")))
-    if marker.place != desired.place:
-        marker = marker.without(SCHEMA, *TABLE_NAMES)
+    # A deletion that was begun and not finished says nothing of what is put inside from now on.
+    marker = claims_here(desired, marker).without(CLOSING)
     if database is None:
         return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
     if desired.database_made and not desired.shared:
         return marker.having(DATABASE)
-    if not (desired.established or database.granted or database.connection_limit == marker.identity.birthmark):
-        return marker.without(DATABASE)
+    return proven_database(desired, observed, marker)
+
+
+def proven_database(desired: Desired, observed: Observed, marker: Marker) -> Marker:
+    """Return the marker without a claim on a database that others made after ours was written."""
+    database = observed.database
+    if database is None or desired.established or database.granted:
+        return marker
+    return marker if database.connection_limit == marker.identity.birthmark else marker.without(DATABASE)
+
+
+def claims_here(desired: Desired, marker: Marker) -> Marker:
+    """Return the marker without its claims on what has the same name in another database or schema."""
+    if marker.place.database != desired.database:
+        marker = marker.without(DATABASE, *(token for token in marker.created if token.startswith("extension")))
+    if marker.place != desired.place:
+        marker = marker.without(SCHEMA, *TABLE_NAMES)
     return marker
 
 
@@ -104,8 +117,9 @@ def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) 
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"role '{role.name}' exists and was not created by this CipherStorage; set another `spec.user.name`, or "
-        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if powerful else ''}",
+        f"role '{role.name}' exists and was not created by this CipherStorage; set "
+        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if powerful else ''}, or create a new CipherStorage "
+        "with another `spec.user.name`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 
@@ -123,14 +137,17 @@ def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation
         raise _foreign(desired, where, relation.owner_marker)
     if claim.holds(name):
         return
+    if desired.shared and desired.established and claim.standing is None and relation.owner == desired.owner:
+        # The marker went with the one table that carries it; the app itself may have made that again, at its start.
+        return
     if desired.shared and (marker := parse_marker(relation.comment)) is not None:
         raise _foreign(desired, where, marker)
     if desired.adopt_unowned:
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"{where} exists and is owned by role '{relation.owner}'; set another `spec.schema`, or "
-        "`spec.adoptionPolicy: IfUnowned` to take it over",
+        f"{where} exists and is owned by role '{relation.owner}'; set `spec.adoptionPolicy: IfUnowned` to take it "
+        "over, or create a new CipherStorage with another `spec.schema`",
         stage=ConditionType.SCHEMA_APPLIED,
     )
 
@@ -164,8 +181,9 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
         )
     return Failure(
         Reason.CONFLICT,
-        f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; choose another database, "
-        f"schema or user name, or take its objects over with `spec.adoptFrom: {{{source}}}`",
+        f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; create a new "
+        "CipherStorage with another database, schema or user name, or take its objects over with "
+        f"`spec.adoptFrom: {{{source}}}`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 
@@ -176,8 +194,9 @@ def _refuse_unmarked(desired: Desired, role: Role) -> None:
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"role '{role.name}' exists without a marker of this operator; set another `spec.user.name`, drop the role, "
-        "or set `spec.adoptionPolicy: IfUnowned` to take it over",
+        f"role '{role.name}' exists without a marker of this operator; drop the role, set "
+        "`spec.adoptionPolicy: IfUnowned` to take it over, or create a new CipherStorage with another "
+        "`spec.user.name`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 

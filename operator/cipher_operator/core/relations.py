@@ -43,6 +43,9 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
             released = [] if relation.owner in former else _release(desired, observed, relation)
             former.add(relation.owner)
             planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
+        elif not relation.owner_has_all:
+            own_table = (table.name,)
+            planned.append(steps.GrantRelations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
         if not claim.holds(table.name):
             # The app makes a missing table itself, at its start: as a role that we made, so it counts as made by us.
             # What a role that is taken over owns was there before.
@@ -135,6 +138,7 @@ def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
     return Failure(
         Reason.SCHEMA_CONFLICT,
         f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
-        f"{'; '.join(differences)}. Change it, move it away, or set another `spec.schema`; the operator never alters",
+        f"{'; '.join(differences)}. Change it, move it away, or create a new CipherStorage with another "
+        "`spec.schema`; the operator never alters",
         stage=ConditionType.SCHEMA_APPLIED,
     )

@@ -1,7 +1,5 @@
 """Planning of a deletion: only what the marker says we created, and never what anybody else put inside."""
 
-from collections.abc import Mapping
-
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
@@ -10,8 +8,8 @@ from cipher_operator.core.access import grantor, lacking, may_grant, must_inheri
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
-from cipher_operator.core.observed import Observed, Relation
-from cipher_operator.core.ownership import standing_comment, tokens_of_roles, true_claim
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.ownership import claims_here, proven_database, standing_comment, tokens_of_roles
 from cipher_operator.core.plan import Fence, Plan, refuse_read_only
 from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.steps import Step
@@ -22,11 +20,17 @@ SHOWN = 5
 
 
 def claimed(desired: Desired, observed: Observed) -> Marker | None:
-    """Return our marker, or None where nothing on the server is ours (any more): then there is nothing to drop."""
+    """Return our marker as far as it means this place, or None where nothing on the server is ours (any more): then
+    there is nothing to drop."""
     marker = parse_marker(standing_comment(desired, observed))
     if marker is None or not marker.identity.same_storage(desired.identity):
         return None
-    return true_claim(desired, observed, marker)
+    return proven_database(desired, observed, claims_here(desired, marker))
+
+
+def made_extensions(marker: Marker) -> frozenset[str]:
+    """Return the extensions that the operator made, also those that the spec does not name any more."""
+    return frozenset(token.removeprefix(TOKEN) for token in marker.created if token.startswith(TOKEN))
 
 
 def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: tuple[str, ...]) -> Plan:
@@ -45,14 +49,12 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
         _refuse_others_database(desired, observed)
         return Plan(tuple(_memberships(desired, observed, desired.owner, *desired.logins)), fence, desired.owner)
-    dropped = [name for name in _tables(desired, local.relations) if name in marker.created]
+    dropped = [name for name in _our_tables(desired, observed) if name in marker.created]
     acting = desired.owner if observed.server.by_set_role and not desired.shared else None
     planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
     planned += _give_back(desired, observed, marker)
     planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
-    planned += [
-        steps.DropExtension(extension) for extension in desired.extensions if TOKEN + extension in marker.created
-    ]
+    planned += [steps.DropExtension(name) for name in sorted(made_extensions(marker)) if name in local.extensions]
     if SCHEMA_TOKEN in marker.created and local.extension_schema is not None:
         planned.append(steps.DropSchema(EXTENSION_SCHEMA))
     if SCHEMA in marker.created and local.schema is not None:
@@ -85,18 +87,21 @@ def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     return Plan(tuple(planned), _fence(desired, observed), desired.owner)
 
 
+def _our_tables(desired: Desired, observed: Observed) -> list[str]:
+    """Return Cipher's tables that are still this storage's: our marker still names what another storage took over
+    with `adoptFrom`, or somebody moved to another owner."""
+    assert observed.local is not None  # the caller planned inside the database
+    relations = observed.local.relations
+    if desired.shared:
+        return [name for name in TABLE_NAMES if name in relations and relations[name].owner_marker is None]
+    ours = (desired.owner, *desired.logins)
+    return [name for name in TABLE_NAMES if name in relations and relations[name].owner in ours]
+
+
 def _write_marker(desired: Desired, text: str) -> Step:
     if desired.shared:
         return steps.WriteTableMarker(desired.schema, MARKER_TABLE, text)
     return steps.WriteMarker(desired.owner, text)
-
-
-def _tables(desired: Desired, relations: Mapping[str, Relation]) -> list[str]:
-    """Return Cipher's tables that are there, without those that belong to somebody else by now: another storage took
-    them over. In Shared mode the marker itself stands on one, and the admin's name may change."""
-    ours = (desired.owner, *desired.logins)
-    there = [name for name in TABLE_NAMES if name in relations]
-    return [name for name in there if desired.shared or relations[name].owner in ours]
 
 
 def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
@@ -111,7 +116,7 @@ def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Ste
         planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
     if local is not None and not desired.shared:
         owner = login.name if login is not None else admin.name
-        tables = [name for name in _tables(desired, local.relations) if name in marker.adopted]
+        tables = [name for name in _our_tables(desired, observed) if name in marker.adopted]
         if tables and observed.server.by_set_role and login is None:
             raise must_inherit(observed, f"take back table '{tables[0]}'")
         acting = owner if observed.server.by_set_role else None

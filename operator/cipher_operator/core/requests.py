@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cipher_operator.api.names import ADOPT_REQUEST, REQUEST_ANNOTATIONS
-from cipher_operator.api.spec import Resource
+from cipher_operator.api.spec import Resource, User, UserMode
 
 MAX_VALUE = 256
 
@@ -52,3 +52,19 @@ class Requests:
     def recreate(self) -> bool:
         """Return whether a lost storage may begin again empty."""
         return "recreate" in self.new
+
+    def impossible(self, user: User) -> dict[str, str]:
+        """Return those of them that this login can never answer, each with a sentence that says why."""
+        if user.mode is UserMode.SHARED:
+            why = "in mode Shared it is the administrator's own; change it on the server and in the connection Secret"
+            never: tuple[str, ...] = ("rotate", "revokePrevious")
+        elif user.password_ref is not None:
+            why = "it is the one in `spec.user.passwordSecretRef`; change it there"
+            never = ("rotate",)
+        else:
+            return {}
+        return {
+            name: f"`{REQUEST_ANNOTATIONS[name]}` changes nothing: this login's password is not the operator's, {why}"
+            for name in never
+            if name in self.new
+        }

@@ -92,6 +92,8 @@ _RELATIONS = """
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
     'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
+    'owner_has_all', (SELECT bool_and(has_table_privilege(c.relowner, c.oid, w.priv))
+       FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) w(priv)),
     'comment', left(obj_description(c.oid, 'pg_class'), 4096),
     'pages', c.relpages,
     'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT
@@ -105,7 +107,8 @@ _RELATIONS = """
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE co.conrelid = c.oid AND co.contype = 'p'),
     'indexes', (SELECT COALESCE(jsonb_object_agg(ic.relname, jsonb_build_object(
          'valid', i.indisvalid AND i.indisready AND i.indislive,
-         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts,
+         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
+           AND NOT i.indisunique,
          'columns', (SELECT jsonb_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(att, n)
             LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE k.n <= i.indnkeyatts))), '{}')
        FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import psycopg
 from psycopg import sql
@@ -12,7 +13,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE
 from cipher_operator.core.plan import Plan
-from cipher_operator.core.removal import SHOWN, claimed, plan_inside, plan_outside
+from cipher_operator.core.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import PREFIX, observe
@@ -70,6 +71,10 @@ async def _inside(session: Session, desired: Desired, lines: list[str]) -> bool:
 async def _drop_inside(session: Session, desired: Desired, lines: list[str]) -> bool:
     observed = await observe(session, desired)
     marker = claimed(desired, observed)
+    if marker is not None and (unasked := made_extensions(marker) - set(desired.extensions)):
+        desired = replace(desired, extensions=(*desired.extensions, *sorted(unasked)))
+        observed = await observe(session, desired)
+        marker = claimed(desired, observed)
     if marker is None:
         return False
     roles = sql.Literal([desired.owner, *desired.logins])

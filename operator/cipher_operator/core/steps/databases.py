@@ -102,12 +102,14 @@ class GrantSchema:
 
 @dataclass(frozen=True, slots=True)
 class GrantRelations:
-    """Give the owner role what the admin made in the schema of a database that we created."""
+    """Give the owner role everything on what the admin made in a database of ours, or on its own tables; `acting` as
+    their owner."""
 
     schema: str
     kind: str
     names: tuple[str, ...]
     owner: str
+    acting: str | None = None
     stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
 
     def statements(self) -> tuple[sql.Composed, ...]:
