@@ -9,7 +9,7 @@ from cipher_operator.core import steps
 from cipher_operator.core.access import lacking, must_inherit
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Relation
-from cipher_operator.core.ownership import Claim, Part, judge_relation
+from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
@@ -41,8 +41,11 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
         if relation.owner != desired.owner:
             planned.extend(_take_over(desired, observed, table.name, relation))
         if not claim.holds(table.name):
-            # The app makes a missing table itself, at its start: as our owner role, so it counts as made by us.
-            own = not desired.shared and relation.owner in (desired.owner, *desired.logins)
+            # The app makes a missing table itself, at its start: as a role of ours, so it counts as made by us. One
+            # that a role owns which people made is theirs, data included, and goes back with that role.
+            own = not desired.shared and any(
+                relation.owner == role and claim.created(token) for role, token in tokens_of_roles(desired).items()
+            )
             (created if own else adopted).append(table.name)
     if local.taken_names:
         name, place = next(iter(sorted(local.taken_names.items())))
