@@ -33,8 +33,8 @@ def refuse_foreign(resource: Resource, name: str, existing: SecretObject | None)
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"Secret '{name}' exists and is not this storage's; it was not touched. Set another `spec.app.secretName`, or "
-        "delete that Secret",
+        f"Secret '{name}' exists and is not this storage's; it was not touched. Delete that Secret, or create this "
+        "CipherStorage anew with another `spec.app.secretName`",
         stage=ConditionType.SECRET_PUBLISHED,
     )
 

@@ -92,8 +92,8 @@ def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[lis
     if (owner is None or login not in observed.roles) and not (admin.superuser or admin.createrole):
         raise lacking(
             f"role '{admin.name}' may not create roles",
-            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, set "
-            "`spec.user.mode: Shared`",
+            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, create "
+            "this CipherStorage anew with `spec.user.mode: Shared`",
         )
     planned: list[Step] = [] if owner is not None else [steps.CreateOwner(desired.owner, "")]
     # Where SET ROLE is the only way, no GRANT gives USAGE.

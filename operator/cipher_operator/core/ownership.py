@@ -103,8 +103,9 @@ def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) 
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"role '{role.name}' exists and was not created by this CipherStorage; set another `spec.user.name`, or "
-        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if powerful else ''}",
+        f"role '{role.name}' exists and was not created by this CipherStorage; set "
+        f"`spec.adoptionPolicy: IfUnowned` to take it over{refused if powerful else ''}, or create this "
+        "CipherStorage anew with another `spec.user.name`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 
@@ -128,8 +129,8 @@ def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"{where} exists and is owned by role '{relation.owner}'; set another `spec.schema`, or "
-        "`spec.adoptionPolicy: IfUnowned` to take it over",
+        f"{where} exists and is owned by role '{relation.owner}'; set `spec.adoptionPolicy: IfUnowned` to "
+        "take it over from that role, or create this CipherStorage anew with another `spec.schema`",
         stage=ConditionType.SCHEMA_APPLIED,
     )
 
@@ -149,8 +150,8 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     instance = "" if owner.instance == desired.identity.instance else " of another operator instance"
     return Failure(
         Reason.CONFLICT,
-        f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; choose another database, "
-        "schema or user name, or take its objects over with "
+        f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; create this one "
+        "anew with another database, schema or user name, or take its objects over with "
         f"`spec.adoptFrom: {{instance: {owner.instance}, namespace: {owner.namespace}, name: {owner.name}}}`",
         stage=ConditionType.ACCESS_GRANTED,
     )
@@ -162,8 +163,9 @@ def _refuse_unmarked(desired: Desired, role: Role) -> None:
         return
     raise Failure(
         Reason.ALREADY_EXISTS,
-        f"role '{role.name}' exists without a marker of this operator; set another `spec.user.name`, drop the role, "
-        "or set `spec.adoptionPolicy: IfUnowned` to take it over",
+        f"role '{role.name}' exists without a marker of this operator; drop it, set "
+        "`spec.adoptionPolicy: IfUnowned` to take it over, or create this CipherStorage anew with "
+        "another `spec.user.name`",
         stage=ConditionType.ACCESS_GRANTED,
     )
 
