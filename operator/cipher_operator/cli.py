@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", "show the SQL that the operator would run for a storage, and run none of it"),
         ("check", "say whether a storage's manifests, server and login are usable"),
     ):
-        offline = commands.add_parser(name, help=text, description=f"{text.capitalize()}. {_OFFLINE}")
+        offline = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_OFFLINE}")
         add_offline_arguments(offline)
         offline.add_argument(
             "-f", "--filename", action="append", required=True, metavar="FILE", help="file of YAML; repeatable"

@@ -49,7 +49,7 @@ REFUSED = [
     ("mysql", f"mysql://u:{C}@h/d", "must begin with postgresql://"),
     ("jdbc", f"jdbc:postgresql://h/d?password={C}", "must begin with postgresql://"),
     ("upper-case scheme", f"POSTGRES://u{C}:{C}@{C}h/d", "must begin with postgresql://"),
-    ("keyword string", f"host=h password={C}", "a space"),
+    ("keyword string", f"host=h password={C}", "must begin with postgresql://"),
     ("double quotes", f'"postgres://u{C}:{C}@{C}h/d"', "stands in quotes"),
     ("single quotes", f"'postgres://u{C}:{C}@{C}h/d'", "stands in quotes"),
     ("leading space", f" postgres://u{C}:{C}@{C}h/d", "a space"),

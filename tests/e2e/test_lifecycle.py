@@ -226,6 +226,8 @@ def test_rotation_on_demand(namespace: Namespace, server: PostgresServer) -> Non
         return False
 
     wait_until(revoked, "the old login ends")
+    wait_until(lambda: "PreviousRevoked" in namespace.events("chat"), "an event tells of it")
+    assert "DriftHealed" not in namespace.events("chat"), "what was asked for is no drift"
     psycopg.connect(namespace.app_secret("chat")["uri"]).close()
 
 

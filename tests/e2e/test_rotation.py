@@ -167,3 +167,19 @@ def test_killed_at_any_moment(
             proven(namespace, app)
     assert app.errors == []
     assert len(app.passwords) == 1 + len(delays)
+
+
+def test_a_password_that_the_user_changes_counts_at_once_and_is_no_drift(
+    namespace: Namespace, server: PostgresServer
+) -> None:
+    namespace.secret("mine", {"password": "the first"})
+    ready_storage(namespace, server, server.port, user={"passwordSecretRef": {"name": "mine"}})
+    old = namespace.app_secret("chat")
+    namespace.secret("mine", {"password": "the second"})
+    wait_until(lambda: "PasswordChanged" in namespace.events("chat"), "an event tells of it")
+    assert "DriftHealed" not in namespace.events("chat"), "what was asked for is no drift"
+    new = namespace.app_secret("chat")
+    assert (new["username"], new["password"]) == (old["username"], "the second")
+    psycopg.connect(new["uri"]).close()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(old["uri"])

@@ -52,10 +52,9 @@ def by_hand(server: PostgresServer, admin: Provisioner) -> Desired:
 
 async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: PostgresServer, admin: Provisioner) -> None:
     wanted = by_hand(server, admin)
-    server.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())", database=wanted.database)
-    before = snapshot(server, wanted.database)
     with admin.app(wanted) as pod:
-        pod.execute("SELECT 1")
+        pod.execute("INSERT INTO cipher_store VALUES ('history', 'kept', now(), now())")
+        before = snapshot(server, wanted.database)
         with pytest.raises(Failure) as refused:
             await admin.run(replace(wanted, adopt_unowned=False))
         assert refused.value.reason is Reason.ALREADY_EXISTS
@@ -78,8 +77,8 @@ async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: Postgres
     await admin.remove(wanted)
     with admin.app(wanted) as app:
         assert app.execute("SELECT current_user").fetchone() == (wanted.user,)
-        kept = app.execute("SELECT value FROM cipher_store WHERE key = 'k'").fetchall()
-        assert kept == [("kept",)], "what was adopted is given back, not dropped"
+        kept = app.execute("SELECT value FROM cipher_store WHERE key = 'history'").fetchall()
+        assert kept == [("kept",)], "people's tables are given back with their data, not dropped"
         for statement in CIPHER_START:
             app.execute(statement)
     assert server.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [wanted.owner]) == []

@@ -135,9 +135,12 @@ ADVICE: dict[Reason, str] = {
     Reason.BLOCKED_ADDRESS: "Use a routable address, or start the operator with other `--blocked-ranges`.",
     Reason.INVALID_URL: "Correct the connection URL in the Secret as the message says.",
     Reason.INVALID_SPEC: "Change the field that the message names.",
-    Reason.CONFLICT: "Choose another database, schema or user name, or hand the objects over with `spec.adoptFrom`.",
-    Reason.ALREADY_EXISTS: "Choose another name, remove the existing object, or set `adoptionPolicy: IfUnowned`.",
-    Reason.SCHEMA_CONFLICT: "Change the table as the message says, or move it away; the operator never alters columns.",
+    Reason.CONFLICT: "Create it anew with another database, schema or user name, or take the objects over with "
+    "`spec.adoptFrom`.",
+    Reason.ALREADY_EXISTS: "Remove the existing object, set `adoptionPolicy: IfUnowned`, or create the storage anew "
+    "with another name.",
+    Reason.SCHEMA_CONFLICT: "Change the table as the message says, or move it to another schema; the operator never "
+    "alters columns.",
     Reason.TARGET_CHANGED: "Set the Secret back, or create a new CipherStorage for the other database.",
     Reason.DATABASE_LOST: "Restore the data, point the Secret at the right server, or set the annotation "
     "`storage.cipher.dev/recreate-requested-at` to begin again empty.",

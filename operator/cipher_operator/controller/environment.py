@@ -19,6 +19,8 @@ class Progress:
     warnings: list[str] = field(default_factory=list)
     plan: tuple[str, ...] | None = None
     rotated: bool = False
+    brought: bool = False
+    """The password that the user brings is another one than the published one."""
     lost_secret: bool = False
     """A login was published before, and its Secret is gone or unusable."""
     unpublished: bool = False

@@ -121,6 +121,7 @@ class StorageRun:
         if given is not None and wanted.change and self._memory.brought == self._brought(wanted):
             wanted = replace(wanted, change=False)
         self.progress.rotated = known.published is not None and wanted.change and given is None
+        self.progress.brought = known.published is not None and given is not None and known.published[1] != given
         self.progress.lost_secret = known.published is None and known.last_login is not None
         if not wanted.change and known.published == (wanted.login, wanted.password):
             self._published = wanted.login

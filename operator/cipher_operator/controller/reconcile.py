@@ -206,6 +206,12 @@ class Reconciler:
             elif progress.lost_secret:
                 note = f"The app Secret was missing or unusable: a new password is published; {lines}"
                 await self._event(resource, "Warning", "SecretRecreated", note)
+            elif progress.brought:
+                note = f"The password in `user.passwordSecretRef` counts now, the one before no longer; {lines}"
+                await self._event(resource, "Normal", "PasswordChanged", note)
+            elif shown and "revokePrevious" in progress.handled:
+                note = f"The login that is not published may no longer log in; {lines}"
+                await self._event(resource, "Normal", "PreviousRevoked", note)
             elif shown and before.observed_generation == resource.generation:
                 await self._event(resource, "Warning", "DriftHealed", f"The server had drifted; {lines}")
         for sentence in progress.ignored:

@@ -252,8 +252,8 @@ FLAGS: Final = (
         "instance-id",
         _instance,
         "",
-        "whose storages these are, in the markers on the servers; default: uid of the namespace kube-system; "
-        "required with --namespace",
+        "whose storages these are, in the markers on the servers; default in a cluster: uid of the namespace "
+        "kube-system; required with --namespace",
         "ID",
     ),
     _Flag("health-address", _address, "0.0.0.0:8081", "/healthz and /readyz; port 0: any free port", "HOST:PORT"),

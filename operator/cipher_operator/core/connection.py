@@ -159,7 +159,8 @@ def _from_keys(data: Mapping[str, bytes], connection: Connection) -> _Raw:
         state = "an empty" if keys.url in data else "no"
         _missing(
             f"Secret `{connection.secret_name}` has {state} key `{keys.url}`, and no keys `{keys.host}`, "
-            f"`{keys.user}` and `{keys.password}` either. Add the URL, or all three."
+            f"`{keys.user}` and `{keys.password}` either. Add the URL, or all three, or "
+            "name the keys that are there in `spec.connection.secretRef.keys`."
         )
     for key, value in values.items():
         if not value:

@@ -138,7 +138,7 @@ def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
     return Failure(
         Reason.SCHEMA_CONFLICT,
         f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
-        f"{'; '.join(differences)}. Change it, move it away, or create a new CipherStorage with another "
-        "`spec.schema`; the operator never alters",
+        f"{'; '.join(differences)}. Change it, move it to another schema, or create a new CipherStorage with another "
+        "`spec.schema`; the operator never alters it",
         stage=ConditionType.SCHEMA_APPLIED,
     )

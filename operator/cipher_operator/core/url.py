@@ -176,14 +176,14 @@ def _split(url: str, where: str) -> tuple[str, str | None, str | None]:
         _refuse(f"{where} is longer than {MAX_URL} characters.")
     if url[:1] in {'"', "'"}:
         _refuse(f"{where} stands in quotes. Remove them: a Secret's value is taken as it is.")
+    if not url.strip(" \t\r\n").startswith(SCHEMES):
+        _refuse(f"{where} must begin with postgresql:// or postgres://.")
     if _UNPRINTABLE.search(url):
         _refuse(
             f"{where} has a space, a line break or a control character in it. "
             "Remove it, or percent-encode it if it belongs to the password (a space is %20)."
         )
-    scheme = next((scheme for scheme in SCHEMES if url.startswith(scheme)), None)
-    if scheme is None:
-        _refuse(f"{where} must begin with postgresql:// or postgres://.")
+    scheme = next(scheme for scheme in SCHEMES if url.startswith(scheme))
     rest = url[len(scheme) :]
     if "#" in rest:
         _refuse(f"{where} has an unencoded '#'. If it belongs to the password, percent-encode it as %23.")
