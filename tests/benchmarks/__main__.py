@@ -11,6 +11,7 @@ from pathlib import Path
 
 from devcluster import ControlPlane, PostgresServer
 from support.cluster import Namespace, Operator, install, wait_until, writing_statements
+from support.sql_log import most_at_once
 
 OPERATOR_USER = "system:serviceaccount:cipher-system:cipher-operator"
 POLICY = """apiVersion: audit.k8s.io/v1
@@ -46,18 +47,6 @@ class Audit:
 def statements(log: str) -> int:
     """Return how many messages the operator sent to the server, from its log."""
     return len(re.findall(r"statement: ", log))
-
-
-def most_at_once(log: str) -> int:
-    """Return the most connections open at once, from the server's log."""
-    open_now = most = 0
-    for line in log.splitlines():
-        if "connection authorized" in line:
-            open_now += 1
-        elif "disconnection: session time" in line:
-            open_now -= 1
-        most = max(most, open_now)
-    return most
 
 
 def one_storage(namespace: Namespace, server: PostgresServer, audit: Audit, rounds: int, policy: str) -> None:

@@ -24,7 +24,7 @@ def cluster(control_plane: ControlPlane) -> ControlPlane:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
-    with PostgresServer(16, settings={"log_statement": "all"}) as running:
+    with PostgresServer(16, settings={"log_statement": "all", "log_disconnections": "on"}) as running:
         yield running
 
 

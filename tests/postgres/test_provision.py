@@ -133,11 +133,14 @@ DRIFT = {
     "metadata table dropped": "DROP TABLE {schema}.cipher_list_metadata",
     "database grant revoked": 'REVOKE ALL ON DATABASE "{db}" FROM "{owner}"',
     "PUBLIC let in": 'GRANT CONNECT ON DATABASE "{db}" TO PUBLIC',
+    "PUBLIC's temporary tables": 'GRANT TEMPORARY ON DATABASE "{db}" TO PUBLIC',
     "schema grant revoked": 'REVOKE CREATE ON SCHEMA {schema} FROM "{owner}"',
     "NOLOGIN": 'ALTER ROLE "{user}" NOLOGIN',
     "connection limit": 'ALTER ROLE "{user}" CONNECTION LIMIT 3',
     "password expired": "ALTER ROLE \"{user}\" VALID UNTIL '2001-01-01'",
     "membership lost": 'REVOKE "{owner}" FROM "{user}" {granted_by}',
+    "read-only login": 'ALTER ROLE "{user}" SET default_transaction_read_only = on',
+    "read-only login in this database": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET default_transaction_read_only = on',
     "acting role reset": 'ALTER ROLE "{user}" RESET role',
     "search_path changed": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET search_path = elsewhere',
     "acting role shadowed": 'ALTER ROLE "{user}" IN DATABASE "{db}" SET role = \'none\'',
@@ -240,9 +243,14 @@ async def test_lost_data_is_said_and_nothing_written(one: PostgresServer, case: 
     assert lost.value.reason is Reason.DATABASE_LOST
     assert "recreate-requested-at" in lost.value.message
     assert snapshot(one, place) == before
+    wanted = replace(wanted, established=True, recreate=True)
     if case == "marker removed":
-        return  # an unmarked role is nobody's: asking for new data does not make it ours
-    await admin.run(replace(wanted, established=True, recreate=True))
+        # An unmarked role is nobody's: asking for new data does not make it ours.
+        with pytest.raises(Failure, match="IfUnowned"):
+            await admin.run(wanted)
+        assert "`spec.adoptionPolicy: IfUnowned`" in lost.value.message
+        wanted = replace(wanted, adopt_unowned=True)
+    await admin.run(wanted)
     await admin.prove(wanted)
 
 

@@ -1,4 +1,4 @@
-"""Reads the statements in a server's log (log_statement=all), and what of each stands outside quotes."""
+"""Reads a server's log: its statements (log_statement=all), what of each stands outside quotes, its connections."""
 
 import re
 
@@ -25,3 +25,15 @@ def outside_quotes(statement: str) -> str:
     A dollar-quoted body is a statement of its own: what stands outside quotes in it is kept.
     """
     return _QUOTED.sub(lambda match: outside_quotes(match["body"]) if match["body"] is not None else "''", statement)
+
+
+def most_at_once(log: str) -> int:
+    """Return the most connections open at once, from the server's log."""
+    open_now = most = 0
+    for line in log.splitlines():
+        if "connection authorized" in line:
+            open_now += 1
+        elif "disconnection: session time" in line:
+            open_now -= 1
+        most = max(most, open_now)
+    return most

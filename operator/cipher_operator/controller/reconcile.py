@@ -32,6 +32,8 @@ TRANSIENT_BASE, TRANSIENT_CAP = 2.0, 60.0
 WAITING_RETRY = 60.0
 """Seconds between tries where somebody must change an input: the inputs are watched, this only catches the rest."""
 STALLED_RETRY = 120.0
+BLOCKED_RETRY = 15.0
+"""Where a deletion is blocked by what somebody is about to remove, another storage that is deleted too for one."""
 API_RETRY = 5.0
 """Seconds at most between tries while the API server is away: when it is back, all storages go on."""
 
@@ -237,6 +239,8 @@ class Reconciler:
             return _backoff(memory.failures, TRANSIENT_CAP)
         memory.failures = 0
         slow = WAITING_RETRY if failure.failure_class is FailureClass.WAITING else STALLED_RETRY
+        if failure.reason is Reason.DELETION_BLOCKED:
+            slow = BLOCKED_RETRY
         return random.uniform(0.75, 1.0) * slow  # noqa: S311 - spreads retries
 
     def _memory(self, resource: Resource) -> Memory:

@@ -16,6 +16,7 @@ from cipher_operator.core.steps.composing import quoted
 
 ALL_ON_DATABASE = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 ALL_ON_SCHEMA = frozenset({"USAGE", "CREATE"})
+READ_ONLY = "default_transaction_read_only"
 
 _SCHEMA = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
 """One item of a list in a setting: a comma within quotes ends none."""
@@ -128,6 +129,11 @@ def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) 
         planned.append(steps.SetActingRole(role.name, desired.owner))
     if "role" in here:
         planned.append(steps.ResetSetting(role.name, "role", desired.database))
+    # A login that may not write makes Cipher keep everything in memory.
+    if READ_ONLY in everywhere:
+        planned.append(steps.ResetSetting(role.name, READ_ONLY, None))
+    if READ_ONLY in here:
+        planned.append(steps.ResetSetting(role.name, READ_ONLY, desired.database))
     path = search_path(desired, observed.local)
     if observed.local is not None and schemas_in(here.get("search_path", "")) != path:
         planned.append(steps.SetSearchPath(role.name, desired.database, path))

@@ -203,25 +203,25 @@ def _refuse_unmarked(desired: Desired, role: Role) -> None:
 
 def _refuse_lost(desired: Desired, observed: Observed) -> None:
     """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
-    lost = None
+    lost, besides = None, ""
     if observed.database is None:
         raise database_gone(desired)
     if not desired.shared and desired.owner not in observed.roles:
         lost = f"role '{desired.owner}' does not exist any more"
     elif not desired.shared and observed.roles[desired.owner].marker is None:
-        lost = f"role '{desired.owner}' has lost its marker"
+        lost, besides = f"role '{desired.owner}' has lost its marker", ", and `spec.adoptionPolicy: IfUnowned`"
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     if lost is not None:
-        raise _lost(lost)
+        raise _lost(lost, besides)
 
 
-def _lost(what: str) -> Failure:
+def _lost(what: str, besides: str = "") -> Failure:
     return Failure(
         Reason.DATABASE_LOST,
         f"{what}: this may be another or an empty server, and nothing was written. Restore the data or point the "
         f"connection Secret at the right server; to begin again empty, set annotation `{ANNOTATION_RECREATE}` "
-        "to a new value",
+        f"to a new value{besides}",
         stage=ConditionType.DATABASE_READY,
     )
 

@@ -135,7 +135,7 @@ _GRANTS = """
         ELSE (SELECT bool_and(has_table_privilege(p.owner_oid, c.oid, w.priv))
               FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER'])
                 w(priv)) END)
-    ORDER BY c.relname LIMIT 500) g), '[]') END,
+    ORDER BY c.relname LIMIT 5000) g), '[]') END,
 'defaults', (SELECT COALESCE(jsonb_agg(da.defaclobjtype), '[]') FROM pg_default_acl da
   JOIN pg_namespace n ON n.oid = da.defaclnamespace
   WHERE n.nspname = p.schema AND pg_get_userbyid(da.defaclrole) = session_user AND da.defaclobjtype IN ('r', 'S')
