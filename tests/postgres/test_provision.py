@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
 import psycopg
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cipher_operator.api.failures import Failure
-from cipher_operator.api.reasons import Reason
+from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity, parse_marker
 from cipher_operator.core.password import Password
@@ -21,6 +21,7 @@ from cipher_operator.core.scram import scram_verifier
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.provision import converge
+from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.provision import (
     APP_PASSWORD,
@@ -252,6 +253,25 @@ async def test_lost_data_is_said_and_nothing_written(one: PostgresServer, case: 
         wanted = replace(wanted, adopt_unowned=True)
     await admin.run(wanted)
     await admin.prove(wanted)
+
+
+async def test_a_database_that_is_dropped_between_two_looks_is_looked_for_again(one: PostgresServer) -> None:
+    wanted = fresh()
+    one.execute(f'CREATE DATABASE "{wanted.database}"')
+
+    class Meanwhile(Provisioner):
+        @contextlib.asynccontextmanager
+        async def connect(self, database: str) -> AsyncIterator[Session]:
+            if database == wanted.database:
+                one.execute(f'DROP DATABASE IF EXISTS "{database}"')
+            async with super().connect(database) as session:
+                yield session
+
+    admin = superuser(one)
+    with pytest.raises(Failure, match="was dropped while") as raced:
+        await Meanwhile(admin.admin).run(wanted)
+    assert raced.value.failure_class is FailureClass.TRANSIENT
+    assert (await admin.run(wanted)).statements > 0
 
 
 async def test_an_empty_server_behind_the_same_name_is_lost_data(one: PostgresServer) -> None:

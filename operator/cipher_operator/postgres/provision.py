@@ -115,7 +115,15 @@ class _Run:
             async with self.connect(self.desired.database) as session:
                 await self._converge_in(session, only_missing_database=False)
         except Failure as failure:
-            if failure.reason is Reason.DATABASE_MISSING and self.result is None:
+            if failure.reason is Reason.DATABASE_MISSING and self.result is not None:
+                # Seen a moment ago: the next look, with both eyes on what is there then, comes soon.
+                raise Failure(
+                    Reason.DISCONNECTED,
+                    f"database '{self.desired.database}' was dropped while the operator looked at it; trying again",
+                    stage=ConditionType.DATABASE_READY,
+                    reached=STAGES[:1],
+                ) from failure
+            if failure.reason is Reason.DATABASE_MISSING:
                 # Without a database to create it from, what keeps us out of that one is what must be mended.
                 gone = database_gone(self.desired)
                 gone.reached = STAGES[:1]
