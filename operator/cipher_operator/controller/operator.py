@@ -29,6 +29,8 @@ GIVEN_UP_SECONDS = 5.0
 """How long an informer that gave up may take to end."""
 EXIT_SECONDS = 10.0
 """After the runs have ended, how long the rest may take before the process is ended by force."""
+INFORMER_EXIT_SECONDS = 8.0
+"""Of these kopf itself gives five to a task that it did not start."""
 API_PAUSE = 1.0
 HELD_INPUTS_AT_ONCE = 4
 REFUSED_SECONDS = 15.0
@@ -150,8 +152,9 @@ class Operator:
             await draining
         await servers.close()
         await self.health.stop()
-        if not await informer.stop(EXIT_SECONDS / 2):
-            logger.warning("the watch of the cluster did not end in time")
+        if not await informer.stop(INFORMER_EXIT_SECONDS):
+            alive = sorted(task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task())
+            logger.warning("the watch of the cluster did not end in time; at work still: %s", ", ".join(alive))
         logger.info("ended")
 
     def _alive(self) -> str | None:
