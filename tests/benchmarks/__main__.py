@@ -53,6 +53,8 @@ def one_storage(namespace: Namespace, server: PostgresServer, audit: Audit, roun
     seconds = []
     for number in range(rounds):
         name = f"{policy.lower()}-{number}"
+        # The Event of the round before follows its status.
+        time.sleep(0.3)
         server.mark_log()
         audit.mark()
         started = time.monotonic()
