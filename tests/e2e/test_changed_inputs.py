@@ -11,7 +11,7 @@ from cipher_operator.core.marker import parse_marker
 from cipher_operator.core.password import Password
 from cipher_operator.core.scram import scram_verifier
 from devcluster import PostgresServer
-from support.cluster import Namespace, wait_until
+from support.cluster import Namespace, ready_storage, wait_until
 from support.provision import superuser
 
 
@@ -20,14 +20,6 @@ def own_server(postgres_server: Any) -> PostgresServer:
     """A server of the test's own."""
     started: PostgresServer = postgres_server(16)
     return started
-
-
-def ready_storage(namespace: Namespace, server: PostgresServer, **spec: object) -> str:
-    database = f"{namespace.name}_chat".replace("-", "_")
-    namespace.admin_secret(server)
-    namespace.storage("chat", {"database": {"name": database}, **spec})
-    namespace.wait_ready("chat")
-    return database
 
 
 async def restore(original: PostgresServer, copy: PostgresServer, database: str, user: str) -> None:

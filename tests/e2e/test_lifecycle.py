@@ -9,7 +9,7 @@ import pytest
 
 from cipher_operator.api.conditions import violations
 from devcluster import PostgresServer
-from support.cluster import Namespace, Operator, wait_until, writing_statements
+from support.cluster import Namespace, Operator, ready_storage, wait_until, writing_statements
 from support.provision import CIPHER_START
 from support.sql_log import most_at_once
 
@@ -18,15 +18,6 @@ EXPECTED_KEYS = {
     *("STORAGE_DATABASE_USER", "STORAGE_DATABASE_PASSWORD", "STORAGE_DATABASE_SSL"),
     *("type", "provider", "host", "port", "database", "username", "password", "uri"),
 }
-
-
-def ready_storage(namespace: Namespace, server: PostgresServer, name: str = "chat", **spec: object) -> str:
-    """Create a storage with a database of its own, wait until it is Ready and return the database's name."""
-    database = f"{namespace.name}_{name}".replace("-", "_")
-    namespace.admin_secret(server)
-    namespace.storage(name, {"database": {"name": database}, **spec})
-    namespace.wait_ready(name)
-    return database
 
 
 def app(namespace: Namespace, name: str = "chat") -> "psycopg.Connection[tuple[object, ...]]":

@@ -7,17 +7,9 @@ import psycopg
 import pytest
 
 from devcluster import PostgresServer
-from support.cluster import Namespace, Operator, wait_until
+from support.cluster import Namespace, Operator, ready_storage, wait_until
 
 NAMES = "SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles ORDER BY 1"
-
-
-def ready_storage(namespace: Namespace, server: PostgresServer, **spec: object) -> str:
-    database = f"{namespace.name}_chat".replace("-", "_")
-    namespace.admin_secret(server)
-    namespace.storage("chat", {"database": {"name": database}, **spec})
-    namespace.wait_ready("chat")
-    return database
 
 
 def gone(namespace: Namespace) -> bool:

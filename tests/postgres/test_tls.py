@@ -22,7 +22,6 @@ from devcluster.tls import CertificateAuthority, TlsFixture, self_signed
 
 POLICY = DialPolicy((), 5.0)
 KINDS = ["good", "expired", "wrong name", "cloud sql", "self-signed", "no TLS", "TLS only"]
-CERTIFICATE_KINDS = KINDS[:5]
 D, A, P, R, C, F = SSLMode
 PLAIN, TLS = False, True
 UNTRUSTED, MISMATCH = Reason.TLS_UNTRUSTED, Reason.TLS_HOSTNAME_MISMATCH

@@ -193,6 +193,15 @@ class Namespace:
         return [item["reason"] for item in listed["items"] if item["regarding"]["name"] == name]
 
 
+def ready_storage(namespace: Namespace, server: PostgresServer, name: str = "chat", **spec: object) -> str:
+    """Create a storage with a database of its own, wait until it is Ready and return the database's name."""
+    database = f"{namespace.name}_{name}".replace("-", "_")
+    namespace.admin_secret(server)
+    namespace.storage(name, {"database": {"name": database}, **spec})
+    namespace.wait_ready(name)
+    return database
+
+
 def writing_statements(log: str) -> list[str]:
     """Return the verbs of statements in a server's log (log_statement=all) that change something."""
     return re.findall(r"(?:statement:|;)\s*(CREATE|ALTER|GRANT|REVOKE|COMMENT|DROP|REINDEX|INSERT|UPDATE)\b", log)

@@ -62,11 +62,11 @@ def judge(desired: Desired, observed: Observed) -> Claim:
         return Claim(standing, Marker(desired.identity, desired.place))
     if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, marker):
         raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
-    marker = true_claim(desired, observed, marker)
+    marker = _true_claim(desired, observed, marker)
     return Claim(standing, replace(marker, identity=desired.identity, place=desired.place))
 
 
-def true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
+def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
     """Return the marker with its claims on database, schema and tables set right: they mean one place.
 
     The claim on the database is written before CREATE DATABASE, which runs in no transaction; it is true once the

@@ -131,12 +131,20 @@ class GrantFuture:
     stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        return (
-            compose(
-                "ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA {schema} GRANT ALL ON {kind} TO {owner}",
-                admin=self.admin,
-                schema=self.schema,
-                kind=sql.SQL("SEQUENCES" if self.kind == "S" else "TABLES"),
-                owner=self.owner,
-            ),
-        )
+        change = compose("GRANT ALL ON {kind} TO {owner}", kind=plural(self.kind), owner=self.owner)
+        return (for_future(self.schema, self.admin, change),)
+
+
+def for_future(schema: str, admin: str, change: sql.Composed) -> sql.Composed:
+    """Return a GRANT or REVOKE for what the admin will make in a schema (ALTER DEFAULT PRIVILEGES in the manual)."""
+    return compose(
+        "ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA {schema} {change}",
+        admin=admin,
+        schema=schema,
+        change=change,
+    )
+
+
+def plural(kind: str) -> sql.SQL:
+    """Return the word of ALTER DEFAULT PRIVILEGES for relations of kind 'r' or 'S'."""
+    return sql.SQL("SEQUENCES" if kind == "S" else "TABLES")

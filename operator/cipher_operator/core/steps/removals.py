@@ -7,6 +7,7 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.core.steps.composing import compose
+from cipher_operator.core.steps.databases import for_future, plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +117,8 @@ class RevokeFuture:
     stage: ClassVar[ConditionType] = ConditionType.ACCESS_GRANTED
 
     def statements(self) -> tuple[sql.Composed, ...]:
-        return (
-            compose(
-                "ALTER DEFAULT PRIVILEGES FOR ROLE {admin} IN SCHEMA {schema} REVOKE ALL ON {kind} FROM {owner}",
-                admin=self.admin,
-                schema=self.schema,
-                kind=sql.SQL("SEQUENCES" if self.kind == "S" else "TABLES"),
-                owner=self.owner,
-            ),
-        )
+        change = compose("REVOKE ALL ON {kind} FROM {owner}", kind=plural(self.kind), owner=self.owner)
+        return (for_future(self.schema, self.admin, change),)
 
 
 @dataclass(frozen=True, slots=True)
