@@ -12,18 +12,18 @@ from pathlib import Path
 from cipher_operator import __version__
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.controller.logs import set_up
-from cipher_operator.controller.offline import UNKNOWN_INSTANCE, ManifestError, examine, load
-from cipher_operator.controller.operator import Operator, StartError
-from cipher_operator.controller.settings import (
+from cipher_operator.kube.access import AccessError, load_access
+from cipher_operator.postgres.session import neutralise_environment
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, ManifestError, examine, load
+from cipher_operator.runtime.logs import set_up
+from cipher_operator.runtime.operator import Operator, StartError
+from cipher_operator.runtime.settings import (
     Settings,
     SettingsError,
     add_arguments,
     add_offline_arguments,
     settings_from,
 )
-from cipher_operator.kube.access import AccessError, load_access
-from cipher_operator.postgres.session import neutralise_environment
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
 _OFFLINE = "It reads one CipherStorage, and the Secrets and ConfigMaps that it names, from files. No cluster is needed."

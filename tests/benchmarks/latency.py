@@ -20,7 +20,7 @@ from typing import Any, cast
 from psycopg import sql
 
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.password import Password
+from cipher_operator.core.connection.password import Password
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from devcluster.faults import FaultProxy

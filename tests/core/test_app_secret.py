@@ -14,7 +14,8 @@ from psycopg.conninfo import conninfo_to_dict
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import App, SSLMode
-from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.connection.admin import AdminConnection, Password
+from cipher_operator.core.connection.url import parse_url
 from cipher_operator.core.secret import (
     PUBLIC_CA_BUNDLE,
     AppCredentials,
@@ -26,7 +27,6 @@ from cipher_operator.core.secret import (
     check_publishable,
     read_app_secret,
 )
-from cipher_operator.core.url import parse_url
 
 GOLDEN = Path(__file__).parent / "golden"
 CA = "-----BEGIN CERTIFICATE-----\nMIH…\n-----END CERTIFICATE-----\n"

@@ -9,7 +9,7 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DEFAULT_KEYS, CAKind, CARef, Connection, SSLMode
-from cipher_operator.core.connection import AdminConnection, Password, read_admin_connection
+from cipher_operator.core.connection.admin import AdminConnection, Password, read_admin_connection
 
 CANARY = "s3cr3t"
 URL = f"postgres://admin:{CANARY}@db.example.com:5433/app".encode()

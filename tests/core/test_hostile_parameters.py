@@ -7,7 +7,7 @@ import pytest
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DEFAULT_KEYS, Connection, SSLMode
-from cipher_operator.core.connection import AdminConnection, Password, read_admin_connection
+from cipher_operator.core.connection.admin import AdminConnection, Password, read_admin_connection
 
 MARK = "zq"
 """In every value that has room for it, and in none of the operator's own words."""

@@ -9,8 +9,8 @@ import pytest
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DEFAULT_KEYS, Connection
-from cipher_operator.core.connection import AdminConnection, read_admin_connection
-from cipher_operator.core.url import MAX_URL, parse_url
+from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
+from cipher_operator.core.connection.url import MAX_URL, parse_url
 from support.hostile_urls import ACCEPTED, MARK, REFUSED
 
 ROWS = [(f"{attack}: {reason}", value, said) for attack, rows in REFUSED.items() for reason, value, said in rows]

@@ -16,7 +16,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.names import MAX_USER_NAME, default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import parse_spec
-from cipher_operator.core.access import schemas_in
+from cipher_operator.core.plan.access import schemas_in
 from cipher_operator.core.schema import INDEXES, TABLES, Index, Table
 from cipher_operator.core.steps import Step, statements_of
 from cipher_operator.core.steps.composing import compose, identifiers, quoted

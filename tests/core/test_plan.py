@@ -10,12 +10,12 @@ from psycopg import sql
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
+from cipher_operator.core.connection.password import Password
 from cipher_operator.core.credentials import Known, Wanted, wanted_credential
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity, Marker, Place, parse_marker
 from cipher_operator.core.observed import Admin, Database, Local, Observed, Schema, Server
-from cipher_operator.core.password import Password
-from cipher_operator.core.plan import plan
+from cipher_operator.core.plan.plan import plan
 from cipher_operator.core.schema import TABLES
 from cipher_operator.postgres.apply import render
 from support.golden import check_golden

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cipher_operator.core.password import Password
-from cipher_operator.core.scram import scram_verifier
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 
 
 def libpq_verifier(password: str) -> str:

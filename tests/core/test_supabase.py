@@ -2,7 +2,7 @@
 
 import pytest
 
-from cipher_operator.core.supabase import is_pooler, login_of, project_ref, role_of
+from cipher_operator.core.connection.supabase import is_pooler, login_of, project_ref, role_of
 
 POOLER = "aws-0-eu-west-1.pooler.supabase.com"
 

@@ -18,7 +18,8 @@ from cipher_operator.api.spec import (
     UserMode,
     parse_spec,
 )
-from cipher_operator.core import connection, outcome, requests, url
+from cipher_operator.core import outcome, requests
+from cipher_operator.core.connection import admin, url
 from support import crd
 
 FULL: dict[str, Any] = {
@@ -122,7 +123,7 @@ def test_names() -> None:
 def test_bounds() -> None:
     assert crd.schema("spec.user.name")["maxLength"] == names.MAX_USER_NAME
     assert crd.schema("spec.database.name")["maxLength"] == names.MAX_NAME
-    assert crd.schema("spec.app.maxConnections")["maximum"] == connection.MAX_POOL
+    assert crd.schema("spec.app.maxConnections")["maximum"] == admin.MAX_POOL
     plan = crd.schema("status.plan")
     assert (plan["maxItems"], plan["items"]["maxLength"]) == (outcome.PLAN_LINES, outcome.PLAN_LINE_LENGTH)
 

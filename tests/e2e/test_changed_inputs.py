@@ -6,10 +6,10 @@ from typing import Any
 import psycopg
 import pytest
 
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import parse_marker
-from cipher_operator.core.password import Password
-from cipher_operator.core.scram import scram_verifier
 from devcluster import PostgresServer
 from support.cluster import Namespace, ready_storage, wait_until
 from support.provision import superuser

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.sessions import POLICY

@@ -10,11 +10,11 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import AdoptFrom
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
-from cipher_operator.core.password import Password
-from cipher_operator.core.removal import claimed, plan_inside, plan_outside
-from cipher_operator.core.scram import scram_verifier
+from cipher_operator.core.plan.removal import claimed, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
 from devcluster import PostgresServer

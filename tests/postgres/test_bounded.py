@@ -15,7 +15,7 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.postgres import bounded
 from cipher_operator.postgres import session as session_module
 from cipher_operator.postgres.dial import DialPolicy

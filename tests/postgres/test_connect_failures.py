@@ -13,7 +13,7 @@ from psycopg import sql
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.postgres.dial import DialPolicy, parse_blocked_ranges
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer

@@ -12,9 +12,9 @@ from psycopg import sql
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
+from cipher_operator.core.connection.password import Password
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING
-from cipher_operator.core.password import Password
 from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.session import Session
 from devcluster.postgres_data import hand_over

@@ -11,7 +11,7 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import parse_spec
-from cipher_operator.core.connection import AdminConnection, read_admin_connection
+from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
 from devcluster import PostgresServer

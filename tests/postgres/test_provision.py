@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import FailureClass, Reason
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity, parse_marker
-from cipher_operator.core.password import Password
-from cipher_operator.core.plan import plan, settle
-from cipher_operator.core.scram import scram_verifier
+from cipher_operator.core.plan.plan import plan, settle
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.provision import converge

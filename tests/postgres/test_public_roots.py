@@ -11,7 +11,7 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode, parse_spec
-from cipher_operator.core.connection import AdminConnection, read_admin_connection
+from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.secret import PUBLIC_CA_BUNDLE, AppCredentials, app_endpoint, app_secret_data
 from cipher_operator.postgres import tls
 from cipher_operator.postgres.session import Session

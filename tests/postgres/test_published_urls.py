@@ -17,8 +17,8 @@ import pytest
 from psycopg import sql
 
 from cipher_operator.api.spec import App, SSLMode
-from cipher_operator.core.certificates import certificate_blocks
-from cipher_operator.core.connection import VERIFYING, AdminConnection, Password
+from cipher_operator.core.connection.admin import VERIFYING, AdminConnection, Password
+from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.session import Session

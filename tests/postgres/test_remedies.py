@@ -9,9 +9,9 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.core.desired import Credential, Desired
-from cipher_operator.core.password import Password
-from cipher_operator.core.scram import scram_verifier
 from devcluster import PostgresServer
 from support.admins import changed, footprint
 from support.provision import CIPHER_START, Provisioner, desired, plain_admin

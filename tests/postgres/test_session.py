@@ -10,8 +10,8 @@ from psycopg import sql
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.connection import AdminConnection, Password
-from cipher_operator.core.scram import scram_verifier
+from cipher_operator.core.connection.admin import AdminConnection, Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer

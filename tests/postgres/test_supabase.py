@@ -13,11 +13,11 @@ from psycopg import sql
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec, parse_spec
-from cipher_operator.core.connection import AdminConnection, read_admin_connection
+from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.naming import user_name
-from cipher_operator.core.password import Password
-from cipher_operator.core.scram import scram_verifier
 from cipher_operator.core.secret import (
     AppCredentials,
     app_endpoint,

@@ -13,8 +13,8 @@ from psycopg import sql
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.certificates import certificate_blocks
-from cipher_operator.core.connection import AdminConnection, Password
+from cipher_operator.core.connection.admin import AdminConnection, Password
+from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.session import Session, neutralise_environment
 from devcluster import PostgresServer

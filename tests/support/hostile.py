@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from cipher_operator.core.url import quote
+from cipher_operator.core.connection.url import quote
 from devcluster import PostgresServer
 from support import node_pg
 from support.cluster import Namespace

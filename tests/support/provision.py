@@ -9,11 +9,11 @@ from typing import Any
 import psycopg
 
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.connection import AdminConnection
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import scram_verifier
 from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
-from cipher_operator.core.password import Password
-from cipher_operator.core.scram import scram_verifier
 from cipher_operator.core.secret import AppCredentials, app_login
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.login import prove_login

@@ -7,14 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from cipher_operator.controller.inputs import Inputs
-from cipher_operator.controller.inventory import Key
-from cipher_operator.controller.operator import Operator
-from cipher_operator.controller.settings import Settings, parse_settings
 from cipher_operator.kube.access import load_access
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.client import ApiUnavailable, KubeClient
 from cipher_operator.kube.secrets import get_configmap, get_secret
+from cipher_operator.queue.inputs import Inputs
+from cipher_operator.reconcile.inventory import Key
+from cipher_operator.runtime.operator import Operator
+from cipher_operator.runtime.settings import Settings, parse_settings
 
 
 class StandIn:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from cipher_operator.core.connection.password import Password
 from cipher_operator.core.desired import other_login
-from cipher_operator.core.password import Password
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec, UserMode
-from cipher_operator.core.connection import AdminConnection
-from cipher_operator.core.supabase import role_of
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.connection.supabase import role_of
 
 
 def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any]) -> str:

@@ -20,11 +20,11 @@ from cipher_operator.api.names import (
 )
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import App, SSLMode
-from cipher_operator.core import supabase
-from cipher_operator.core.connection import AdminConnection
-from cipher_operator.core.password import Password
-from cipher_operator.core.scram import clients_agree, saslprep
-from cipher_operator.core.url import quote
+from cipher_operator.core.connection import supabase
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import clients_agree, saslprep
+from cipher_operator.core.connection.url import quote
 
 PUBLIC_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine images keep the public CAs; libpq needs a path to verify with them."""

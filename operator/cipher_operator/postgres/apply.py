@@ -5,7 +5,7 @@ from psycopg import sql
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.plan import Fence, Plan
+from cipher_operator.core.plan.plan import Fence, Plan
 from cipher_operator.core.steps import CreateOwner, Step, WriteMarker, is_alone, statements_of, unchanged
 from cipher_operator.postgres.inspect import PREFIX, catalog_query, read
 from cipher_operator.postgres.session import Session

@@ -5,8 +5,8 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.access import schemas_in
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.plan.access import schemas_in
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
 

@@ -11,11 +11,11 @@ import psycopg
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.extensions import unavailable
-from cipher_operator.core.foresight import after
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import database_gone
-from cipher_operator.core.plan import Plan, plan, settle
+from cipher_operator.core.plan.extensions import unavailable
+from cipher_operator.core.plan.foresight import after
+from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.steps import CreateDatabase, CreateExtension, CreateIndex, DropInvalidIndex, Step, is_alone
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race

@@ -12,8 +12,8 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE
-from cipher_operator.core.plan import Plan
-from cipher_operator.core.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
+from cipher_operator.core.plan.plan import Plan
+from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import PREFIX, observe

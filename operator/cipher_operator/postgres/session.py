@@ -13,7 +13,7 @@ from psycopg import sql
 
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.connection import VERIFYING, AdminConnection
+from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.postgres.bounded import BoundedConnection
 from cipher_operator.postgres.dial import Address, DialPolicy, resolve
 from cipher_operator.postgres.errors import (

@@ -1,1 +1,0 @@
-"""The running operator: kopf as informer, the scheduler, one reconcile per storage."""

@@ -1,0 +1,1 @@
+"""The way in: what the connection Secret says, its URL, certificates, passwords, poolers."""

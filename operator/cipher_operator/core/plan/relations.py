@@ -1,0 +1,144 @@
+"""Planning of Cipher's tables and indexes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core import steps
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.observed import Observed, Relation
+from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
+from cipher_operator.core.plan.access import lacking, must_inherit
+from cipher_operator.core.schema import INDEXES, TABLES, Table
+from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
+
+LARGE_PAGES = 10_000
+"""Pages (8 KiB each) from which an index is built concurrently: a plain build would stall writers."""
+_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
+
+
+def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
+    """Return the steps for tables and indexes; the tokens are the tables' names.
+
+    Raises Failure Conflict, AlreadyExists, SchemaConflict or InsufficientPrivilege.
+    """
+    local = observed.local
+    assert local is not None  # the caller planned inside the database
+    planned: list[Step] = []
+    created: list[str] = []
+    adopted: list[str] = []
+    tokens, former = tokens_of_roles(desired), set[str]()
+    for table in TABLES:
+        relation = local.relations.get(table.name)
+        if relation is None:
+            planned.append(steps.CreateTable(desired.schema, table, desired.owner))
+            created.append(table.name)
+            continue
+        judge_relation(desired, claim, table.name, relation)
+        if differences := _differences(table, relation):
+            raise _conflict(desired, f"table '{table.name}'", differences)
+        if relation.owner != desired.owner:
+            released = [] if relation.owner in former else _release(desired, observed, relation)
+            former.add(relation.owner)
+            planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
+        elif not relation.owner_has_all:
+            own_table = (table.name,)
+            planned.append(steps.GrantRelations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
+        if not claim.holds(table.name):
+            # The app makes a missing table itself, at its start: as a role that we made, so it counts as made by us.
+            # What a role that is taken over owns was there before.
+            own = claim.created(tokens.get(relation.owner, ""))
+            (created if own else adopted).append(table.name)
+    if local.taken_names:
+        name, place = next(iter(sorted(local.taken_names.items())))
+        raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])
+    indexes = _plan_indexes(desired, local.relations)
+    if observed.server.by_set_role and not desired.shared and any(map(steps.is_alone, indexes)):
+        # SET ROLE would have to come in a message of its own, and a pooler could hand it to a stranger.
+        raise must_inherit(observed, "build an index of a large table while others write")
+    planned.extend(indexes)
+    return Part(tuple(planned), tuple(created), tuple(adopted))
+
+
+def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[Step]:
+    planned: list[Step] = []
+    for index in INDEXES:
+        relation = relations.get(index.table)
+        facts = relation.indexes.get(index.name) if relation else None
+        large = relation is not None and relation.pages > LARGE_PAGES
+        build = steps.CreateIndex(desired.schema, index, desired.owner, large)
+        if facts is None:
+            planned.append(build)
+        elif not facts.plain or facts.columns != index.columns:
+            wanted = ", ".join(index.columns)
+            raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
+        elif not facts.valid:
+            planned.extend((steps.DropInvalidIndex(desired.schema, index.name), build))
+    return planned
+
+
+def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> list[Step]:
+    """Return what gives a table to the owner role: the session must be a member of both owners."""
+    admin, modern = observed.server.admin, observed.server.modern
+    give = steps.SetTableOwner(desired.schema, name, desired.owner)
+    if admin.superuser or relation.owner_usage:
+        return [give]
+    if observed.server.by_set_role:
+        if relation.owner not in desired.logins:
+            raise must_inherit(observed, f"change the owner of table '{name}'")
+        # A member of the owner role, it gives the table away itself.
+        return [steps.JoinRole(relation.owner, admin.name, modern), replace(give, acting=relation.owner)]
+    if admin.createrole and (relation.owner_admin or not modern):
+        return [steps.JoinRole(relation.owner, admin.name, modern), give]
+    raise lacking(
+        f"role '{admin.name}' may not change the owner of table '{name}'",
+        f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)} (as a role that may grant it), or ALTER TABLE "
+        f"{quoted(desired.schema)}.{quoted(name)} OWNER TO {quoted(desired.owner)} (as a superuser)",
+    )
+
+
+def _release(desired: Desired, observed: Observed, relation: Relation) -> list[Step]:
+    """Return what keeps another storage, whose table is taken over, from dropping it as its own.
+
+    An admin that may not comment on that role leaves it: a deletion also looks whose a table is.
+    """
+    admin, marker = observed.server.admin, relation.owner_marker
+    may = admin.superuser or (admin.createrole and (relation.owner_admin or not observed.server.modern))
+    if marker is None or relation.owner in desired.logins or not may:
+        return []
+    return [steps.ReleaseTables(relation.owner, relation.owner_comment or "", marker.of_roles().text())]
+
+
+def _differences(table: Table, relation: Relation) -> list[str]:
+    """Return what keeps a relation from being Cipher's table; [] where Cipher can use it as it is."""
+    if relation.kind not in ("r", "p"):
+        return [f"it is a {_KINDS.get(relation.kind, 'different kind of relation')}, must be a table"]
+    found: list[str] = []
+    for column in table.columns:
+        facts = relation.columns.get(column.name)
+        if facts is None:
+            found.append(f"column '{column.name}' ({column.type}) is missing")
+        elif facts.type != column.type:
+            found.append(f"column '{column.name}' is {facts.type}, must be {column.type}")
+    wanted = {column.name for column in table.columns}
+    found.extend(
+        f"extra column '{name}' is NOT NULL without a default, so Cipher could not insert"
+        for name, facts in sorted(relation.columns.items())
+        if name not in wanted and facts.not_null and not facts.filled
+    )
+    if relation.primary_key != table.primary_key:
+        has = f"({', '.join(relation.primary_key)})" if relation.primary_key else "missing"
+        found.append(f"primary key is {has}, must be ({', '.join(table.primary_key)})")
+    return found
+
+
+def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
+    return Failure(
+        Reason.SCHEMA_CONFLICT,
+        f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
+        f"{'; '.join(differences)}. Change it, move it to another schema, or create a new CipherStorage with another "
+        "`spec.schema`; the operator never alters it",
+        stage=ConditionType.SCHEMA_APPLIED,
+    )

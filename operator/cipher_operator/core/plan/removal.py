@@ -1,0 +1,208 @@
+"""Planning of a deletion: only what the marker says we created, and never what anybody else put inside."""
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core import steps
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.ownership import claims_here, proven_database, standing_comment, tokens_of_roles
+from cipher_operator.core.plan.access import grantor, lacking, may_grant, must_inherit, owner_of, refuse_unmanaged
+from cipher_operator.core.plan.extensions import SCHEMA_TOKEN, TOKEN
+from cipher_operator.core.plan.plan import Fence, Plan, refuse_read_only
+from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
+from cipher_operator.core.steps import Step
+from cipher_operator.core.steps.composing import quoted
+
+SHOWN = 5
+"""Names of foreign relations that a message lists."""
+
+
+def claimed(desired: Desired, observed: Observed) -> Marker | None:
+    """Return our marker as far as it means this place, or None where nothing on the server is ours (any more): then
+    there is nothing to drop."""
+    marker = parse_marker(standing_comment(desired, observed))
+    if marker is None or not marker.identity.same_storage(desired.identity):
+        return None
+    return proven_database(desired, observed, claims_here(desired, marker))
+
+
+def made_extensions(marker: Marker) -> frozenset[str]:
+    """Return the extensions that the operator made, also those that the spec does not name any more."""
+    return frozenset(token.removeprefix(TOKEN) for token in marker.created if token.startswith(TOKEN))
+
+
+def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: tuple[str, ...]) -> Plan:
+    """Return what is dropped inside the database, seen from inside it.
+
+    Raises Failure DeletionBlocked where relations of others would be lost with a database that we created.
+    """
+    refuse_read_only(observed)
+    local = observed.local
+    if local is None:
+        return Plan()
+    fence = _fence(desired, observed)
+    if DATABASE in marker.created:
+        if foreign:
+            raise _blocked(desired, foreign)
+        # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
+        _refuse_others_database(desired, observed)
+        return Plan(tuple(_memberships(desired, observed, desired.owner, *desired.logins)), fence, desired.owner)
+    dropped = [name for name in _our_tables(desired, observed) if name in marker.created]
+    acting = desired.owner if observed.server.by_set_role and not desired.shared else None
+    planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
+    planned += _give_back(desired, observed, marker)
+    planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
+    planned += [steps.DropExtension(name) for name in sorted(made_extensions(marker)) if name in local.extensions]
+    if SCHEMA_TOKEN in marker.created and local.extension_schema is not None:
+        planned.append(steps.DropSchema(EXTENSION_SCHEMA))
+    if SCHEMA in marker.created and local.schema is not None:
+        planned.append(steps.DropSchema(desired.schema, acting))
+    if not desired.shared:
+        planned.extend(_revoke(desired, observed, marker))
+        planned.extend(_drop_roles(desired, observed, marker))
+    return Plan(tuple(planned), fence, desired.owner)
+
+
+def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
+    """Return what is dropped from another database: the database that we created, and the roles."""
+    refuse_read_only(observed)
+    planned: list[Step] = []
+    if DATABASE in marker.created and observed.database is not None:
+        # Each time, as the fence of the drop: that runs in no transaction. The marker tells a later try that the
+        # database was looked into before it was closed.
+        closing = marker.having(CLOSING).text()
+        planned.append(steps.CloseDatabase(desired.database))
+        if closing != standing_comment(desired, observed):
+            planned.append(_write_marker(desired, closing))
+        by_set_role = observed.server.by_set_role
+        if by_set_role:
+            # FORCE asks for the privileges of every role that is connected, which such an admin never has at once.
+            logins = [role for role in _ours(desired, observed, marker) if role != desired.owner]
+            planned += [steps.EndSessions(desired.database, login) for login in logins]
+        planned.append(steps.DropDatabase(desired.database, force=not by_set_role))
+    if DATABASE in marker.created or observed.database is None:
+        planned.extend(_drop_roles(desired, observed, marker))
+    return Plan(tuple(planned), _fence(desired, observed), desired.owner)
+
+
+def _our_tables(desired: Desired, observed: Observed) -> list[str]:
+    """Return Cipher's tables that are still this storage's: our marker still names what another storage took over
+    with `adoptFrom`, or somebody moved to another owner."""
+    assert observed.local is not None  # the caller planned inside the database
+    relations = observed.local.relations
+    if desired.shared:
+        return [name for name in TABLE_NAMES if name in relations and relations[name].owner_marker is None]
+    ours = (desired.owner, *desired.logins)
+    return [name for name in TABLE_NAMES if name in relations and relations[name].owner in ours]
+
+
+def _write_marker(desired: Desired, text: str) -> Step:
+    if desired.shared:
+        return steps.WriteTableMarker(desired.schema, MARKER_TABLE, text)
+    return steps.WriteMarker(desired.owner, text)
+
+
+def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
+    """Return what gives adopted tables back: to the adopted login, else to the admin."""
+    local, admin = observed.local, observed.server.admin
+    login = observed.roles.get(desired.user) if LOGIN in marker.adopted else None
+    planned: list[Step] = []
+    if login is not None:
+        if not (admin.superuser or login.usage or (observed.server.by_set_role and login.set)):
+            planned.append(steps.JoinRole(login.name, admin.name, observed.server.modern))
+        planned.append(steps.ResetSetting(login.name, "role", None))
+        planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
+    if local is not None and not desired.shared:
+        owner = login.name if login is not None else admin.name
+        tables = [name for name in _our_tables(desired, observed) if name in marker.adopted]
+        if tables and observed.server.by_set_role and login is None:
+            raise must_inherit(observed, f"take back table '{tables[0]}'")
+        acting = owner if observed.server.by_set_role else None
+        planned += [steps.SetTableOwner(desired.schema, name, owner, acting) for name in tables]
+    return planned
+
+
+def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
+    """Return what takes our grants back, each as the role that made it."""
+    admin, database, local = observed.server.admin, observed.database, observed.local
+    planned: list[Step] = []
+    if database is not None and database.granted:
+        if not may_grant(admin, database):
+            raise lacking(
+                f"role '{admin.name}' may not revoke on database '{desired.database}'",
+                f"REVOKE ALL ON DATABASE {quoted(desired.database)} FROM {quoted(desired.owner)} "
+                f"(as its owner '{database.owner}')",
+            )
+        planned.append(steps.RevokeDatabase(desired.database, desired.owner, grantor(admin, database)))
+    schema = local.schema if local is not None else None
+    if schema is not None and database is not None and schema.granted and SCHEMA not in marker.created:
+        if not may_grant(admin, schema):
+            raise lacking(
+                f"role '{admin.name}' may not revoke on schema '{desired.schema}' of database '{desired.database}'",
+                f"REVOKE ALL ON SCHEMA {quoted(desired.schema)} FROM {quoted(desired.owner)} "
+                f"(as its owner '{owner_of(schema, database)}')",
+            )
+        planned.append(steps.RevokeSchema(desired.schema, desired.owner, grantor(admin, schema)))
+    if local is not None:
+        planned += [
+            steps.RevokeFuture(desired.schema, kind, admin.name, desired.owner)
+            for kind in sorted(local.default_privileges)
+        ]
+    return planned
+
+
+def _drop_roles(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
+    dropped = _ours(desired, observed, marker)
+    refuse_unmanaged(desired, observed, dropped)
+    return [steps.DropRole(role) for role in dropped]
+
+
+def _ours(desired: Desired, observed: Observed, marker: Marker) -> list[str]:
+    """Return the roles that we created and that are there, the owner role last."""
+    tokens = tokens_of_roles(desired)
+    roles = [] if desired.shared else [*desired.logins, desired.owner]
+    return [role for role in roles if role in observed.roles and tokens[role] in marker.created]
+
+
+def _memberships(desired: Desired, observed: Observed, *names: str) -> list[Step]:
+    """Return what lets the admin act as these roles of ours, whose sessions and tables are about to go."""
+    server, there = observed.server, [observed.roles[name] for name in names if name in observed.roles]
+    if server.admin.superuser:
+        return []
+    refuse_unmanaged(desired, observed, [role.name for role in there])
+    return [
+        steps.JoinRole(role.name, server.admin.name, server.modern)
+        for role in there
+        if not (role.usage or (server.by_set_role and role.set))
+    ]
+
+
+def _refuse_others_database(desired: Desired, observed: Observed) -> None:
+    """Raise InsufficientPrivilege for a database that an earlier admin created: only its owner may drop it."""
+    admin, database = observed.server.admin, observed.database
+    if database is not None and not (admin.superuser or database.owned):
+        raise lacking(
+            f"role '{admin.name}' may not drop database '{desired.database}', which role '{database.owner}' owns",
+            f"ALTER DATABASE {quoted(desired.database)} OWNER TO {quoted(admin.name)} (as a superuser, or as its owner "
+            "where that may SET ROLE)",
+        )
+
+
+def _fence(desired: Desired, observed: Observed) -> Fence | None:
+    standing = standing_comment(desired, observed)
+    if standing is None:
+        return None
+    return Fence(MARKER_TABLE, standing, desired.schema) if desired.shared else Fence(desired.owner, standing)
+
+
+def _blocked(desired: Desired, foreign: tuple[str, ...]) -> Failure:
+    shown = ", ".join(foreign[:SHOWN])
+    more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
+    return Failure(
+        Reason.DELETION_BLOCKED,
+        f"database '{desired.database}' holds what this storage did not create: {shown}{more}. Move or drop it, or let "
+        f'go of everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',
+        stage=ConditionType.DATABASE_READY,
+    )

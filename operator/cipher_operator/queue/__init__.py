@@ -1,0 +1,1 @@
+"""When: keys, due times, lanes, fairness. Knows neither Kubernetes nor PostgreSQL."""

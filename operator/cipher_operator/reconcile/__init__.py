@@ -1,0 +1,1 @@
+"""One run of one storage, from its inputs to its status."""

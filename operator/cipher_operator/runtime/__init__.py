@@ -1,0 +1,1 @@
+"""The process: start and end, the informer, settings, health, metrics, logs."""

@@ -1,0 +1,72 @@
+"""`/healthz`, `/readyz` and `/metrics`, served by the operator's own event loop: an answer shows that it turns."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from cipher_operator.runtime.metrics import CONTENT_TYPE, Metrics
+from cipher_operator.runtime.settings import Address
+
+Check = Callable[[], str | None]
+"""Returns what is wrong, None when nothing is."""
+
+logger = logging.getLogger(__name__)
+
+
+class HealthServer:
+    """The HTTP servers of one process. `addresses` are those it listens on, by what they serve."""
+
+    def __init__(self, health: Address, metrics: Address, alive: Check, ready: Check, source: Metrics) -> None:
+        self._wanted = {"health": health, "metrics": metrics}
+        self._routes = {
+            "health": {"/healthz": _check(alive), "/readyz": _check(ready)},
+            "metrics": {"/metrics": _metrics(source)},
+        }
+        self._runners: list[web.AppRunner] = []
+        self.addresses: dict[str, Address] = {}
+
+    async def start(self) -> None:
+        """Listen. Raises OSError where an address cannot be had."""
+        served: dict[Address, list[str]] = {}
+        for name, address in self._wanted.items():
+            # Two servers on a free port each, but one where both want the same port.
+            served.setdefault(address if address.port else Address(f"{address.host}#{name}", 0), []).append(name)
+        for names in served.values():
+            address = self._wanted[names[0]]
+            application = web.Application()
+            for name in names:
+                for path, handler in self._routes[name].items():
+                    application.router.add_get(path, handler)
+            runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+            await runner.setup()
+            self._runners.append(runner)
+            await web.TCPSite(runner, address.host, address.port).start()
+            bound = Address(address.host, runner.addresses[0][1])
+            for name in names:
+                self.addresses[name] = bound
+                logger.info("%s is served on http://%s%s", name, bound, next(iter(self._routes[name])))
+
+    async def stop(self) -> None:
+        """Close everything; a client that keeps its connection open is cut off after a second."""
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def _check(check: Check) -> _Handler:
+    async def answer(_: web.Request) -> web.Response:
+        wrong = check()
+        return web.Response(text=f"{wrong or 'ok'}\n", status=503 if wrong else 200)
+
+    return answer
+
+
+def _metrics(source: Metrics) -> _Handler:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(body=source.render(), headers={"Content-Type": CONTENT_TYPE})
+
+    return answer

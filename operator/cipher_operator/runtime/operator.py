@@ -1,0 +1,278 @@
+"""The operator process: what is started in which order, what ends it, and how it ends."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Protocol
+
+from cipher_operator import __version__
+from cipher_operator.api.names import CRD_NAME
+from cipher_operator.kube.access import Access
+from cipher_operator.kube.cipherstorages import storage_keys
+from cipher_operator.kube.client import ApiError, ApiUnavailable, KubeClient
+from cipher_operator.queue.inputs import Inputs, Ref
+from cipher_operator.queue.scheduler import Scheduler
+from cipher_operator.queue.servers import Servers
+from cipher_operator.reconcile.deletion import release_input
+from cipher_operator.reconcile.inventory import Key
+from cipher_operator.reconcile.reconcile import Reconciler
+from cipher_operator.runtime.health import HealthServer
+from cipher_operator.runtime.informer import Informer
+from cipher_operator.runtime.metrics import Metrics
+from cipher_operator.runtime.settings import Settings
+from cipher_operator.runtime.triggers import Triggers
+
+GIVEN_UP_SECONDS = 5.0
+"""How long an informer that gave up may take to end."""
+EXIT_SECONDS = 10.0
+"""After the runs have ended, how long the rest may take before the process is ended by force."""
+INFORMER_EXIT_SECONDS = 8.0
+"""Of these kopf itself gives five to a task that it did not start."""
+API_PAUSE = 1.0
+HELD_INPUTS_AT_ONCE = 4
+REFUSED_SECONDS = 15.0
+"""How long refusals are not believed at the start: an API server that starts answers 403 before it knows its roles."""
+
+logger = logging.getLogger(__name__)
+
+
+class Runs(Protocol):
+    """What runs storages."""
+
+    async def run(self, key: Key) -> float | None:
+        """Run one; return the seconds to its next run, None for never."""
+
+
+class MakeRuns(Protocol):
+    """Builds what runs storages."""
+
+    def __call__(
+        self,
+        settings: Settings,
+        kube: KubeClient,
+        *,
+        servers: Servers,
+        inputs: Inputs,
+        instance_id: str,
+        metrics: Metrics,
+    ) -> Runs:
+        """Return it."""
+
+
+Watchdog = Callable[[float, int], None]
+"""Ends the process with an exit code after so many seconds, whatever hangs."""
+
+
+class StartError(Exception):
+    """The operator cannot start; the message says what to do."""
+
+
+class Operator:
+    """One process. `run` returns its exit code: 0 after a signal, 1 where the watch of the cluster gave up."""
+
+    def __init__(
+        self, settings: Settings, access: Access, *, make_runs: MakeRuns = Reconciler, watchdog: Watchdog | None = None
+    ) -> None:
+        self._settings, self._access, self._make_runs = settings, access, make_runs
+        self._watchdog = watchdog or (lambda seconds, code: None)
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._informer: Informer | None = None
+        self._not_ready: str | None = "the operator is starting"
+        self.metrics = Metrics()
+        self.health = HealthServer(
+            settings.health_address, settings.metrics_address, self._alive, lambda: self._not_ready, self.metrics
+        )
+
+    def stop(self) -> None:
+        """End it: the runs under way finish. A second call does not wait for them."""
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    async def run(self) -> int:
+        """Run until a signal or `stop`. Raises StartError, OSError where an address cannot be had."""
+        self._take_signals()
+        await self.health.start()
+        try:
+            async with KubeClient(self._access) as kube:
+                instance_id = await self._instance_id(kube)
+                if instance_id is None:
+                    return 0
+                return await self._serve(kube, instance_id)
+        finally:
+            await self.health.stop()
+
+    async def _serve(self, kube: KubeClient, instance_id: str) -> int:
+        settings = self._settings
+        scheduler: Scheduler[Key] = Scheduler(lambda key: runs.run(key), settings.workers)  # noqa: PLW0108 - made below
+        inputs = Inputs(scheduler.trigger)
+        servers = Servers(
+            settings.dial_policy, settings.connections_per_server, scheduler.trigger, count=self.metrics.connection
+        )
+        runs = self._make_runs(
+            settings, kube, servers=servers, inputs=inputs, instance_id=instance_id, metrics=self.metrics
+        )
+        self.metrics.watch_queue(lambda: scheduler.waiting, lambda: scheduler.running, lambda: scheduler.known)
+        held_inputs: Scheduler[Ref] = Scheduler(lambda ref: _let_go(kube, ref), HELD_INPUTS_AT_ONCE)
+        triggers = Triggers(scheduler, inputs, held_inputs.trigger)
+        informer = self._informer = Informer(settings, self._access, triggers)
+        logger.info(
+            "cipher-operator %s serves %s",
+            __version__,
+            ", ".join(settings.namespaces) or "all namespaces",
+            extra={"instance": instance_id},
+        )
+        async with _task(self._first_lists(kube, triggers), "first lists"):
+            if settings.namespaces and not await self._kind_exists(kube):
+                return 0
+            informer.start(self._take_signals)
+            await _first(self._stop.wait(), informer.ended.wait())
+            if not self._stop.is_set():
+                logger.error("the watch of the cluster gave up; this process ends, to be started again")
+                self._watchdog(GIVEN_UP_SECONDS + 2, 1)
+                await asyncio.gather(informer.stop(GIVEN_UP_SECONDS), scheduler.drain(GIVEN_UP_SECONDS - 1))
+                return 1
+            await self._shut_down(scheduler, servers, informer)
+            return 0
+
+    async def _shut_down(self, scheduler: Scheduler[Key], servers: Servers, informer: Informer) -> None:
+        """End in an order in which nobody waits for anybody: kopf waits 5 s for every task made after its start."""
+        self._not_ready = "the operator is ending"
+        patience = self._settings.reconcile_timeout
+        logger.info("ending; %d runs are under way", scheduler.running)
+        self._watchdog(patience + EXIT_SECONDS, 1)
+        draining = asyncio.create_task(scheduler.drain(patience))
+        await _first(self._hurry.wait(), asyncio.shield(draining))
+        if not draining.done():
+            await scheduler.drain(0)
+            await draining
+        await servers.close()
+        await self.health.stop()
+        if not await informer.stop(INFORMER_EXIT_SECONDS):
+            alive = sorted(task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task())
+            logger.warning("the watch of the cluster did not end in time; at work still: %s", ", ".join(alive))
+        logger.info("ended")
+
+    def _alive(self) -> str | None:
+        if self._informer is not None and not self._informer.alive and not self._stop.is_set():
+            return "the watch of the cluster gave up"
+        return None
+
+    def _take_signals(self) -> None:
+        """Handle SIGTERM and SIGINT here. kopf takes them over when it starts, and leaves them dead when it ends."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Not in the main thread there are none to take.
+            try:
+                loop.add_signal_handler(number, self.stop)
+            except (ValueError, RuntimeError):
+                return
+
+    async def _instance_id(self, kube: KubeClient) -> str | None:
+        """Return whose storages these are; None where the operator was stopped before it is known."""
+        if self._settings.instance_id is not None:
+            return self._settings.instance_id
+        refused_at: float | None = None
+        while not self._stop.is_set():
+            try:
+                return str((await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"])
+            except ApiError as error:
+                now = time.monotonic()
+                refused_at = now if refused_at is None else refused_at
+                if now - refused_at >= REFUSED_SECONDS:
+                    raise StartError(
+                        f"namespace kube-system, whose uid is the default of --instance-id, cannot be read ({error}); "
+                        "allow `get` on it, or set --instance-id"
+                    ) from None
+            except ApiUnavailable as error:
+                logger.warning("the Kubernetes API does not answer: %s; trying again", error)
+            self._not_ready = "the Kubernetes API does not answer"
+            await self._pause(API_PAUSE)
+        return None
+
+    async def _kind_exists(self, kube: KubeClient) -> bool:
+        """Wait until the CRD is there; return False where the operator was stopped before.
+
+        Without the right to watch CRDs, kopf would never serve a kind that comes after its start.
+        """
+        said = False
+        while not self._stop.is_set():
+            try:
+                async for _ in storage_keys(kube, self._settings.namespaces[0]):
+                    break
+                return True
+            except ApiError as error:
+                if error.status != 404:
+                    return True
+                if not said:
+                    logger.warning("the CRD %s is not installed; waiting for it", CRD_NAME)
+                    said = True
+            except ApiUnavailable:
+                pass
+            await self._pause(API_PAUSE)
+        return False
+
+    async def _first_lists(self, kube: KubeClient, triggers: Triggers) -> None:
+        """Become ready when every storage that exists has been seen by the informer."""
+        pause = 0.1
+        while not self._stop.is_set():
+            self._not_ready = await self._unseen(kube, triggers)
+            if self._not_ready is None:
+                logger.info("ready: all storages of the cluster are known")
+                return
+            await self._pause(pause)
+            pause = min(2.0, pause * 2)
+
+    async def _unseen(self, kube: KubeClient, triggers: Triggers) -> str | None:
+        if self._informer is None or not self._informer.started.is_set():
+            return "the watch of the cluster is starting"
+        try:
+            for namespace in self._settings.namespaces or (None,):
+                async for key in storage_keys(kube, namespace):
+                    if not triggers.knows(key):
+                        return "the first lists are not complete"
+        except ApiError as error:
+            if error.status == 404:
+                return f"the CRD {CRD_NAME} is not installed; install it with kubectl apply"
+            return f"CipherStorages cannot be listed: {error}"
+        except ApiUnavailable:
+            return "the Kubernetes API does not answer"
+        return None
+
+    async def _pause(self, seconds: float) -> None:
+        await _first(self._stop.wait(), asyncio.sleep(seconds))
+
+
+async def _let_go(kube: KubeClient, ref: Ref) -> float | None:
+    """Let the deletion of an input through that no storage holds any more; return when to try again, None when done."""
+    try:
+        await release_input(kube, ref)
+    except (ApiError, ApiUnavailable) as error:
+        logger.warning("%s %s/%s waits for its deletion: %s; trying again", *ref, error)
+        return API_PAUSE * 5
+    return None
+
+
+async def _first(*waits: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:
+    """Return when the first of several waits ends; cancel the others."""
+    tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Run something beside a block, and end it with the block."""
+    task = asyncio.create_task(work, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

@@ -1,0 +1,113 @@
+"""Formats, and what never reaches the log."""
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from cipher_operator.runtime import logs
+
+SECRET = "s3cr3t-pass"
+
+
+@pytest.fixture(autouse=True)
+def kept_logging() -> Iterator[None]:
+    names = (None, "cipher_operator", "kopf", "kubernetes")
+    levels = {name: logging.getLogger(name).level for name in names}
+    handlers = list(logging.getLogger().handlers)
+    yield
+    logging.getLogger().handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    logging.getLogger("aiohttp.access").disabled = False
+    logging.captureWarnings(False)
+
+
+def written(log_format: str, level: str = "info") -> tuple[io.StringIO, logging.Logger]:
+    stream = io.StringIO()
+    logs.set_up(log_format, level, stream)
+    return stream, logging.getLogger("cipher_operator.reconcile.reconcile")
+
+
+def test_json_is_one_object_per_line_with_what_the_line_is_about() -> None:
+    stream, logger = written("json")
+    logger.info("Ready: %s", "all\nis well", extra={"storage": "ns/chat", "seconds": 0.06, "reason": "Ready"})
+    entry = json.loads(stream.getvalue())
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {
+        "level": "info",
+        "logger": "cipher_operator.reconcile.reconcile",
+        "message": "Ready: all is well",
+        "storage": "ns/chat",
+        "seconds": 0.06,
+        "reason": "Ready",
+    }
+
+
+def test_text_begins_with_the_storage() -> None:
+    stream, logger = written("text")
+    logger.warning("refused", extra={"storage": "ns/chat", "seconds": 0.06})
+    assert stream.getvalue()[9:] == "WARNING ns/chat: refused (seconds=0.06)\n"
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_a_traceback_has_no_texts_of_exceptions(log_format: str) -> None:
+    stream, logger = written(log_format)
+    try:
+        try:
+            raise ValueError(f"cannot parse {SECRET}")
+        except ValueError as error:
+            raise RuntimeError(SECRET) from error
+    except RuntimeError:
+        logger.exception("a run failed unexpectedly")
+    text = stream.getvalue()
+    assert SECRET not in text
+    assert "builtins.RuntimeError" in text and "caused by builtins.ValueError" in text
+    assert "test_logs.py:" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgres://admin:{SECRET}@db.example.com:5432/app",
+        f"dsn postgresql://admin:{SECRET}@host/db?sslmode=require",
+        f"postgresql://admin:a/b@{SECRET}@host/db",
+        f"https://user:{SECRET}@proxy:3128",
+        f"password={SECRET} user=x",
+        f"{{'password': '{SECRET}'}}",
+        f'{{"token": "{SECRET}"}}',
+        f"Authorization: Bearer {SECRET}",
+        f"SCRAM-SHA-256$4096:{SECRET}==$abc",
+        f"eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.{SECRET}",
+    ],
+)
+@pytest.mark.parametrize("log_format", ["json", "text"])
+def test_redaction(text: str, log_format: str) -> None:
+    stream, logger = written(log_format)
+    logger.error("what a library says: %s", text, extra={"about": text})
+    assert SECRET not in stream.getvalue()
+
+
+def test_a_sentence_about_passwords_is_left_alone() -> None:
+    text = "The password of login `chat` was refused; set `spec.user.passwordSecretRef` or mend the Secret."
+    assert logs.redact(text) == text
+
+
+def test_kopf_is_heard_only_from_warnings_on_even_in_debug() -> None:
+    stream, _ = written("text", "debug")
+    for name in ("kopf.objects", "kopf.activities", "kopf._cogs.clients.api"):
+        logging.getLogger(name).info("Handler 'storage' succeeded.")
+        logging.getLogger(name).debug("a whole Secret")
+    logging.getLogger("kopf.objects").warning("heard")
+    assert stream.getvalue().count("\n") == 1
+
+
+def test_a_library_repeats_itself_once_a_minute() -> None:
+    stream, logger = written("text")
+    for attempt in range(5):
+        logging.getLogger("kopf._cogs.clients.api").error("Request attempt #%d failed; will retry", attempt)
+        logger.warning("ours is never dropped")
+    assert stream.getvalue().count("will retry") == 1
+    assert stream.getvalue().count("ours") == 5

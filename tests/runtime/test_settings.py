@@ -1,0 +1,88 @@
+"""Flags, their environment variables, defaults, and errors that name the flag."""
+
+import argparse
+from ipaddress import ip_network
+
+import pytest
+
+from cipher_operator.runtime.settings import FLAGS, Address, Settings, SettingsError, add_arguments, parse_settings
+
+
+def test_defaults_are_those_of_the_design() -> None:
+    assert parse_settings([], {}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "attribute", "expected"),
+    [
+        (["--workers", "4"], {}, "workers", 4),
+        ([], {"CIPHER_OPERATOR_WORKERS": "4"}, "workers", 4),
+        (["--workers", "4"], {"CIPHER_OPERATOR_WORKERS": "5"}, "workers", 4),
+        ([], {"CIPHER_OPERATOR_WORKERS": ""}, "workers", 32),
+        ([], {"CIPHER_OPERATOR_CONNECTIONS_PER_SERVER": "2"}, "connections_per_server", 2),
+        (["--connect-timeout", "2s"], {}, "connect_timeout", 2.0),
+        (["--interval", "0s"], {}, "interval", 0.0),
+        (["--interval", "1h30m"], {}, "interval", 5400.0),
+        (["--health-address", "127.0.0.1:0"], {}, "health_address", Address("127.0.0.1", 0)),
+        (["--metrics-address", ":9090"], {}, "metrics_address", Address("0.0.0.0", 9090)),
+        (["--metrics-address", "[::1]:9090"], {}, "metrics_address", Address("::1", 9090)),
+        (["--blocked-ranges", "none"], {}, "blocked_ranges", ()),
+        (["--blocked-ranges", "10.0.0.0/8"], {}, "blocked_ranges", (ip_network("10.0.0.0/8"),)),
+        (["--allowed-extensions", "vector, pg_trgm"], {}, "allowed_extensions", ("vector", "pg_trgm")),
+        (["--secret-selector", "app in (cipher)"], {}, "secret_selector", "app in (cipher)"),
+        (["--instance-id", "prod", "--namespace", "a", "--namespace", "b"], {}, "namespaces", ("a", "b")),
+        ([], {"CIPHER_OPERATOR_NAMESPACE": "a,b", "CIPHER_OPERATOR_INSTANCE_ID": "x"}, "namespaces", ("a", "b")),
+        ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "log_format", "json"),
+        (["--log-format", "text"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "log_format", "text"),
+        (["--no-leader-election"], {}, "leader_election", False),
+        ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "false"}, "leader_election", False),
+    ],
+)
+def test_values(argv: list[str], environ: dict[str, str], attribute: str, expected: object) -> None:
+    assert getattr(parse_settings(argv, environ), attribute) == expected
+
+
+@pytest.mark.parametrize(
+    ("argv", "environ", "said"),
+    [
+        (["--workers", "0"], {}, "--workers: '0' must be a whole number from 1 to 1000"),
+        ([], {"CIPHER_OPERATOR_WORKERS": "x"}, "CIPHER_OPERATOR_WORKERS: 'x' must be a whole number"),
+        (["--interval", "5 minutes"], {}, "--interval: '5 minutes' must be a duration such as 30s"),
+        (["--interval", "1s"], {}, "--interval: '1s' must be 0s or from 10s"),
+        (["--connect-timeout", "0s"], {}, "--connect-timeout: '0s' must be from 1s to 60s"),
+        (["--health-address", "8081"], {}, "--health-address: '8081' must be host:port"),
+        (["--health-address", "0.0.0.0:99999"], {}, "--health-address"),
+        (["--blocked-ranges", "private"], {}, "--blocked-ranges: 'private' is neither a CIDR"),
+        (["--log-level", "trace"], {}, "--log-level: 'trace' must be one of: debug, info"),
+        (["--log-format", ""], {}, "--log-format: must not be empty"),
+        (["--namespace", "team-*", "--instance-id", "x"], {}, "patterns are not supported"),
+        (["--namespace", "a"], {}, "--instance-id: must be set together with --namespace"),
+        (["--instance-id", "a b"], {}, "--instance-id"),
+        (["--allowed-extensions", "Vector;"], {}, "--allowed-extensions: 'Vector;' is not the name"),
+        (["--secret-selector", "a=b\nc"], {}, "--secret-selector"),
+        (["--leader-election"], {}, "--leader-election: leader election is not available in this version"),
+        ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: leader election"),
+        ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "maybe"}, "CIPHER_OPERATOR_LEADER_ELECTION: 'maybe' must be"),
+        (["--wrkers", "1"], {}, "unrecognized arguments: --wrkers"),
+    ],
+)
+def test_errors_name_the_flag_and_what_is_allowed(argv: list[str], environ: dict[str, str], said: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        parse_settings(argv, environ)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
+def test_every_default_as_written_is_the_default_of_the_field(flag: object) -> None:
+    written, attribute = flag.default, flag.attribute  # type: ignore[attr-defined]
+    if written:
+        assert flag.parse(written) == getattr(Settings(), attribute)  # type: ignore[attr-defined]
+
+
+def test_help_shows_every_flag_with_its_variable_and_says_that_leader_election_comes_later() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    text = " ".join(parser.format_help().split())
+    for flag in FLAGS:
+        assert f"--{flag.name} " in text and flag.variable in text
+    assert "comes with a later version" in text
