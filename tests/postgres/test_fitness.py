@@ -1,14 +1,11 @@
 """Ready is never true while Cipher cannot work: what others can do to its tables, each on a real server."""
 
-import asyncio
 from collections.abc import Iterator
 
-import psycopg
 import pytest
 
 from cipher_operator.api.reasons import Reason
 from devcluster import PostgresServer
-from support.cipher_client import work_as_cipher
 from support.fitness import (
     MAJORS,
     Break,
@@ -19,7 +16,6 @@ from support.fitness import (
     Works,
     damage,
     judge,
-    look,
     majors_of,
     one_at_a_time,
 )
@@ -179,7 +175,7 @@ TABLES = {
     # Constraints.
     "check-that-holds": Break(
         ("ALTER TABLE cipher_store ADD CONSTRAINT sane CHECK (length(value) < 100000000)",),
-        Warned(("'cipher_store'", "CHECK constraint 'sane'")),
+        Warned(("'cipher_store'", "constraint 'sane'")),
     ),
     "check-on-length": Break(
         ("ALTER TABLE cipher_store ADD CONSTRAINT small CHECK (length(value) < 100)",),
@@ -192,7 +188,7 @@ TABLES = {
     ),
     "unique-on-value": Break(
         ("ALTER TABLE cipher_lists ADD CONSTRAINT once UNIQUE (created_at)",),
-        conflict("'cipher_lists'", "unique index 'once'", "DROP CONSTRAINT"),
+        conflict("'cipher_lists'", "unique index 'once'", "DROP CONSTRAINT", cautious=True),
         (13, 16),
     ),
     "unique-index-on-key-of-lists": Break(
@@ -205,12 +201,10 @@ TABLES = {
         ("CREATE UNIQUE INDEX again ON cipher_lists (position, key)",), Works(), (13, 16)
     ),
     "unique-for-some-rows": Break(
-        ("CREATE UNIQUE INDEX some ON cipher_store (updated_at) WHERE key LIKE 'elsewhere:%'",),
-        Warned(("unique index 'some'",)),
+        ("CREATE UNIQUE INDEX somewhere ON cipher_store (updated_at) WHERE key LIKE 'elsewhere:%'",),
+        Warned(("unique index 'somewhere'",)),
     ),
-    "index-on-value": Break(
-        ("CREATE INDEX find ON cipher_store (value)",), conflict("index row size", "find"), MAJORS
-    ),
+    "index-on-value": Break(("CREATE INDEX find ON cipher_store (value)",), conflict("index row", "find"), MAJORS),
     "hash-index-on-value": Break(("CREATE INDEX find ON cipher_store USING hash (value)",), Works()),
     "exclusion": Break(
         ("ALTER TABLE cipher_store ADD CONSTRAINT apart EXCLUDE USING hash (value WITH =)",),
@@ -245,9 +239,7 @@ TABLES = {
         MAJORS,
     ),
     "deferrable-primary-key-without-upsert": Break(
-        (
-            "ALTER TABLE cipher_lists DROP CONSTRAINT cipher_lists_pkey, ADD PRIMARY KEY (key, position) DEFERRABLE",
-        ),
+        ("ALTER TABLE cipher_lists DROP CONSTRAINT cipher_lists_pkey, ADD PRIMARY KEY (key, position) DEFERRABLE",),
         Works(),
     ),
     "primary-key-lost": Break(
@@ -352,7 +344,7 @@ TABLES = {
     ),
     "publication": Break(("CREATE PUBLICATION everything FOR TABLE cipher_store",), Works()),
     "publication-of-some-rows": Break(
-        ("CREATE PUBLICATION some FOR TABLE cipher_store WHERE (value <> '')",), conflict("replica identity")
+        ("CREATE PUBLICATION somewhere FOR TABLE cipher_store WHERE (value <> '')",), conflict("replica identity")
     ),
     # What runs beside DDL.
     "event-trigger": Break((function("NULL;", returns="event_trigger"),), Works()),

@@ -53,8 +53,8 @@ def work_as_cipher(app: psycopg.Connection[Any]) -> None:
 
 def _store(app: psycopg.Connection[Any]) -> None:
     texts = {f"cipher:sessions:{number}": text for number, text in enumerate([*SHORT, LONG, LONG])}
-    for _ in range(2):
-        for key, text in texts.items():
+    for given in (dict.fromkeys(texts, "before"), texts):
+        for key, text in given.items():
             app.execute(SET, {"key": key, "value": _json(text), "now": datetime.now(UTC)})
     for key, text in texts.items():
         _same(app, "SELECT value FROM cipher_store WHERE key = %s", [key], [(_json(text),)])

@@ -1,5 +1,6 @@
 """A storage that somebody breaks, and what the operator then says: healed, refused, or warned of."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
@@ -119,9 +120,8 @@ def damage(server: PostgresServer, admin: Provisioner, wanted: Desired, statemen
     with psycopg.connect(server.admin_url(wanted.database), autocommit=True) as connection:
         connection.execute("SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0")
         for statement in statements:
-            for name, value in names(admin, wanted).items():
-                statement = statement.replace("{" + name + "}", value)
-            connection.execute(statement.encode())
+            filled = re.sub(r"\{(\w+)\}", lambda found: names(admin, wanted)[found[1]], statement)
+            connection.execute(filled.encode())
 
 
 async def look(admin: Provisioner, wanted: Desired) -> Look:
@@ -155,7 +155,7 @@ async def judge(admin: Provisioner, wanted: Desired, then: Healed | Refused | Wa
         assert seen.failure is not None, f"Ready, and Cipher says: {cipher_fails(admin, wanted)!r}"
         assert seen.failure.reason is then.reason, seen.failure.message
         for word in then.words:
-            assert word in seen.failure.message
+            assert word in seen.failure.message, seen.failure.message
         assert then.cautious or cipher_fails(admin, wanted) is not None, "Cipher works, and is refused"
         return seen
     assert seen.failure is None, seen.failure
@@ -168,7 +168,7 @@ async def judge(admin: Provisioner, wanted: Desired, then: Healed | Refused | Wa
         assert seen.executed == ()
     if isinstance(then, Warned):
         for word in then.words:
-            assert word in said
+            assert word in said, said
     if isinstance(then, Works):
         assert said == ""
     again = await look(admin, wanted)

@@ -79,7 +79,7 @@ class Provisioner:
         assert wanted.credential and wanted.credential.login
         login = app_login(self.admin, AppCredentials(wanted.credential.login, password))
         async with await Session.open(login, wanted.database, OPEN, app_login=True) as session:
-            await prove_login(session, wanted)
+            await prove_login(session, wanted, login.user)
 
     def app(self, wanted: Desired, password: Password = APP_PASSWORD) -> psycopg.Connection[Any]:
         user = wanted.credential.login if wanted.credential else wanted.user

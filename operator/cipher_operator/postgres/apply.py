@@ -7,15 +7,9 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.plan import Fence, Plan
 from cipher_operator.core.steps import CreateOwner, Step, WriteMarker, is_alone, statements_of, unchanged
-from cipher_operator.postgres.inspect import PREFIX, catalog_query, read
+from cipher_operator.postgres.inspect import LIMITS, PREFIX, catalog_query, read
 from cipher_operator.postgres.session import Session
 
-LOCK_TIMEOUT_MS = 5_000
-STATEMENT_TIMEOUT_MS = 30_000
-
-_LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(
-    lock=sql.Literal(LOCK_TIMEOUT_MS), statement=sql.Literal(STATEMENT_TIMEOUT_MS)
-)
 _SEPARATOR = sql.SQL("; ")
 
 
@@ -51,7 +45,7 @@ def render(message: tuple[Step, ...], lock: str, fence: Fence | None, then_obser
     statements = statements_of(message)
     if is_alone(message[0]):
         return statements[0]
-    parts: list[sql.Composable] = [PREFIX, _LIMITS, _lock(lock)]
+    parts: list[sql.Composable] = [PREFIX, LIMITS, _lock(lock)]
     if fence is not None:
         parts.append(_check(fence))
     parts.append(_SEPARATOR.join(statements))

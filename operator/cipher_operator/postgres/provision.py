@@ -20,6 +20,7 @@ from cipher_operator.core.steps import CreateDatabase, CreateExtension, CreateIn
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.inspect import observe
+from cipher_operator.postgres.mend import mend
 from cipher_operator.postgres.session import Session
 
 Connect = Callable[[str], AbstractAsyncContextManager[Session]]
@@ -142,8 +143,11 @@ class _Run:
         for attempt in range(ROUNDS):
             missing = self._plan(result)
             result.warnings = missing.warnings
-            if not missing:
+            if not missing and not (missing.mends and self.write):
+                result.pending = missing.lines()
                 return
+            if not missing:
+                return await self._mend(session, missing, result)
             if not self.write:
                 result.pending = missing.lines()
                 if result.observed.database is None:
@@ -200,6 +204,15 @@ class _Run:
         assert observed is not None
         result.observed = observed
         return None
+
+    async def _mend(self, session: Session, missing: Plan, result: Converged) -> None:
+        """Try what nothing depends on, and look again."""
+        mended = await mend(session, missing)
+        result.statements += len(mended.lines)
+        result.changes.extend(mended.lines)
+        result.observed = await _observe(session, self.desired)
+        left = plan(self.desired, result.observed)
+        result.warnings = (*left.warnings, *mended.warnings)
 
     def _result(self, session: Session, observed: Observed) -> Converged:
         if self.result is None:

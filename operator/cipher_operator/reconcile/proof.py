@@ -49,7 +49,7 @@ class LoginProof:
             async with self._environment.servers.session(
                 self._key, login, desired.database, purpose="login"
             ) as session:
-                await prove_login(session, desired)
+                await prove_login(session, desired, credentials.role)
         except Failure as failure:
             raise Failure(
                 failure.reason,

@@ -11,12 +11,12 @@ from cipher_operator.core.marker import BIRTHMARKS, OWNER
 from cipher_operator.core.observed import Admin, Database, Observed, Role, Schema
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.plan.extensions import search_path
+from cipher_operator.core.plan.settings import reset_settings
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
 
 ALL_ON_DATABASE = frozenset({"CREATE", "CONNECT", "TEMPORARY"})
 ALL_ON_SCHEMA = frozenset({"USAGE", "CREATE"})
-READ_ONLY = "default_transaction_read_only"
 
 _SCHEMA = re.compile(r'(?:"(?:[^"]|"")*"|[^,])+')
 """One item of a list in a setting: a comma within quotes ends none."""
@@ -129,11 +129,7 @@ def _keep_login(desired: Desired, observed: Observed, role: Role, modern: bool) 
         planned.append(steps.SetActingRole(role.name, desired.owner))
     if "role" in here:
         planned.append(steps.ResetSetting(role.name, "role", desired.database))
-    # A login that may not write makes Cipher keep everything in memory.
-    if READ_ONLY in everywhere:
-        planned.append(steps.ResetSetting(role.name, READ_ONLY, None))
-    if READ_ONLY in here:
-        planned.append(steps.ResetSetting(role.name, READ_ONLY, desired.database))
+    planned.extend(reset_settings(role, desired.database))
     path = search_path(desired, observed.local)
     if observed.local is not None and schemas_in(here.get("search_path", "")) != path:
         planned.append(steps.SetSearchPath(role.name, desired.database, path))

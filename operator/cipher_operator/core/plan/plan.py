@@ -1,5 +1,6 @@
 """From desired and observed to the steps that are missing: pure, total, and empty when nothing is."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
@@ -11,6 +12,8 @@ from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
 from cipher_operator.core.plan.access import open_database, plan_database_access, plan_roles, plan_schema_access
 from cipher_operator.core.plan.extensions import plan_extensions
+from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
+from cipher_operator.core.plan.flaws import Mend, mends
 from cipher_operator.core.plan.relations import plan_relations
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.steps import Step
@@ -39,6 +42,8 @@ class Plan:
     fence: Fence | None = None
     lock: str = ""
     """Whose advisory lock the messages take: the owner role's name."""
+    mends: tuple[Mend, ...] = ()
+    """Each a message of its own, once there are no steps left."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
 
     def __bool__(self) -> bool:
@@ -55,8 +60,13 @@ class Plan:
 
     def lines(self) -> tuple[str, ...]:
         """Return the SQL for people, a statement each, verifiers as '***'."""
-        shown = steps.statements_of(map(steps.masked, self.steps))
-        return tuple(f"{statement.as_string(None)};" for statement in shown)
+        return lines_of((*self.steps, *(mend.step for mend in self.mends)))
+
+
+def lines_of(planned: Iterable[Step]) -> tuple[str, ...]:
+    """Return the SQL of steps for people, a statement each, verifiers as '***'."""
+    shown = steps.statements_of(map(steps.masked, planned))
+    return tuple(f"{statement.as_string(None)};" for statement in shown)
 
 
 def refuse_read_only(observed: Observed) -> None:
@@ -78,6 +88,7 @@ def plan(desired: Desired, observed: Observed) -> Plan:
     planned and nothing is written.
     """
     refuse_read_only(observed)
+    refuse_unfit(desired, observed, _login(desired))
     claim = judge(desired, observed)
     # Judged before any step is planned: a conflict on a table must leave the server without new roles.
     relations = plan_relations(desired, observed, claim) if observed.local is not None else Part()
@@ -102,7 +113,8 @@ def plan(desired: Desired, observed: Observed) -> Plan:
         planned.extend(relations.steps)
     marker = claim.marker.having(*created).taking(*roles.adopted, *relations.adopted)
     whole = _with_marker(desired, observed, replace(claim, marker=marker), planned)
-    return replace(whole, warnings=_warnings(observed))
+    warnings = (*_warnings(observed), *fitness_warnings(desired, observed, _login(desired)))
+    return replace(whole, mends=mends(desired, observed), warnings=warnings)
 
 
 def _warnings(observed: Observed) -> tuple[str, ...]:
@@ -140,6 +152,11 @@ def noted(desired: Desired, observed: Observed) -> bool:
     marker = parse_marker(standing_comment(desired, observed))
     token = tokens_of_roles(desired)[desired.credential.login]
     return marker is not None and token == (marker.published or LOGIN)
+
+
+def _login(desired: Desired) -> str:
+    """Return the login that Cipher uses."""
+    return desired.credential.login or desired.user if desired.credential is not None else desired.user
 
 
 def _create_database(desired: Desired, observed: Observed) -> Step:

@@ -7,15 +7,15 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.observed import Observed, Relation
+from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
 from cipher_operator.core.plan.access import lacking, must_inherit
+from cipher_operator.core.plan.flaws import LARGE_PAGES, flaws
+from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.steps import Step
 from cipher_operator.core.steps.composing import quoted
 
-LARGE_PAGES = 10_000
-"""Pages (8 KiB each) from which an index is built concurrently: a plain build would stall writers."""
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
 
 
@@ -37,7 +37,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
             created.append(table.name)
             continue
         judge_relation(desired, claim, table.name, relation)
-        if differences := _differences(table, relation):
+        if differences := [*_differences(table, relation), *flaws(desired.schema, table, relation)]:
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
             released = [] if relation.owner in former else _release(desired, observed, relation)

@@ -22,6 +22,7 @@ from cipher_operator.core.steps.databases import (
     RevokePublic,
 )
 from cipher_operator.core.steps.extensions import CreateExtension, CreateExtensionSchema, DropExtension, GrantUsage
+from cipher_operator.core.steps.mending import MendTable
 from cipher_operator.core.steps.removals import (
     CloseDatabase,
     DropDatabase,
@@ -82,6 +83,7 @@ Step: TypeAlias = (
     | DropInvalidIndex
     | SetTableOwner
     | WriteTableMarker
+    | MendTable
     | CreateExtensionSchema
     | CreateExtension
     | GrantUsage
@@ -124,6 +126,7 @@ __all__ = [
     "InheritRoles",
     "JoinRole",
     "LiftLimit",
+    "MendTable",
     "ReleaseTables",
     "ResetSetting",
     "RevokeDatabase",
