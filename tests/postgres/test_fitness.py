@@ -204,7 +204,9 @@ TABLES = {
         ("CREATE UNIQUE INDEX somewhere ON cipher_store (updated_at) WHERE key LIKE 'elsewhere:%'",),
         Warned(("unique index 'somewhere'",)),
     ),
-    "index-on-value": Break(("CREATE INDEX find ON cipher_store (value)",), conflict("index row", "find"), MAJORS),
+    "index-on-value": Break(
+        ("CREATE INDEX find ON cipher_store (value)",), conflict("index row size", '"find"'), MAJORS
+    ),
     "hash-index-on-value": Break(("CREATE INDEX find ON cipher_store USING hash (value)",), Works()),
     "exclusion": Break(
         ("ALTER TABLE cipher_store ADD CONSTRAINT apart EXCLUDE USING hash (value WITH =)",),

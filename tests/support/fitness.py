@@ -117,11 +117,17 @@ def names(admin: Provisioner, wanted: Desired) -> dict[str, str]:
 
 
 def damage(server: PostgresServer, admin: Provisioner, wanted: Desired, statements: tuple[str, ...]) -> None:
-    with psycopg.connect(server.admin_url(wanted.database), autocommit=True) as connection:
-        connection.execute("SET default_transaction_read_only = off; SET statement_timeout = 0; SET lock_timeout = 0")
+    options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c transaction_timeout=0"
+    if server.installation.major < 17:
+        options = options.rpartition(" -c ")[0]
+    with psycopg.connect(server.admin_url(wanted.database), autocommit=True, options=options) as connection:
         for statement in statements:
-            filled = re.sub(r"\{(\w+)\}", lambda found: names(admin, wanted)[found[1]], statement)
-            connection.execute(filled.encode())
+            connection.execute(filled(admin, wanted, statement).encode())
+
+
+def filled(admin: Provisioner, wanted: Desired, text: str) -> str:
+    """Return text with the names of a storage in it."""
+    return re.sub(r"\{(\w+)\}", lambda found: names(admin, wanted)[found[1]], text)
 
 
 async def look(admin: Provisioner, wanted: Desired) -> Look:
@@ -155,7 +161,7 @@ async def judge(admin: Provisioner, wanted: Desired, then: Healed | Refused | Wa
         assert seen.failure is not None, f"Ready, and Cipher says: {cipher_fails(admin, wanted)!r}"
         assert seen.failure.reason is then.reason, seen.failure.message
         for word in then.words:
-            assert word in seen.failure.message, seen.failure.message
+            assert filled(admin, wanted, word) in seen.failure.message, seen.failure.message
         assert then.cautious or cipher_fails(admin, wanted) is not None, "Cipher works, and is refused"
         return seen
     assert seen.failure is None, seen.failure
@@ -168,7 +174,7 @@ async def judge(admin: Provisioner, wanted: Desired, then: Healed | Refused | Wa
         assert seen.executed == ()
     if isinstance(then, Warned):
         for word in then.words:
-            assert word in said, said
+            assert filled(admin, wanted, word) in said, said
     if isinstance(then, Works):
         assert said == ""
     again = await look(admin, wanted)

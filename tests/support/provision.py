@@ -76,8 +76,11 @@ class Provisioner:
         return await remove(self.connect, wanted, maintenance=self.admin.database)
 
     async def prove(self, wanted: Desired, password: Password = APP_PASSWORD) -> None:
-        assert wanted.credential and wanted.credential.login
-        login = app_login(self.admin, AppCredentials(wanted.credential.login, password))
+        if wanted.credential is None:
+            login = self.admin
+        else:
+            assert wanted.credential.login
+            login = app_login(self.admin, AppCredentials(wanted.credential.login, password))
         async with await Session.open(login, wanted.database, OPEN, app_login=True) as session:
             await prove_login(session, wanted, login.user)
 
@@ -90,6 +93,8 @@ class Provisioner:
             password=password.reveal() if wanted.credential else self.admin.password.reveal(),
             dbname=wanted.database,
             sslmode=self.admin.ssl_mode.value,
+            # As node-postgres does, whatever the login's settings say.
+            client_encoding="UTF8",
             autocommit=True,
         )
 

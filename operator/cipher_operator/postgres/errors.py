@@ -161,8 +161,12 @@ def _fill(template: str, facts: Attempt, said: str) -> str:
 
 def server_words(error: BaseException) -> str:
     """Return the server's own words, cut to one printable line without anything that looks like an address."""
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    line = "".join(char if char.isprintable() else " " for char in primary or "")
+    return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None)
+
+
+def without_addresses(text: str | None) -> str:
+    """Return text of a server as what may stand in a status: 200 printable characters, and nothing like an address."""
+    line = "".join(char if char.isprintable() else " " for char in text or "")
     return _NOT_FOR_STATUS.sub("…", line)[:MAX_SAID].rstrip(". ")
 
 

@@ -22,7 +22,7 @@ from cipher_operator.core.plan.settings import (
     said,
 )
 from cipher_operator.core.steps.composing import quoted
-from cipher_operator.postgres.errors import Attempt, classify, server_words
+from cipher_operator.postgres.errors import Attempt, classify, server_words, without_addresses
 from cipher_operator.postgres.proof_sql import PREFIX, STATEMENT_MS, life_of_cipher, look, settings_of_session
 from cipher_operator.postgres.session import Session
 
@@ -116,6 +116,11 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
         failure = classify(error, Attempt(desired.database, login, app_login=True))
         return _failure(failure.reason, failure.message, failure.sqlstate)
     words = server_words(error)
+    if code in {"55000", "42P10"}:
+        # Of a publication, or of a key that is no arbiter: what is wrong with it stands here alone.
+        words = ". ".join(
+            filter(None, (words, without_addresses(error.diag.message_detail or error.diag.message_hint)))
+        )
     if (function := _IN_FUNCTION.search(error.diag.context or "")) is not None:
         words = f"{words} (in function {function[1]})"
     what = f"Cipher's own statements fail with login '{login}': {words}"
