@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from cipher_operator.api.failures import Failure
+from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from devcluster import PostgresServer
 from support.fitness import (
     MAJORS,
     Break,
@@ -225,28 +226,40 @@ async def test_a_shared_login_is_proven_as_it_is(servers: Servers, major: int, n
     await judge(admin, wanted, row.then)
 
 
-@pytest.mark.parametrize("given", [True, False], ids=["the database is there before", "and after a first Ready"])
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "EUC_JP", "WIN1252"])
 @pytest.mark.parametrize("shared", [False, True], ids=["Dedicated", "Shared"])
-async def test_a_database_in_another_encoding(servers: Servers, encoding: str, given: bool, shared: bool) -> None:
+async def test_a_database_in_another_encoding_is_refused_before_anything_is_made(
+    servers: Servers, encoding: str, shared: bool
+) -> None:
     server = servers.get(16)
     user = f"encoding{next(_names)}"
     admin = plain_admin(server, user)
     wanted = desired(f"e{next(_names)}", create_database=False)
     if shared:
         wanted = replace(wanted, user=user, credential=None)
-    server.execute(
-        f"CREATE DATABASE \"{wanted.database}\" OWNER {user} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' "
-        "TEMPLATE template0"
-    )
-    if not given:
-        # As an earlier version of the operator left it: in a copy that has everything but the encoding.
-        wanted = replace(wanted, established=True)
+    create_in(server, wanted.database, encoding, user)
     before = snapshot(server, wanted.database)
     with pytest.raises(Failure) as refused:
         await admin.run(wanted)
-    if given:
-        assert refused.value.reason is Reason.SCHEMA_CONFLICT
-        assert f"encoding {encoding}" in refused.value.message
-        assert "UTF8" in refused.value.message
-    assert snapshot(server, wanted.database) == before, "nothing was created"
+    assert refused.value.reason is Reason.SCHEMA_CONFLICT
+    assert refused.value.stage is ConditionType.DATABASE_READY
+    assert f"encoding {encoding}" in refused.value.message
+    assert "UTF8" in refused.value.message
+    assert snapshot(server, wanted.database) == before
+
+
+async def test_a_database_restored_into_another_encoding_is_not_ready(servers: Servers) -> None:
+    server = servers.get(16)
+    admin, wanted = plain_admin(server, f"encoding{next(_names)}"), desired(f"e{next(_names)}")
+    await admin.provision(wanted)
+    server.execute(f'ALTER DATABASE "{wanted.database}" RENAME TO "{wanted.database}_before"')
+    create_in(server, wanted.database, "SQL_ASCII", admin.admin.user)
+    assert (seen := await look(admin, wanted)).failure is not None
+    assert "encoding SQL_ASCII" in seen.failure.message
+
+
+def create_in(server: PostgresServer, database: str, encoding: str, owner: str) -> None:
+    server.execute(
+        f"CREATE DATABASE \"{database}\" OWNER {owner} ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C' "
+        "TEMPLATE template0"
+    )

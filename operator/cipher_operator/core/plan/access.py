@@ -29,6 +29,17 @@ def lacking(what: str, remedy: str) -> Failure:
     )
 
 
+def elsewhere(attribute: str, through: tuple[str, ...]) -> str:
+    """Return where an attribute is that the admin lacks and that a role it may act as has; '' where there is none."""
+    if not through:
+        return ""
+    named = ", ".join(f"'{name}'" for name in through[:3])
+    return (
+        f": {attribute} is with role {named}, and a membership hands no attribute on. Put a login that has it itself "
+        "into the connection Secret"
+    )
+
+
 def must_inherit(observed: Observed, what: str) -> Failure:
     """Return what keeps an admin that acts by SET ROLE alone from what no single role can do."""
     admin = observed.server.admin.name
@@ -96,7 +107,7 @@ def _plan_owner(desired: Desired, observed: Observed, modern: bool) -> tuple[lis
     login = desired.credential.login if desired.credential else None
     if (owner is None or login not in observed.roles) and not (admin.superuser or admin.createrole):
         raise lacking(
-            f"role '{admin.name}' may not create roles",
+            f"role '{admin.name}' may not create roles{elsewhere('CREATEROLE', admin.createrole_through)}",
             f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, create a "
             "new CipherStorage with `spec.user.mode: Shared`",
         )

@@ -10,7 +10,13 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, parse_marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
-from cipher_operator.core.plan.access import open_database, plan_database_access, plan_roles, plan_schema_access
+from cipher_operator.core.plan.access import (
+    elsewhere,
+    open_database,
+    plan_database_access,
+    plan_roles,
+    plan_schema_access,
+)
 from cipher_operator.core.plan.extensions import plan_extensions
 from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
 from cipher_operator.core.plan.flaws import Mend, mends
@@ -164,7 +170,8 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
     if not (admin.superuser or admin.createdb):
         raise Failure(
             Reason.INSUFFICIENT_PRIVILEGE,
-            f"role '{admin.name}' may not create database '{desired.database}'; run as a superuser: "
+            f"role '{admin.name}' may not create database '{desired.database}'"
+            f"{elsewhere('CREATEDB', admin.createdb_through)}; run as a superuser: "
             f"ALTER ROLE {quoted(admin.name)} CREATEDB",
             stage=ConditionType.DATABASE_READY,
         )
