@@ -1,53 +1,15 @@
-"""The one place that turns what a run found into the status of a CipherStorage."""
+"""Why a condition is what it is: the one place that turns a Result into the status of a CipherStorage."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from cipher_operator.api.conditions import Condition, Draft, merge
-from cipher_operator.api.failures import STAGES, ConditionType, Failure
+from cipher_operator.api.failures import STAGES, ConditionType
 from cipher_operator.api.reasons import FailureClass, Reason
+from cipher_operator.reconcile.result import Result
 
 PLAN_LINES, PLAN_LINE_LENGTH = 128, 2_048
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What a storage that is ready publishes in its status; known as a whole or not at all."""
-
-    database: str
-    user: str
-    secret_name: str
-    server_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of one run: ready (`facts`), or `failure`; `reached` are the stages proven before it.
-
-    `plan` is what Observe mode would have run, None in Manage mode. `handled` are the requests that this run
-    carried out.
-    """
-
-    facts: Facts | None = None
-    failure: Failure | None = None
-    reached: tuple[ConditionType, ...] = ()
-    plan: tuple[str, ...] | None = None
-    handled: Mapping[str, str] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    unpublished: bool = False
-    """The app Secret is known to be missing, or to hold no login."""
-
-    @property
-    def result(self) -> str:
-        """Return the reason that the Ready condition gets."""
-        if self.failure is not None:
-            return self.failure.reason
-        if self.plan is not None:
-            return Reason.CHANGES_PENDING if self.plan else Reason.OBSERVED
-        return Reason.READY
-
 
 _DONE = {
     ConditionType.CONNECTED: "Logged in to the server as administrator",
@@ -59,7 +21,7 @@ _DONE = {
 
 
 def next_status(
-    outcome: Outcome, previous: Mapping[str, Any], generation: int, now: str, *, progress_deadline: float
+    result: Result, previous: Mapping[str, Any], generation: int, now: str, *, progress_deadline: float
 ) -> dict[str, Any]:
     """Return the whole next status (JSON), keeping kstatus's and Flux's invariants.
 
@@ -68,52 +30,87 @@ def next_status(
     status says of a storage that was ready (database, user, binding) is kept: it is what lost data is judged by.
     """
     before = _previous_conditions(previous)
-    drafts = _stage_drafts(outcome, before)
-    failure = outcome.failure
+    drafts = _stage_drafts(result, before)
+    failure = result.failure
     stalled: tuple[Reason, str] | None = None
     if failure is not None:
         drafts.append(Draft(ConditionType.READY, "False", failure.reason, failure.message))
         if failure.failure_class is FailureClass.STALLED:
             stalled = failure.reason, failure.message
-        elif _overdue(before, generation, now, progress_deadline):
+        elif failure.reason is not Reason.BUILDING_INDEX and _overdue(before, generation, now, progress_deadline):
             stalled = (
                 Reason.PROGRESS_DEADLINE_EXCEEDED,
                 f"Not ready for longer than the progress deadline, still trying: {failure.message}",
             )
         else:
             drafts.append(Draft(ConditionType.RECONCILING, "True", failure.reason, failure.message))
-    elif outcome.plan:
+    elif result.plan:
         message = (
-            f"{len(outcome.plan)} statements would run; they stand in `status.plan`. {Reason.CHANGES_PENDING.advice}"
+            f"{len(result.plan)} statements would run; they stand in `status.plan`. {Reason.CHANGES_PENDING.advice}"
         )
         drafts.append(Draft(ConditionType.READY, "False", Reason.CHANGES_PENDING, message))
         stalled = Reason.CHANGES_PENDING, message
     else:
-        drafts.append(Draft(ConditionType.READY, "True", outcome.result, _ready_message(outcome)))
+        drafts.append(Draft(ConditionType.READY, "True", result.reason, _ready_message(result)))
     if stalled is not None:
         drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
     finished = failure is None or stalled is not None
-    return _status(outcome, previous, generation if finished else previous.get("observedGeneration", -1)) | {
+    return _status(result, previous, generation if finished else previous.get("observedGeneration", -1)) | {
         "conditions": [
             condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
         ]
     }
 
 
-def _status(outcome: Outcome, previous: Mapping[str, Any], observed_generation: int) -> dict[str, Any]:
+def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: Reason) -> dict[str, Any] | None:
+    """Return the status that says that a run is at work; None where the one that stands says it, or a look at a storage
+    that is as it was needs no word.
+
+    Ready turns False with it: who waits for Ready of a new generation, or of a new object, waits for its end.
+    """
+    before = _previous_conditions(previous)
+    ready = before.get(ConditionType.READY)
+    told = ready is not None and ready.observed_generation == generation
+    if told and (reason is Reason.PROGRESSING or (ready is not None and ready.status == "False")):
+        return None
+    drafts = [
+        Draft(ConditionType.READY, "False", reason, reason.advice),
+        Draft(ConditionType.RECONCILING, "True", reason, reason.advice),
+        *(_unlooked(stage, before, reason) for stage in STAGES),
+    ]
+    kept = {key: value for key, value in previous.items() if key not in ("conditions", "plan")}
+    return {"observedGeneration": -1} | kept | {
+        "conditions": [
+            condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
+        ]
+    }
+
+
+def _unlooked(stage: ConditionType, before: Mapping[ConditionType, Condition], reason: Reason) -> Draft:
+    """Return what is said of a stage that this run has not come to: as it stood."""
+    if stage in before:
+        standing = before[stage]
+        return Draft(stage, standing.status, standing.reason, standing.message)
+    return Draft(stage, "Unknown", reason, f"Not checked: {reason}")
+
+
+def _status(result: Result, previous: Mapping[str, Any], observed_generation: int) -> dict[str, Any]:
     status: dict[str, Any] = {"observedGeneration": observed_generation}
-    kept = ("binding", "database", "user", "serverVersion")
+    kept = ("binding", "database", "user", "serverVersion", "passwordSetAt")
     status.update({key: previous[key] for key in kept if key in previous})
-    if outcome.facts is not None:
-        status["binding"] = {"name": outcome.facts.secret_name}
-        status["database"] = outcome.facts.database
-        status["user"] = outcome.facts.user
-        status["serverVersion"] = outcome.facts.server_version
-    handled = {**_mapping(previous.get("handledRequests")), **outcome.handled}
+    if result.facts is not None:
+        status["binding"] = {"name": result.facts.secret_name}
+        status["database"] = result.facts.database
+        status["user"] = result.facts.user
+        status["serverVersion"] = result.facts.server_version
+        status.pop("passwordSetAt", None)
+        if result.facts.password_set_at is not None:
+            status["passwordSetAt"] = result.facts.password_set_at
+    handled = {**_mapping(previous.get("handledRequests")), **result.handled}
     if kept_requests := {name: value for name, value in handled.items() if value}:
         status["handledRequests"] = kept_requests
-    if outcome.plan:
-        status["plan"] = shorten(outcome.plan)
+    if result.plan:
+        status["plan"] = shorten(result.plan)
     return status
 
 
@@ -125,21 +122,21 @@ def shorten(plan: Sequence[str]) -> list[str]:
     return lines
 
 
-def _ready_message(outcome: Outcome) -> str:
-    facts = outcome.facts
+def _ready_message(result: Result) -> str:
+    facts = result.facts
     if facts is None:
         return "The server already is as the spec wants it"
     ready = f"Database '{facts.database}' is ready for login '{facts.user}'; Secret '{facts.secret_name}' is published"
-    return "; ".join((ready, *outcome.warnings))
+    return "; ".join((ready, *result.warnings))
 
 
-def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -> list[Draft]:
+def _stage_drafts(result: Result, before: Mapping[ConditionType, Condition]) -> list[Draft]:
     """Return a condition per stage: proven, failed, or not looked at in this run."""
-    failure = outcome.failure
+    failure = result.failure
     failed = failure.stage if failure is not None else None
     # Where the connection itself failed, what was seen before it broke is no proof of what is.
-    reached = () if failed is ConditionType.CONNECTED else outcome.reached
-    why = failure.reason if failure is not None else outcome.result
+    reached = () if failed is ConditionType.CONNECTED else result.reached
+    why = failure.reason if failure is not None else result.reason
     drafts = []
     for stage in STAGES:
         standing = before[stage].status if stage in before else "Unknown"
@@ -147,7 +144,7 @@ def _stage_drafts(outcome: Outcome, before: Mapping[ConditionType, Condition]) -
             drafts.append(Draft(stage, "False", failure.reason, failure.message))
         elif stage in reached:
             drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
-        elif stage is ConditionType.SECRET_PUBLISHED and outcome.unpublished and standing != "Unknown":
+        elif stage is ConditionType.SECRET_PUBLISHED and result.unpublished and standing != "Unknown":
             drafts.append(
                 Draft(stage, "False", why, "The Secret is missing or holds no login; it is still to come back")
             )

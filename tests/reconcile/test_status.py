@@ -11,26 +11,27 @@ from hypothesis import strategies as st
 from cipher_operator.api.conditions import violations
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import _CLASSES, FailureClass, Reason
-from cipher_operator.core.outcome import Facts, Outcome, next_status, shorten
+from cipher_operator.reconcile.report.status import next_status, progressing, shorten
+from cipher_operator.reconcile.result import Facts, Result
 from support.golden import check_golden
 
 FACTS = Facts("cipher_db", "app", "chat-cipher", "16.4")
-READY = Outcome(facts=FACTS, reached=STAGES)
+READY = Result(facts=FACTS, reached=STAGES)
 DEADLINE = 600.0
 
 
 def failed(
     reason: Reason, stage: ConditionType = ConditionType.CONNECTED, message: str = "why; and the remedy"
-) -> Outcome:
-    return Outcome(failure=Failure(reason, message, stage=stage), reached=STAGES[: STAGES.index(stage)])
+) -> Result:
+    return Result(failure=Failure(reason, message, stage=stage), reached=STAGES[: STAGES.index(stage)])
 
 
 def at(minute: int) -> str:
     return f"2026-01-01T{minute // 60:02}:{minute % 60:02}:00Z"
 
 
-def step(outcome: Outcome, previous: dict[str, Any], generation: int = 1, minute: int = 0) -> dict[str, Any]:
-    return next_status(outcome, previous, generation, at(minute), progress_deadline=DEADLINE)
+def step(result: Result, previous: dict[str, Any], generation: int = 1, minute: int = 0) -> dict[str, Any]:
+    return next_status(result, previous, generation, at(minute), progress_deadline=DEADLINE)
 
 
 def condition(status: dict[str, Any], type_: str) -> dict[str, Any] | None:
@@ -43,8 +44,8 @@ CASES = {
     "waiting for the Secret": failed(Reason.SECRET_NOT_FOUND),
     "stalled by a conflict": failed(Reason.CONFLICT, ConditionType.ACCESS_GRANTED),
     "schema conflict": failed(Reason.SCHEMA_CONFLICT, ConditionType.SCHEMA_APPLIED),
-    "observe, nothing to do": Outcome(reached=(ConditionType.CONNECTED,), plan=()),
-    "observe, changes pending": Outcome(reached=(ConditionType.CONNECTED,), plan=("CREATE ROLE x;",)),
+    "observe, nothing to do": Result(reached=(ConditionType.CONNECTED,), plan=()),
+    "observe, changes pending": Result(reached=(ConditionType.CONNECTED,), plan=("CREATE ROLE x;",)),
 }
 
 
@@ -55,7 +56,7 @@ def test_status_golden(name: str) -> None:
     check_golden(f"status-{name.replace(' ', '-').replace(',', '')}.json", json.dumps(status, indent=2) + "\n")
 
 
-outcomes = st.one_of(
+results = st.one_of(
     st.just(READY),
     st.sampled_from(list(CASES.values())),
     st.builds(
@@ -67,21 +68,21 @@ outcomes = st.one_of(
 )
 
 
-@given(st.lists(st.tuples(outcomes, st.booleans(), st.integers(0, 30)), min_size=1, max_size=12))
-def test_every_status_keeps_the_invariants(history: list[tuple[Outcome, bool, int]]) -> None:
+@given(st.lists(st.tuples(results, st.booleans(), st.integers(0, 30)), min_size=1, max_size=12))
+def test_every_status_keeps_the_invariants(history: list[tuple[Result, bool, int]]) -> None:
     status: dict[str, Any] = {"observedGeneration": -1}
     generation, minute, was_ready = 1, 0, False
-    for outcome, edited, passed in history:
+    for result, edited, passed in history:
         generation += edited
         minute += passed
-        status = step(outcome, status, generation, minute)
+        status = step(result, status, generation, minute)
         assert violations(status, generation) == []
         assert all(len(found["message"]) <= 32_768 for found in status["conditions"])
-        was_ready = was_ready or outcome.facts is not None
+        was_ready = was_ready or result.facts is not None
         assert ("database" in status) is was_ready, "what was ready is remembered, and nothing else"
 
 
-def test_an_equal_outcome_gives_an_equal_status_so_that_nothing_is_written() -> None:
+def test_an_equal_result_gives_an_equal_status_so_that_nothing_is_written() -> None:
     once = step(READY, {"observedGeneration": -1})
     assert step(READY, once, minute=9) == once
 
@@ -155,3 +156,44 @@ def test_every_failure_reason_has_its_class_and_its_advice() -> None:
     assert all(reason.advice for reason in Reason)
     others = {Reason.READY, Reason.OBSERVED, Reason.PROGRESSING, Reason.DELETING}
     assert set(_CLASSES) == set(Reason) - others
+
+
+SAID: dict[str, tuple[dict[str, Any], int, Reason, bool]] = {
+    "a new object": ({}, 1, Reason.PROGRESSING, True),
+    "a look at one that is Ready": (step(READY, {}), 1, Reason.PROGRESSING, False),
+    "a try of one that fails": (step(failed(Reason.CONNECTION_REFUSED), {}), 1, Reason.PROGRESSING, False),
+    "a new generation": (step(READY, {}), 2, Reason.PROGRESSING, True),
+    "a deletion": (step(READY, {}), 1, Reason.DELETING, True),
+    "a deletion that waits already": (step(failed(Reason.DELETION_BLOCKED), {}), 1, Reason.DELETING, False),
+}
+
+
+@pytest.mark.parametrize("case", list(SAID))
+def test_a_long_run_says_so_where_somebody_waits_for_it(case: str) -> None:
+    before, generation, reason, expected = SAID[case]
+    said = progressing(before, generation, at(1), reason)
+    assert (said is not None) is expected
+    if said is None:
+        return
+    assert violations(said, generation) == []
+    assert condition(said, "Ready")["reason"] == condition(said, "Reconciling")["reason"] == reason  # type: ignore[index]
+    assert {key: said.get(key) for key in ("database", "binding")} == {
+        key: before.get(key) for key in ("database", "binding")
+    }
+    assert progressing(said, generation, at(2), reason) is None, "it is said once"
+
+
+def test_a_long_build_is_no_endless_retry() -> None:
+    building = failed(Reason.BUILDING_INDEX, ConditionType.SCHEMA_APPLIED)
+    status = step(building, {})
+    status = step(building, status, minute=55)
+    assert condition(status, "Stalled") is None
+    assert condition(status, "Reconciling")["reason"] == Reason.BUILDING_INDEX  # type: ignore[index]
+
+
+def test_the_time_of_the_password_goes_with_a_password_that_is_not_ours() -> None:
+    ours = replace(READY, facts=replace(FACTS, password_set_at=at(0)))
+    status = step(ours, {})
+    assert status["passwordSetAt"] == at(0)
+    assert step(failed(Reason.CONNECTION_REFUSED), status)["passwordSetAt"] == at(0)
+    assert "passwordSetAt" not in step(READY, status)
