@@ -137,9 +137,8 @@ def _admin(snapshot: Snapshot, spec: Spec) -> AdminConnection:
 
 def _waits(removal: server.Removal) -> Result:
     """Return the end of a deletion that waits."""
-    failure = removal.failure
-    assert failure is not None
-    failure = failure.at(ConditionType.CONNECTED)
+    assert removal.failure is not None
+    failure = removal.failure.at(ConditionType.CONNECTED)
     if ANNOTATION_FORCE_DELETE not in failure.message:
         failure = failure.saying(
             f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
@@ -151,7 +150,7 @@ def _waits(removal: server.Removal) -> Result:
         reached=STAGES[: STAGES.index(failure.stage)],
         executed=removal.lines,
         statements=len(removal.lines),
-        remembered=isinstance(failure, Remembered),
+        remembered=isinstance(removal.failure, Remembered),
     )
 
 

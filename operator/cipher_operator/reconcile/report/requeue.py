@@ -11,7 +11,7 @@ BLOCKED_RETRY = 15.0
 """Where a deletion is blocked by what somebody is about to remove, another storage that is deleted too for one."""
 SLEEPING_RETRY = 3_600.0
 """Where `interval: 0s` says that a serverless database shall sleep: a retry wakes it."""
-UNSPREAD, RETRY_SPREAD, CHECK_SPREAD = 0.0, 0.15, 0.1
+UNSPREAD, RETRY_SPREAD, CHECK_SPREAD, DEADLINE_SPREAD = 0.0, 0.15, 0.1, 0.05
 
 
 def requeue(result: Result, interval: float, progress_deadline: float) -> Next:
@@ -26,7 +26,7 @@ def requeue(result: Result, interval: float, progress_deadline: float) -> Next:
         return Next(after=result.soon, spread=UNSPREAD)
     if result.remembered:
         # Its lane runs it when there is news; this is for the deadline alone.
-        return Next(after=progress_deadline, spread=RETRY_SPREAD)
+        return Next(after=1.1 * progress_deadline, spread=DEADLINE_SPREAD)
     if failure.failure_class is FailureClass.TRANSIENT:
         return Next(failed=True)
     slow = WAITING_RETRY if failure.failure_class is FailureClass.WAITING else STALLED_RETRY
