@@ -169,7 +169,7 @@ async def test_an_api_server_that_answers_probes_and_refuses_runs_is_not_hammere
 async def test_twenty_storages_of_one_secret_learn_from_the_first() -> None:
     world = World(run=shared)
     for number in range(20):
-        world.queue.enqueue(("team", f"chat{number}"), way="pg-admin")
+        world.queue.enqueue(("team", f"chat{number}"), changed=True, way="pg-admin")
     await world.clock.advance(5.0)
     assert len(world.runs) <= 22, "none looks in vain"
     assert world.free()

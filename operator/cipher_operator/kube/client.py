@@ -4,10 +4,17 @@ The generated API classes of the Kubernetes client cost 25 MiB and twice the CPU
 used: only its configuration and its ApiClient.
 """
 
+import base64
+import binascii
 import errno
 import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from yarl import URL
@@ -17,7 +24,6 @@ from cipher_operator.kube.access import Access
 TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
 JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
 """What to accept where an object's content is not needed."""
@@ -25,11 +31,19 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 Json = dict[str, Any]
 
 
+MAX_SAID = 500
+"""Characters of what the API server says that are kept."""
+MAX_RETRY_AFTER = 60.0
+HIDDEN = "***"
+
+_CREDENTIALS = re.compile(r"(?i)\S*://\S*|\b(?:password|token|secret)\s*[=:]\s*\S+|SCRAM-SHA-256\S*")
+
+
 class ApiError(Exception):
     """The API server refused a request. `status` is the HTTP code, `reason` the API's word for it (`NotFound`).
 
-    `message` is the server's sentence, empty where it could quote a Secret's content. `str()` names status and
-    reason only.
+    `message` is the server's sentence, without anything of the request's Secret data. `str()` names status and reason
+    only.
     """
 
     def __init__(self, status: int, reason: str, message: str = "") -> None:
@@ -38,7 +52,43 @@ class ApiError(Exception):
 
 
 class ApiUnavailable(Exception):
-    """No usable answer from the API server: network, timeout, 5xx or 429. Trying again later is right."""
+    """No usable answer from the API server: network, timeout, 5xx or 429. Trying again later is right.
+
+    `retry_after` are the seconds that the server asks to wait, None where it does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Kube(Protocol):
+    """The API server as the operator uses it: absolute paths (`/api/v1/…`), JSON in, JSON out.
+
+    Every method raises ApiError and ApiUnavailable.
+    """
+
+    async def get(self, path: str, *, accept: str = "application/json", **query: str) -> Json:
+        """Return the object or list at a path; `query` are the URL's parameters."""
+
+    async def post(self, path: str, body: Json) -> Json:
+        """Create an object and return it."""
+
+    async def put(self, path: str, body: Json) -> Json:
+        """Replace an object and return it."""
+
+    async def patch(self, path: str, body: Json | list[Json], content_type: str) -> Json:
+        """Patch an object and return it."""
+
+
+class Watching(Protocol):
+    """An API server that can be watched as well."""
+
+    async def get(self, path: str, *, accept: str = "application/json", **query: str) -> Json:
+        """Return the object or list at a path."""
+
+    def watch(self, path: str, *, accept: str, seconds: float, **query: str) -> AsyncIterator[Json]:
+        """Yield the events of a watch as they come, for at most `seconds`. Raises ApiError, ApiUnavailable."""
 
 
 class KubeClient:
@@ -85,9 +135,25 @@ class KubeClient:
         """Patch an object (JSON_PATCH or MERGE_PATCH) and return it."""
         return await self._request("PATCH", path, body, content_type)
 
-    async def delete(self, path: str, body: Json | None = None) -> Json:
-        """Delete an object; `body` are DeleteOptions."""
-        return await self._request("DELETE", path, body)
+    async def watch(self, path: str, *, accept: str, seconds: float, **query: str) -> AsyncIterator[Json]:
+        """Yield the events of a watch as they come, until the server ends it or `seconds` have passed.
+
+        Raises ApiError, ApiUnavailable. A line that is no JSON ends it too: the place in the stream is lost.
+        """
+        query = {"watch": "1", "timeoutSeconds": str(int(seconds)), **query}
+        url = str(URL(path).with_query(query))
+        async with self._answer("GET", url, accept=accept, timeout=seconds + TIMEOUT) as answer:
+            if answer.status >= 400:
+                _decode(path, answer, await answer.read(), {})
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    try:
+                        event = json.loads(line)
+                    except ValueError:
+                        raise ApiUnavailable("the watch sent what is no JSON") from None
+                    yield event
 
     async def _request(
         self,
@@ -97,6 +163,20 @@ class KubeClient:
         content_type: str = "application/json",
         accept: str = "application/json",
     ) -> Json:
+        async with self._answer(method, path, body, content_type, accept) as answer:
+            return _decode(path, answer, await answer.read(), body if isinstance(body, dict) else {})
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        body: Json | list[Json] | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
+        timeout: float = TIMEOUT,  # noqa: ASYNC109 - the client's own
+    ) -> AsyncIterator[Any]:
+        """Give the answer to a request, whatever its status, and end it with the block."""
         headers = {"Accept": accept, "Content-Type": content_type, **self._client.default_headers}
         authorization = await self._access.authorization()
         if authorization is not None:
@@ -107,16 +187,18 @@ class KubeClient:
                 self._access.server + path,
                 header_params=headers,
                 body=body,
-                _request_timeout=TIMEOUT,
+                _request_timeout=timeout,
             )
-            content: bytes = await answer.read()
+            try:
+                if answer.status == 401:
+                    self._access.expire()
+                yield answer.response
+            finally:
+                answer.response.close()
         except TimeoutError:
-            raise ApiUnavailable(f"no answer within {TIMEOUT:g} s") from None
+            raise ApiUnavailable(f"no answer within {timeout:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _unavailable(error) from None
-        if answer.status == 401:
-            self._access.expire()
-        return _decode(path, answer.status, content)
 
 
 class _ConnectionReset(ApiUnavailable):
@@ -132,18 +214,52 @@ def _unavailable(error: Exception) -> ApiUnavailable:
     return ApiUnavailable(type(error).__name__)
 
 
-def _decode(path: str, status: int, content: bytes) -> Json:
+def _decode(path: str, answer: aiohttp.ClientResponse, content: bytes, request: Mapping[str, Any]) -> Json:
+    status = answer.status
     try:
         decoded = json.loads(content) if content else {}
     except ValueError:
         decoded = {}
-    answer: Json = decoded if isinstance(decoded, dict) else {}
+    body: Json = decoded if isinstance(decoded, dict) else {}
     if status < 400:
-        return answer
-    reason = str(answer.get("reason") or status)
+        return body
+    reason = str(body.get("reason") or status)
     if status >= 500 or status == 429:
-        raise ApiUnavailable(f"{status} {reason}")
-    message = str(answer.get("message") or "")
-    if "/secrets" in path and status in (400, 422):
-        message = ""
-    raise ApiError(status, reason, message)
+        raise ApiUnavailable(f"{status} {reason}", _retry_after(answer.headers.get("Retry-After")))
+    raise ApiError(status, reason, without_values(str(body.get("message") or ""), request))
+
+
+def without_values(message: str, request: Mapping[str, Any]) -> str:
+    """Return what the server says without any value of the Secret that was sent, on one line and cut.
+
+    Policies may quote what they refuse.
+    """
+    for value in sorted(_values(request), key=len, reverse=True):
+        message = message.replace(value, HIDDEN)
+    line = "".join(char if char.isprintable() else " " for char in _CREDENTIALS.sub(HIDDEN, message))
+    return " ".join(line.split())[:MAX_SAID]
+
+
+def _values(request: Mapping[str, Any]) -> set[str]:
+    found: set[str] = set()
+    for value in (request.get("data") or {}).values() if request.get("kind") == "Secret" else ():
+        found.add(str(value))
+        try:
+            found.add(base64.b64decode(str(value)).decode())
+        except (binascii.Error, ValueError):
+            continue
+    # Short ones are words of the language too: "true", "5432".
+    return {value for value in found if len(value) >= 6}
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Return the seconds that a server asks to wait (RFC 9110, 10.2.3), at most a minute."""
+    if not header:
+        return None
+    if header.strip().isdecimal():
+        return min(float(header), MAX_RETRY_AFTER)
+    try:
+        seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER)

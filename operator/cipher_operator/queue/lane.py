@@ -1,4 +1,4 @@
-"""One lane: a server's slots, whether it is down, and which credentials it has refused. Plain state; no I/O, no clock."""
+"""One lane: a server's slots, whether it is down, and which credentials it has refused. Plain state."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field

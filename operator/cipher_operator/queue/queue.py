@@ -44,6 +44,8 @@ class _Entry:
     way: Hashable | None = None
     task: asyncio.Task[None] | None = None
     dirty: bool = False
+    waits: frozenset[Name] = frozenset()
+    """Closed lanes that it waits for."""
     timer: Timer | None = None
     due: float = 0.0
     failures: int = 0
@@ -95,17 +97,25 @@ class Queue(Generic[K]):
         """Return how many keys are remembered."""
         return len(self._entries)
 
-    def enqueue(self, key: K, *, urgent: bool = True, after: float = 0.0, way: Hashable | None = None) -> None:
+    def enqueue(
+        self,
+        key: K,
+        *,
+        urgent: bool = True,
+        after: float = 0.0,
+        changed: bool = False,
+        way: Hashable | None = None,
+    ) -> None:
         """Run a key now, or in `after` seconds unless it is planned earlier. Ignored after `drain`.
 
-        `way` says that its needs may be others than before: those of all who name the same.
+        `changed` says that its needs may be others than before: those of all who name the same `way`.
         """
         if self._closed:
             return
         entry = self._entries.setdefault(key, _Entry())
-        if way is not None:
+        if changed:
             self._settle(key, entry, None)
-            entry.way = way
+            entry.way = way or entry.way
         if after > 0:
             self._plan(key, entry, after)
         elif entry.task is not None:
@@ -122,9 +132,8 @@ class Queue(Generic[K]):
             return
         self._cancel(entry)
         self._settle(key, entry, None)
+        self._await(key, entry, frozenset())
         self._ready.remove(key)
-        for keys in self._waits.values():
-            keys.discard(key)
 
     def relearn(self, way: Hashable) -> None:
         """Forget what is needed on a way: what it names has changed."""
@@ -156,7 +165,7 @@ class Queue(Generic[K]):
 
     def opened(self, name: Name) -> None:
         """Run who waits for a lane."""
-        for key in self._waits.pop(name, set()):
+        for key in list(self._waits.get(name, ())):
             self.enqueue(key)
 
     def told(self, name: Name) -> None:
@@ -174,7 +183,7 @@ class Queue(Generic[K]):
     def _admits(self, group: Group) -> bool:
         if group[:1] == ("way",):
             return group[1] not in self._learning and self._lanes.admits(())
-        return self._lanes.admits(group)  # type: ignore[arg-type]
+        return self._lanes.admits(group)
 
     def _wake(self) -> None:
         if not self._woken and not self._closed:
@@ -192,10 +201,12 @@ class Queue(Generic[K]):
     def _start(self, key: K, group: Group) -> None:
         entry = self._entries[key]
         entry.dirty = False
+        self._await(key, entry, frozenset())
         # What was planned before this run is what this run does.
         self._cancel(entry)
-        needs: tuple[Need, ...] = () if group[:1] == ("way",) else group  # type: ignore[assignment]
-        reserved = [need for need in ((API, None), *needs) if self._lanes.cause(*need) is None and self._lanes.take(need[0])]
+        needs: tuple[Need, ...] = () if group[:1] == ("way",) else group
+        reserved = [need for need in ((API, None), *needs) if self._lanes.cause(*need) is None]
+        reserved = [need for need in reserved if self._lanes.take(need[0])]
         learns = group[1] if group[:1] == ("way",) else None
         if learns is not None:
             self._learning[learns] = key
@@ -231,11 +242,7 @@ class Queue(Generic[K]):
     def _after(self, key: K, entry: _Entry, ticket: Ticket, following: Next | None, *, busy: bool) -> None:
         if ticket.needs:
             self._settle(key, entry, ticket.needs)
-        for name in ticket.closed:
-            self._waits.setdefault(name, set()).add(key)
-        for name in self._waits.keys() & self._lives.keys():
-            if name not in ticket.closed:
-                self._waits[name].discard(key)
+        self._await(key, entry, frozenset(ticket.closed))
         if following is not None and not following.failed:
             entry.failures = 0
         if entry.dirty or busy:
@@ -271,6 +278,16 @@ class Queue(Generic[K]):
         entry.needs = needs
         for name, _ in needs or ():
             self._lives.setdefault(name, set()).add(key)
+
+    def _await(self, key: K, entry: _Entry, names: frozenset[Name]) -> None:
+        """Note which closed lanes a key waits for."""
+        for name in entry.waits - names:
+            self._waits[name].discard(key)
+            if not self._waits[name]:
+                del self._waits[name]
+        for name in names - entry.waits:
+            self._waits.setdefault(name, set()).add(key)
+        entry.waits = names
 
     def _plan(self, key: K, entry: _Entry, seconds: float) -> None:
         due = self._clock.now() + seconds

@@ -57,7 +57,7 @@ class Ready(Generic[K]):
 
     def pick(self, admits: Callable[[Group], bool]) -> tuple[K, Group] | None:
         """Take the next key whose group is admitted and whose namespace has a share left; None where there is none."""
-        for priority, groups in enumerate(self._groups):
+        for groups in self._groups:
             for group, namespaces in groups.items():
                 namespace = next((name for name in namespaces if self._under_way.get(name, 0) < self._share), None)
                 if namespace is None or not admits(group):

@@ -65,7 +65,7 @@ class References(Generic[K, R]):
             self._enqueue(key)
 
     def seen(self, ref: R, revision: int) -> bool:
-        """Note what the watch says; return whether anybody has read another revision, so that the content tells more."""
+        """Note what the watch says; return whether anybody has read an older revision: the content tells more."""
         users = self._users.get(ref)
         if users is None:
             return False

@@ -9,7 +9,9 @@ from cipher_operator.queue.lanes import API, Busy, Closed, Lanes, Name, Need
 class Ticket:
     """One run's. `learnt` is called when the run first enters a lane: what it needs is known from then on."""
 
-    def __init__(self, lanes: Lanes, reserved: tuple[Need, ...] = (), learnt: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, lanes: Lanes, reserved: tuple[Need, ...] = (), learnt: Callable[[], None] = lambda: None
+    ) -> None:
         self._lanes, self._learnt = lanes, learnt
         self._held: Counter[Name] = Counter(name for name, _ in reserved)
         self._trials: set[Need] = set()

@@ -62,7 +62,10 @@ class Builds:
     async def _build(self, key: Key, intent: Intent, steps: tuple[Step, ...], sessions: Sessions) -> None:
         this = asyncio.current_task()
         try:
-            async with asyncio.timeout(BUILD_SECONDS), sessions.beside(intent.admin, intent.desired.database) as session:
+            async with (
+                asyncio.timeout(BUILD_SECONDS),
+                sessions.beside(intent.admin, intent.desired.database) as session,
+            ):
                 await build_indexes(session, steps)
         except TimeoutError:
             self._failures[key] = Failure(

@@ -31,9 +31,7 @@ def refused(snapshot: Snapshot, failure: Failure) -> Result:
     )
 
 
-def failed(
-    snapshot: Snapshot, intent: Intent, report: Report, failure: Failure, *, again_soon: bool = False
-) -> Result:
+def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure, *, again_soon: bool = False) -> Result:
     """Return the end of a run that did not reach everything; `again_soon` where the login is tested again at once."""
     return Result(
         failure=failure,
@@ -106,5 +104,3 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
 def unpublished(snapshot: Snapshot) -> bool:
     """Return whether the app Secret is known to be missing, or to hold no login."""
     return snapshot.app is None or read_app_secret(snapshot.app.data) is None
-
-

@@ -17,7 +17,9 @@ class Digest:
         """Return the digest of the parts, in their order."""
         mac = hmac.new(self._key, digestmod=hashlib.sha256)
         for part in parts:
-            text = part if isinstance(part, bytes) else str.encode(part.reveal() if isinstance(part, Password) else part)
+            text = (
+                part if isinstance(part, bytes) else str.encode(part.reveal() if isinstance(part, Password) else part)
+            )
             mac.update(len(text).to_bytes(8, "big"))
             mac.update(text)
         return mac.hexdigest()

@@ -12,7 +12,7 @@ from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
 from cipher_operator.kube.client import Kube
 from cipher_operator.kube.events import post_event
-from cipher_operator.kube.finalizers import add, find, remove
+from cipher_operator.kube.finalizers import TRIES, add, find, remove
 from cipher_operator.kube.secrets import secret_path
 from cipher_operator.postgres import remove as server
 from cipher_operator.reconcile.decide import is_ours
@@ -24,9 +24,7 @@ from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
 
 
-async def ensure_finalizers(
-    kube: Kube, snapshot: Snapshot, spec: Spec
-) -> tuple[str, ...]:
+async def ensure_finalizers(kube: Kube, snapshot: Snapshot, spec: Spec) -> tuple[str, ...]:
     """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
     Held before anything is created on the server; the connection Secret and a Secret with its CA too, because the
@@ -63,17 +61,23 @@ async def release(kube: Kube, resource: Resource) -> None:
 
 
 async def release_input(kube: Kube, ref: Ref, *, without: str = "") -> None:
-    """Take our finalizer off a Secret that no held CipherStorage needs; `without` is the uid of one that is done."""
+    """Take our finalizer off a Secret that no held CipherStorage needs; `without` is the uid of one that is done.
+
+    A storage that takes hold of the Secret while the others are looked through changes it: then they are looked through
+    again.
+    """
     _, namespace, name = ref
-    held = await find(kube, secret_path(namespace, name))
-    if held is None or IN_USE_FINALIZER not in held.finalizers:
-        return
-    async for other in storages(kube, namespace):
-        metadata = other["metadata"]
-        holds = FINALIZER in (metadata.get("finalizers") or ()) and metadata["uid"] != without
-        if holds and ref in ways_in(namespace, other.get("spec")):
+    for _ in range(TRIES):
+        held = await find(kube, secret_path(namespace, name))
+        if held is None or IN_USE_FINALIZER not in held.finalizers:
             return
-    await remove(kube, held, IN_USE_FINALIZER)
+        async for other in storages(kube, namespace):
+            metadata = other["metadata"]
+            holds = FINALIZER in (metadata.get("finalizers") or ()) and metadata["uid"] != without
+            if holds and ref in ways_in(namespace, other.get("spec")):
+                return
+        if await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
+            return
 
 
 async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions) -> Result | None:
@@ -152,5 +156,3 @@ def _waits(removal: server.Removal) -> Result:
         statements=len(removal.lines),
         remembered=isinstance(removal.failure, Remembered),
     )
-
-

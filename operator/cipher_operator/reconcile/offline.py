@@ -91,9 +91,7 @@ async def examine(manifests: Manifests, rules: Rules, policy: DialPolicy) -> Rep
     spec = parse(resource, rules)
     if isinstance(spec, Failure):
         return spec
-    intent = decide(
-        _snapshot(manifests), spec, History(""), rules, now=datetime.now(UTC), fresh=UNSET, digest=Digest()
-    )
+    intent = decide(_snapshot(manifests), spec, History(""), rules, now=datetime.now(UTC), fresh=UNSET, digest=Digest())
     if isinstance(intent, Failure):
         return intent
 

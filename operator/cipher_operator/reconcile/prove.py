@@ -110,9 +110,7 @@ def login_of(intent: Intent, report: Report) -> str:
     return intent.desired.user if credential is None or credential.login is None else credential.login
 
 
-async def test(
-    sessions: Sessions, intent: Intent, login: str, tables: Awaitable[None] | None = None
-) -> Failure | None:
+async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable[None] | None = None) -> Failure | None:
     """Log in at the operator's own door and do what Cipher does; return why that does not work, None where it does.
 
     With `tables`, beside the work on the schema: the session is opened at once, and used when that is done.

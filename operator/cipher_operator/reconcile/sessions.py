@@ -47,7 +47,7 @@ class Sessions:
 
     def may_open_beside(self, connection: AdminConnection) -> bool:
         """Return whether a second session may be opened beside the run's own, and take its slot."""
-        return self.ticket.try_enter(self.lane(connection), self.credential(connection))
+        return self.ticket.try_enter(self.lane(connection))
 
     def keep_slot(self, connection: AdminConnection) -> Callable[[], None]:
         """Take the run's slot away from it, for work beside the runs; return what gives it back."""
@@ -81,6 +81,8 @@ class Sessions:
                 self.ticket.opened(lane, credential)
             elif failure.reason in DOWN:
                 self.ticket.failed(lane, failure)
+            elif failure.reason is not Reason.DISCONNECTED:
+                self.ticket.answered(lane)
             raise
         async with session:
             for _ in range(session.connections_made):

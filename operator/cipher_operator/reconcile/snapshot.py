@@ -98,9 +98,7 @@ class Snapshot:
         return Password(text)
 
 
-async def read_snapshot(
-    kube: Kube, inputs: "References[Key, Ref]", key: Key, digest: Digest
-) -> Snapshot | None:
+async def read_snapshot(kube: Kube, inputs: "References[Key, Ref]", key: Key, digest: Digest) -> Snapshot | None:
     """Return the storage and its inputs; None where it does not exist. Raises ApiError, ApiUnavailable.
 
     Of a suspended storage nothing else is read: it is left alone, also when it is deleted.

@@ -62,7 +62,7 @@ class Reconciler:
             snapshot = await read_snapshot(around.kube, around.inputs, key, around.digest)
             if snapshot is None:
                 self.forget(key)
-                return Next(after=None)
+                return Next(gone=True)
             if snapshot.suspended and not snapshot.resource.deleting:
                 # The status stays as it was, as Flux does it.
                 self._builds.cancel(key)
@@ -85,7 +85,7 @@ class Reconciler:
             result = await self._within_limit(snapshot, ticket)
         if result is None:
             self.forget(resource.key)
-            return Next(after=None)
+            return Next(gone=True)
         if not result.quiet:
             around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started))
         return requeue(result, around.rules.interval, around.rules.progress_deadline)
@@ -102,9 +102,12 @@ class Reconciler:
                 return await self._reconcile(snapshot, ticket)
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
+            failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+            ticket.hung(failure)
         except ApiError as error:
             why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"
-        return refused(snapshot, Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED))
+            failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+        return refused(snapshot, failure)
 
     async def _reconcile(self, snapshot: Snapshot, ticket: Ticket) -> Result:
         around, resource = self._around, snapshot.resource

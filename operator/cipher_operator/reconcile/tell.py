@@ -27,9 +27,7 @@ logger = logging.getLogger("cipher_operator.reconcile")
 class Teller:
     """Tells of one run of one storage. `written` is the status that stands on the API server, as far as this run knows."""
 
-    def __init__(
-        self, kube: Kube, resource: Resource, now: Callable[[], datetime], progress_deadline: float
-    ) -> None:
+    def __init__(self, kube: Kube, resource: Resource, now: Callable[[], datetime], progress_deadline: float) -> None:
         self._kube, self._resource, self._now, self._deadline = kube, resource, now, progress_deadline
         self._written: dict[str, Any] = dict(resource.status)
 
@@ -46,9 +44,7 @@ class Teller:
     async def tell(self, result: Result, seconds: float) -> Sample:
         """Write, post and log, and return what is counted. Raises ApiError, ApiUnavailable."""
         resource = self._resource
-        status = next_status(
-            result, self._written, resource.generation, self._time(), progress_deadline=self._deadline
-        )
+        status = next_status(result, self._written, resource.generation, self._time(), progress_deadline=self._deadline)
         if status != self._written:
             await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status)
         message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
+from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
 from cipher_operator.kube.client import ApiError, ApiUnavailable, Kube, KubeClient
 from cipher_operator.kube.reflector import Reflector
@@ -70,7 +71,13 @@ class Parts:
     def of(cls, settings: Settings, kube: KubeClient, instance: str, metrics: Metrics, make_runs: MakeRuns) -> "Parts":
         """Put them together; nothing is started yet."""
         clock = LoopClock()
-        lanes = Lanes(clock, lambda lane: _probe(kube, settings, lane), slots=settings.connections_per_server)
+        lanes = Lanes(
+            clock,
+            lambda lane: _probe(kube, settings, lane),
+            slots=settings.connections_per_server,
+            share=max(1, settings.workers // 4),
+            outage=_outage,
+        )
         digest = Digest()
         queue: Queue[Key] = Queue(
             lambda key, ticket: runs.run(key, ticket),  # noqa: PLW0108 - made below
@@ -79,7 +86,7 @@ class Parts:
             lanes=lanes,
             clock=clock,
         )
-        inputs: References[Key, Ref] = References(queue.enqueue)
+        inputs: References[Key, Ref] = References(lambda key: queue.enqueue(key, changed=True))
         around = Surroundings(
             kube=kube,
             inputs=inputs,
@@ -146,6 +153,19 @@ async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
     assert isinstance(lane, tuple)
     host, port = lane
     return await answers(str(host), int(port), settings.dial_policy)
+
+
+def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
+    """Log the begin and the end of an outage. A server's address is a Secret's content."""
+    if lane == API and over:
+        logger.info("the Kubernetes API answers again, after %.0f s", seconds)
+    elif lane == API:
+        logger.warning("the Kubernetes API does not answer: %s; trying again", cause)
+    elif over:
+        logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
+    else:
+        reason = cause.reason if isinstance(cause, Failure) else "no answer"
+        logger.warning("a PostgreSQL server does not answer: %s; it is probed every 2 s", reason)
 
 
 async def _look(kube: Kube, inputs: "References[Key, Ref]", digest: Digest, ref: Ref, ticket: Ticket) -> Next:

@@ -81,7 +81,7 @@ class Triggers:
             # Held perhaps for this storage alone, and its deletion may be waiting already.
             if ref in self._held:
                 self._look(ref)
-        self._queue.enqueue(key, way=connection_secret(key[0], spec))
+        self._queue.enqueue(key, changed=True, way=connection_secret(key[0], spec))
 
     def gone(self, key: Key) -> None:
         """Let a storage go that does not exist any more."""
@@ -95,17 +95,19 @@ class Triggers:
         for key in [key for key in self._known if key not in keys and namespace in (None, key[0])]:
             self.gone(key)
 
-    def input(self, ref: Ref, seen: Seen | None) -> None:
-        """Run the storages that read this Secret or ConfigMap, if it is not as they read it; None where it is gone."""
-        if seen is not None and seen.held:
+    def input(self, ref: Ref, seen: Seen) -> None:
+        """Run the storages that read this Secret or ConfigMap, if it is not as they read it."""
+        if seen.held and not seen.gone:
             self._held.add(ref)
             if seen.deleting or (self._complete and not self._inputs.watched(ref)):
                 self._look(ref)
         else:
             self._held.discard(ref)
-        if seen is None or seen.gone:
-            self._inputs.gone(ref, 0 if seen is None else seen.revision)
+        if seen.gone:
+            self._queue.relearn(ref)
+            self._inputs.gone(ref, seen.revision)
         elif self._inputs.seen(ref, seen.revision):
+            self._queue.relearn(ref)
             self._look(ref)
 
 

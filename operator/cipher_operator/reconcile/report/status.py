@@ -79,11 +79,15 @@ def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: 
         *(_unlooked(stage, before, reason) for stage in STAGES),
     ]
     kept = {key: value for key, value in previous.items() if key not in ("conditions", "plan")}
-    return {"observedGeneration": -1} | kept | {
-        "conditions": [
-            condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
-        ]
-    }
+    return (
+        {"observedGeneration": -1}
+        | kept
+        | {
+            "conditions": [
+                condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
+            ]
+        }
+    )
 
 
 def _unlooked(stage: ConditionType, before: Mapping[ConditionType, Condition], reason: Reason) -> Draft:
