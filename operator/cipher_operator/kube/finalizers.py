@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cipher_operator.kube.client import JSON_PATCH, METADATA_ONLY, ApiError, Json, KubeClient
+from cipher_operator.kube.port import JSON_PATCH, METADATA_ONLY, ApiError, Json, Kube
 
 TRIES = 3
 _CONFLICT = frozenset({409, 422})
@@ -21,7 +21,7 @@ class Holdable:
     deleting: bool = False
 
 
-async def find(kube: KubeClient, path: str) -> Holdable | None:
+async def find(kube: Kube, path: str) -> Holdable | None:
     """Return the object at a path, without its content; None where there is none. Raises ApiError, ApiUnavailable."""
     try:
         metadata = (await kube.get(path, accept=METADATA_ONLY))["metadata"]
@@ -38,7 +38,7 @@ async def find(kube: KubeClient, path: str) -> Holdable | None:
     )
 
 
-async def add(kube: KubeClient, held: Holdable, finalizer: str) -> None:
+async def add(kube: Kube, held: Holdable, finalizer: str) -> None:
     """Add a finalizer. Returns when it is there; what was read is read again on a conflict.
 
     Raises ApiError: 404 also where the object is another one by now, 403 or 422 where it is being deleted.
@@ -67,7 +67,7 @@ async def add(kube: KubeClient, held: Holdable, finalizer: str) -> None:
             now = found
 
 
-async def remove(kube: KubeClient, held: Holdable, finalizer: str) -> None:
+async def remove(kube: Kube, held: Holdable, finalizer: str) -> None:
     """Remove a finalizer. Returns when it is not there, or the object is gone or another one. Raises ApiError."""
     now = held
     for attempt in range(TRIES):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cipher_operator.kube.client import ApiError, Json, KubeClient
+from cipher_operator.kube.port import ApiError, Json, Kube
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,24 +50,24 @@ def decode_configmap(body: Mapping[str, Any]) -> dict[str, bytes]:
     return texts | {str(key): _decode(value) for key, value in (body.get("binaryData") or {}).items()}
 
 
-async def get_secret(kube: KubeClient, namespace: str, name: str) -> SecretObject | None:
+async def get_secret(kube: Kube, namespace: str, name: str) -> SecretObject | None:
     """Return a Secret, None where there is none. Raises ApiError, ApiUnavailable."""
     body = await _get(kube, secret_path(namespace, name))
     return None if body is None else _parse(body)
 
 
-async def get_configmap(kube: KubeClient, namespace: str, name: str) -> dict[str, bytes] | None:
+async def get_configmap(kube: Kube, namespace: str, name: str) -> dict[str, bytes] | None:
     """Return a ConfigMap's content, None where there is none. Raises ApiError, ApiUnavailable."""
     body = await _get(kube, configmap_path(namespace, name))
     return None if body is None else decode_configmap(body)
 
 
-async def create_secret(kube: KubeClient, namespace: str, name: str, content: SecretContent) -> SecretObject:
+async def create_secret(kube: Kube, namespace: str, name: str, content: SecretContent) -> SecretObject:
     """Create a Secret and return it. Raises ApiError, status 409 where the name is taken."""
     return _parse(await kube.post(secret_path(namespace), _body(namespace, name, content)))
 
 
-async def replace_secret(kube: KubeClient, existing: SecretObject, content: SecretContent) -> SecretObject:
+async def replace_secret(kube: Kube, existing: SecretObject, content: SecretContent) -> SecretObject:
     """Replace all of a Secret but its type, which cannot change, and its finalizers; return it.
 
     Raises ApiError, status 409 where it is not the Secret that was read any more.
@@ -88,7 +88,7 @@ def configmap_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
 
 
-async def _get(kube: KubeClient, path: str) -> Json | None:
+async def _get(kube: Kube, path: str) -> Json | None:
     try:
         return await kube.get(path)
     except ApiError as error:
