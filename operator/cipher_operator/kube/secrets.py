@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from cipher_operator.kube.client import ApiError, Json, Kube
 from cipher_operator.kube.finalizers import Holdable
+from cipher_operator.kube.port import ApiError, Json, Kube
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -10,9 +10,9 @@ from cipher_operator.core.connection.admin import AdminConnection, read_admin_co
 from cipher_operator.core.desired import desired_from
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
-from cipher_operator.kube.client import Kube
 from cipher_operator.kube.events import post_event
 from cipher_operator.kube.finalizers import TRIES, add, find, remove
+from cipher_operator.kube.port import Kube
 from cipher_operator.kube.secrets import secret_path
 from cipher_operator.postgres import remove as server
 from cipher_operator.reconcile.decide import is_ours

@@ -9,7 +9,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.core.rotation import ANNOTATION_PASSWORD_SET, password_annotations
 from cipher_operator.core.secret import AppCredentials, AppSecret, app_door, app_secret, read_app_secret
-from cipher_operator.kube.client import ApiError
+from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.secrets import Refusal, SecretContent, SecretObject, create_secret, refusal, replace_secret
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent

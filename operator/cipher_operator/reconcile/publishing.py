@@ -7,7 +7,8 @@ from cipher_operator.api import names
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec
-from cipher_operator.kube.client import ApiError, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.secrets import SecretContent, SecretObject, create_secret, replace_secret
 from cipher_operator.queue.inputs import Inputs
 

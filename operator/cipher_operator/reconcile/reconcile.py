@@ -15,8 +15,9 @@ from cipher_operator.api.spec import Resource, Spec, parse_resource, parse_spec
 from cipher_operator.core.outcome import Outcome, next_status
 from cipher_operator.core.requests import Requests
 from cipher_operator.kube.cipherstorages import get_storage, patch_status
-from cipher_operator.kube.client import ApiError, ApiUnavailable, KubeClient
+from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.events import post_event
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.queue.inputs import Inputs
 from cipher_operator.queue.servers import Servers
 from cipher_operator.reconcile.deletion import finish, protect

@@ -12,7 +12,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.orders import Orders
-from cipher_operator.kube.client import ApiError, ApiUnavailable
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.lanes import API
 from cipher_operator.queue.queue import Next

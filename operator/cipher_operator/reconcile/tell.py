@@ -10,8 +10,8 @@ from typing import Any
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube.cipherstorages import patch_status
-from cipher_operator.kube.client import ApiError, ApiUnavailable, Kube
 from cipher_operator.kube.events import post_event
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.reconcile.report import log
 from cipher_operator.reconcile.report.events import events
 from cipher_operator.reconcile.report.metrics import Sample, sample
