@@ -90,7 +90,7 @@ class KubeClient:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> Json:
-        async with self._answer(method, path, body, content_type, accept) as answer:
+        async with self._answer(method, path, body, content_type=content_type, accept=accept) as answer:
             return decode_answer(answer.status, answer.headers, await answer.read(), body)
 
     @asynccontextmanager
@@ -99,6 +99,7 @@ class KubeClient:
         method: str,
         path: str,
         body: Json | list[Json] | None = None,
+        *,
         content_type: str = JSON,
         accept: str = JSON,
         seconds: float = TIMEOUT,

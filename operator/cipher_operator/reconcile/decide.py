@@ -75,7 +75,7 @@ def parse(resource: Resource, rules: Rules) -> Spec | Failure:
 def decide(
     snapshot: Snapshot, spec: Spec, history: History, rules: Rules, *, now: datetime, fresh: Password, digest: Digest
 ) -> Intent | Failure:
-    """Return what the run works towards, or why there is nothing to be done. `fresh` is a password that nobody knows."""
+    """Return what the run works towards, or why that cannot be. `fresh` is a password that nobody knows."""
     try:
         return _decide(snapshot, spec, history, rules, now=now, fresh=fresh, digest=digest)
     except Failure as failure:

@@ -129,9 +129,10 @@ def _admin(snapshot: Snapshot, spec: Spec) -> AdminConnection:
         if failure.reason is not Reason.SECRET_NOT_FOUND:
             raise
         secret, app = snapshot.secrets.get(spec.connection.secret_name), snapshot.app
-        if secret is not None and app is not None and is_ours(snapshot.resource, app):
-            if certificates := app.data.get("certificates"):
-                return read_admin_connection(secret.data, spec.connection, certificates)
+        ours = app is not None and is_ours(snapshot.resource, app)
+        certificates = app.data.get("certificates") if app is not None and ours else None
+        if secret is not None and certificates:
+            return read_admin_connection(secret.data, spec.connection, certificates)
         raise Failure(
             Reason.DELETION_BLOCKED,
             f'{failure.message}; or leave everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',

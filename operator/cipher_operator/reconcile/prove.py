@@ -65,9 +65,9 @@ async def prove(
     remember(history)
     acted, asked = bool(report.executed) or intent.existing is None, "reconcile" in intent.requests.new
     before = history.proof
-    if not report.tested and before is not None:
-        if not due(before, of, acted=acted, asked=asked, now=now, interval=interval):
-            return Proven(before, report, history)
+    needed = report.tested or due(before, of, acted=acted, asked=asked, now=now, interval=interval)
+    if before is not None and not needed:
+        return Proven(before, report, history)
     refusal = report.refusal if report.tested else await test(sessions, intent, login)
     if refusal is not None and _may_set_again(intent, history, refusal, of):
         history = replace(history, set_again=of.digest, refusals=0)
@@ -160,8 +160,8 @@ def door_warning(proof: Proof) -> tuple[str, ...]:
     if proof.door is None:
         return ()
     return (
-        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or set "
-        "`spec.app.verify: Never`",
+        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or "
+        "set `spec.app.verify: Never`",
     )
 
 

@@ -126,8 +126,8 @@ def _refused(name: str, error: ApiError) -> Failure | None:
             why = f"Secret '{name}' was written by somebody else at the same moment; trying again"
         case Refusal.IMMUTABLE:
             why = (
-                f"Secret '{name}' refuses to be changed, as one with `immutable: true` does; delete it: it is made anew "
-                "with a login that works"
+                f"Secret '{name}' refuses to be changed, as one with `immutable: true` does; delete it: it is made "
+                "anew with a login that works"
             )
         case Refusal.ADMISSION:
             why = (
@@ -135,7 +135,8 @@ def _refused(name: str, error: ApiError) -> Failure | None:
                 "asks for with `spec.app.labels` or `spec.app.annotations`, or except this Secret from the policy"
             )
         case Refusal.QUOTA:
-            why = f"the namespace's quota leaves no room for Secret '{name}': {error.message.rstrip('.')}. Raise the quota"
+            said = error.message.rstrip(".")
+            why = f"the namespace's quota leaves no room for Secret '{name}': {said}. Raise the quota"
         case Refusal.TERMINATING:
             why = f"Secret '{name}' cannot be created: the namespace is being deleted"
         case _:

@@ -1,4 +1,4 @@
-"""Everything that a run reads of the cluster: read once, frozen, and noted, so that only a change starts the next run."""
+"""Everything that a run reads of the cluster: read once, frozen, and noted: only a change of it starts the next."""
 
 import asyncio
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ logger = logging.getLogger("cipher_operator.reconcile")
 
 
 class Teller:
-    """Tells of one run of one storage. `written` is the status that stands on the API server, as far as this run knows."""
+    """Tells of one run of one storage."""
 
     def __init__(self, kube: Kube, resource: Resource, now: Callable[[], datetime], progress_deadline: float) -> None:
         self._kube, self._resource, self._now, self._deadline = kube, resource, now, progress_deadline
