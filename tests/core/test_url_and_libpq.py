@@ -18,7 +18,8 @@ from psycopg import pq
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.spec import DEFAULT_KEYS, App, Connection, SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password, read_admin_connection
-from cipher_operator.core.connection.url import PARAMETERS, parse_host, parse_url, quote, unquote
+from cipher_operator.core.connection.url import PARAMETERS, parse_url, quote, unquote
+from cipher_operator.core.connection.values import parse_host
 from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
 from support.hostile_urls import ACCEPTED, REFUSED
 
