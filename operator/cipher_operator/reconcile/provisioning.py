@@ -21,7 +21,7 @@ from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import password_annotations, rotation_due, seconds_to_rotation
 from cipher_operator.core.secret import (
     AppCredentials,
-    app_endpoint,
+    app_door,
     app_login,
     app_secret_data,
     check_password,
@@ -220,9 +220,9 @@ class StorageRun:
         try:
             await self._proof.test(admin, converged.desired, credentials)
         except Failure as failure:
-            endpoint = app_endpoint(admin, self._spec.app, converged.desired.database, ssl_in_use=converged.ssl_in_use)
+            endpoint = app_door(admin, self._spec.app, converged.desired.database, ssl_in_use=converged.ssl_in_use)
             if failure.reason is Reason.TOO_MANY_CONNECTIONS and holds(
-                existing, app_secret_data(endpoint, credentials)
+                existing, app_secret_data(endpoint, credentials).data
             ):
                 # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold.
                 self.progress.warnings.append("the login test found no free connection and is tried again")
@@ -245,7 +245,9 @@ class StorageRun:
         existing: SecretObject | None,
     ) -> None:
         spec, environment = self._spec, self._environment
-        endpoint = app_endpoint(admin, spec.app, database, ssl_in_use=converged.ssl_in_use)
+        endpoint = app_door(admin, spec.app, database, ssl_in_use=converged.ssl_in_use)
+        published = app_secret_data(endpoint, credentials)
+        self.progress.warnings.extend(published.warnings)
         before = read_app_secret(existing.data) if existing is not None else None
         changed = before is None or before.password != credentials.password
         standing = existing.annotations if existing is not None else {}
@@ -255,7 +257,7 @@ class StorageRun:
         }
         wanted = AppSecret(
             spec.app.secret_name,
-            app_secret_data(endpoint, credentials),
+            published.data,
             labels_for(self._resource, spec),
             annotations,
         )
