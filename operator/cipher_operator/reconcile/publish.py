@@ -8,7 +8,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.core.rotation import ANNOTATION_PASSWORD_SET, password_annotations
-from cipher_operator.core.secret import AppCredentials, AppSecret, app_door, app_secret, read_app_secret
+from cipher_operator.core.secret import AppSecretData, app_secret_data, read_app_secret
 from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.secrets import Refusal, SecretContent, SecretObject, create_secret, refusal, replace_secret
 from cipher_operator.postgres.provision import Report
@@ -70,10 +70,10 @@ async def publish(around: Surroundings, snapshot: Snapshot, intent: Intent, repo
     return answer
 
 
-def content(intent: Intent, report: Report) -> AppSecret:
+def content(intent: Intent, report: Report) -> AppSecretData:
     """Return what the app Secret shall hold."""
-    door = app_door(intent.admin, intent.spec.app, intent.desired.database, ssl_in_use=bool(report.ssl_in_use))
-    return app_secret(door, AppCredentials(login_of(intent, report), intent.password))
+    door = intent.door(ssl_in_use=bool(report.ssl_in_use))
+    return app_secret_data(door, intent.credentials(login_of(intent, report)))
 
 
 def holds(intent: Intent, report: Report) -> bool:
