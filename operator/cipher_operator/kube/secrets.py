@@ -31,6 +31,11 @@ class SecretObject:
     def __repr__(self) -> str:
         return f"SecretObject({self.namespace}/{self.name})"
 
+    @classmethod
+    def of(cls, namespace: str, name: str, data: Mapping[str, bytes]) -> "SecretObject":
+        """Return one that only its content is known of, as from a file."""
+        return cls(namespace, name, "", "", "Opaque", data)
+
     @property
     def controller_uid(self) -> str | None:
         """Return the uid of the object that controls it."""
