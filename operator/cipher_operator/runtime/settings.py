@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, parse_blocked_ranges
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
+from cipher_operator.reconcile.rules import Rules
 
 OFFLINE = frozenset({"instance-id", "connect-timeout", "blocked-ranges"})
 HEALTH_ADDRESS, METRICS_ADDRESS = Address("::", 8081), Address("::", 8080)
