@@ -86,8 +86,8 @@ async def one_round(way_in: Provisioner, clients: int) -> list[Round]:
 async def _left_over(way_in: Provisioner, wanted: Any) -> str:
     """Return what is not as it shall be, empty where all is."""
     again = await way_in.run(replace(wanted, established=True))
-    if again.changes:
-        return f"a further run had to change: {' '.join(again.changes)}"
+    if again.executed:
+        return f"a further run had to change: {' '.join(again.executed)}"
     marker = again.observed.roles[wanted.owner].marker
     if marker is None or DATABASE not in marker.created:
         return "the marker does not claim the database"

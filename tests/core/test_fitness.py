@@ -6,7 +6,7 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import Identity
 from cipher_operator.core.observed import Admin, Database, Observed, Role, Server
 from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit, refuse_unsupported
@@ -27,7 +27,7 @@ DESIRED = Desired(
     create_database=True,
     schema="public",
     user="app",
-    credential=Credential("app", "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"),
+    shared=False,
 )
 ADMIN = Admin("cloud_admin", superuser=False, createrole=True, createdb=True)
 NOTHING = frozenset[str]()
@@ -123,7 +123,7 @@ def test_only_what_breaks_is_taken_off_a_login() -> None:
         everywhere=("work_mem=1GB", "statement_timeout=1", "idle_session_timeout=0"),
         here=("idle_session_timeout=1h", "default_transaction_read_only=on", "lock_timeout=2s"),
     )
-    lines = [str(step.statements()[0].as_string(None)) for step in reset_settings(settings, "cipher_db")]
+    lines = [str(step.statements[0].as_string(None)) for step in reset_settings(settings, "cipher_db")]
     assert lines == [
         'ALTER ROLE "app" RESET "statement_timeout"',
         'ALTER ROLE "app" IN DATABASE "cipher_db" RESET "idle_session_timeout"',

@@ -218,7 +218,7 @@ async def test_a_shared_login_is_proven_as_it_is(servers: Servers, major: int, n
     server, row = servers.get(major), SHARED[name]
     user = f"shared{next(_names)}"
     admin = plain_admin(server, user, "")
-    wanted = desired(f"sh{next(_names)}", user=user, credential=None, create_database=False)
+    wanted = desired(f"sh{next(_names)}", user=user, shared=True, credential=None, create_database=False)
     server.execute(f'CREATE DATABASE "{wanted.database}" OWNER {user}')
     await admin.run(wanted)
     assert (seen := await look(admin, wanted)).failure is None, seen.failure
@@ -236,7 +236,7 @@ async def test_a_database_in_another_encoding_is_refused_before_anything_is_made
     admin = plain_admin(server, user)
     wanted = desired(f"e{next(_names)}", create_database=False)
     if shared:
-        wanted = replace(wanted, user=user, credential=None)
+        wanted = replace(wanted, user=user, shared=True, credential=None)
     create_in(server, wanted.database, encoding, user)
     before = snapshot(server, wanted.database)
     with pytest.raises(Failure) as refused:

@@ -14,14 +14,13 @@ import pytest
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.core.cipher_sql import CREATE_INDEXES, CREATE_TABLES
-from cipher_operator.core.desired import Desired
 from cipher_operator.core.schema import INDEX_NAMES, TABLES
 from cipher_operator.postgres.proof_sql import LOCK_MS, SAMPLE, life_of_cipher
 from devcluster import PostgresServer
 from support import cipher_client
 from support.cipher_client import work_as_cipher
 from support.injected_errors import ErrorProxy, Injected
-from support.provision import Provisioner, desired, plain_admin
+from support.provision import Provisioner, Storage, desired, plain_admin
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ _names = iter(range(10_000))
 
 
 @pytest.fixture
-async def wanted(admin: Provisioner) -> Desired:
+async def wanted(admin: Provisioner) -> Storage:
     storage = desired(f"proof{next(_names)}")
     await admin.provision(storage)
     return storage
@@ -59,7 +58,7 @@ def test_the_sample_has_every_kind_of_text_and_is_not_compressed_away() -> None:
 
 
 async def test_two_messages_and_everything_taken_back(
-    server: PostgresServer, admin: Provisioner, wanted: Desired
+    server: PostgresServer, admin: Provisioner, wanted: Storage
 ) -> None:
     before = server.execute(RELATIONS, database=wanted.database)
     server.mark_log()
@@ -75,7 +74,7 @@ async def test_two_messages_and_everything_taken_back(
 RELATIONS = "SELECT oid, relfilenode, relname FROM pg_class WHERE relnamespace = 'public'::regnamespace ORDER BY 1"
 
 
-async def test_no_row_is_ever_to_be_seen(admin: Provisioner, wanted: Desired) -> None:
+async def test_no_row_is_ever_to_be_seen(admin: Provisioner, wanted: Storage) -> None:
     seen, done = list[Any](), threading.Event()
 
     def watch() -> None:
@@ -95,7 +94,7 @@ async def test_no_row_is_ever_to_be_seen(admin: Provisioner, wanted: Desired) ->
     assert seen == []
 
 
-async def test_many_at_once_beside_a_busy_cipher(admin: Provisioner, wanted: Desired) -> None:
+async def test_many_at_once_beside_a_busy_cipher(admin: Provisioner, wanted: Storage) -> None:
     done, failed = threading.Event(), list[Exception]()
 
     def work() -> None:
@@ -119,7 +118,7 @@ async def test_many_at_once_beside_a_busy_cipher(admin: Provisioner, wanted: Des
 
 @pytest.mark.parametrize("mode", ["ROW EXCLUSIVE", "ACCESS EXCLUSIVE"])
 async def test_a_lock_of_others_is_waited_for_shortly_and_is_no_refusal(
-    server: PostgresServer, admin: Provisioner, wanted: Desired, mode: str
+    server: PostgresServer, admin: Provisioner, wanted: Storage, mode: str
 ) -> None:
     with psycopg.connect(server.admin_url(wanted.database)) as holder:
         holder.execute(f"LOCK TABLE cipher_lists IN {mode} MODE".encode())
@@ -132,7 +131,7 @@ async def test_a_lock_of_others_is_waited_for_shortly_and_is_no_refusal(
     await admin.prove(wanted)
 
 
-async def test_writers_wait_no_longer_behind_it(server: PostgresServer, admin: Provisioner, wanted: Desired) -> None:
+async def test_writers_wait_no_longer_behind_it(server: PostgresServer, admin: Provisioner, wanted: Storage) -> None:
     with psycopg.connect(server.admin_url(wanted.database)) as holder, admin.app(wanted) as app:
         holder.execute("INSERT INTO cipher_lists VALUES ('k', 'v', 1, now())")
         proof = asyncio.create_task(admin.prove(wanted))
@@ -144,7 +143,7 @@ async def test_writers_wait_no_longer_behind_it(server: PostgresServer, admin: P
             await proof
 
 
-async def test_a_missing_index_is_not_built(server: PostgresServer, admin: Provisioner, wanted: Desired) -> None:
+async def test_a_missing_index_is_not_built(server: PostgresServer, admin: Provisioner, wanted: Storage) -> None:
     server.execute("DROP INDEX idx_cipher_store_updated_at", database=wanted.database)
     server.mark_log()
     await admin.prove(wanted)
@@ -159,7 +158,7 @@ async def test_a_missing_index_is_not_built(server: PostgresServer, admin: Provi
     ids=["no limit of its own", "a longer one", "a shorter one"],
 )
 async def test_its_limit_is_the_shorter_of_the_logins_and_the_operators(
-    server: PostgresServer, admin: Provisioner, wanted: Desired, own: str, within: str
+    server: PostgresServer, admin: Provisioner, wanted: Storage, own: str, within: str
 ) -> None:
     server.execute(f"ALTER ROLE {wanted.user} SET statement_timeout = '{own}'")
     with psycopg.connect(server.admin_url(wanted.database), autocommit=True) as other:
@@ -173,7 +172,7 @@ async def test_its_limit_is_the_shorter_of_the_logins_and_the_operators(
 
 
 async def test_a_role_without_the_membership_is_seen(
-    server: PostgresServer, admin: Provisioner, wanted: Desired
+    server: PostgresServer, admin: Provisioner, wanted: Storage
 ) -> None:
     server.execute(f'GRANT CONNECT ON DATABASE "{wanted.database}" TO PUBLIC')
     server.execute(f'REVOKE "{wanted.owner}" FROM "{wanted.user}" GRANTED BY "{admin.admin.user}"')
@@ -184,7 +183,7 @@ async def test_a_role_without_the_membership_is_seen(
 
 
 async def test_a_table_that_is_dropped_before_it_is_transient(
-    server: PostgresServer, admin: Provisioner, wanted: Desired
+    server: PostgresServer, admin: Provisioner, wanted: Storage
 ) -> None:
     server.execute("DROP TABLE cipher_lists", database=wanted.database)
     with pytest.raises(Failure, match="'cipher_lists'") as gone:
@@ -207,7 +206,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("case", list(FAILURES))
-async def test_what_a_failure_is_called(server: PostgresServer, admin: Provisioner, wanted: Desired, case: str) -> None:
+async def test_what_a_failure_is_called(server: PostgresServer, admin: Provisioner, wanted: Storage, case: str) -> None:
     error, reason = FAILURES[case]
     with ErrorProxy(server) as proxy:
         proxy.error = error

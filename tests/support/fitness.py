@@ -9,10 +9,9 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
 from support.cipher_client import NotKept, work_as_cipher
-from support.provision import Provisioner
+from support.provision import Provisioner, Storage
 
 MAJORS = (13, 15, 16, 18)
 
@@ -105,7 +104,7 @@ def one_at_a_time() -> Iterator[Servers]:
         servers.close()
 
 
-def names(admin: Provisioner, wanted: Desired) -> dict[str, str]:
+def names(admin: Provisioner, wanted: Storage) -> dict[str, str]:
     """Return what `{…}` stands for in a table."""
     return {
         "db": wanted.database,
@@ -116,7 +115,7 @@ def names(admin: Provisioner, wanted: Desired) -> dict[str, str]:
     }
 
 
-def damage(server: PostgresServer, admin: Provisioner, wanted: Desired, statements: tuple[str, ...]) -> None:
+def damage(server: PostgresServer, admin: Provisioner, wanted: Storage, statements: tuple[str, ...]) -> None:
     options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c transaction_timeout=0"
     if server.installation.major < 17:
         options = options.rpartition(" -c ")[0]
@@ -125,26 +124,26 @@ def damage(server: PostgresServer, admin: Provisioner, wanted: Desired, statemen
             connection.execute(filled(admin, wanted, statement).encode())
 
 
-def filled(admin: Provisioner, wanted: Desired, text: str) -> str:
+def filled(admin: Provisioner, wanted: Storage, text: str) -> str:
     """Return text with the names of a storage in it."""
     return re.sub(r"\{(\w+)\}", lambda found: names(admin, wanted)[found[1]], text)
 
 
-async def look(admin: Provisioner, wanted: Desired) -> Look:
+async def look(admin: Provisioner, wanted: Storage) -> Look:
     """Run and prove once, of a storage that has been Ready before."""
     try:
         run = await admin.run(replace(wanted, established=True))
     except Failure as failure:
         return Look(failure)
-    seen = Look(None, tuple(run.changes), tuple(run.warnings))
+    seen = Look(None, tuple(run.executed), tuple(run.warnings))
     try:
-        await admin.prove(run.desired)
+        await admin.prove(wanted.following(run))
     except Failure as failure:
         seen.failure = failure
     return seen
 
 
-def cipher_fails(admin: Provisioner, wanted: Desired) -> Exception | None:
+def cipher_fails(admin: Provisioner, wanted: Storage) -> Exception | None:
     """Return what keeps Cipher from working with the published login, None where it works."""
     try:
         with admin.app(wanted) as app:
@@ -154,7 +153,7 @@ def cipher_fails(admin: Provisioner, wanted: Desired) -> Exception | None:
     return None
 
 
-async def judge(admin: Provisioner, wanted: Desired, then: Healed | Refused | Warned | Works) -> Look:
+async def judge(admin: Provisioner, wanted: Storage, then: Healed | Refused | Warned | Works) -> Look:
     """Look once and hold it against what is expected; Ready is never true where Cipher cannot work."""
     seen = await look(admin, wanted)
     if isinstance(then, Refused):

@@ -1,12 +1,11 @@
 """Changes that bring tables back to what Cipher makes, and that what is in them may refuse: tried, and told."""
 
-from dataclasses import dataclass
-
 import psycopg
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.core.plan.flaws import Mend
-from cipher_operator.core.plan.plan import Plan, lines_of
+from cipher_operator.core.plan.plan import Message, Plan
+from cipher_operator.core.sql.step import lines_of
 from cipher_operator.postgres.apply import render
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
@@ -15,16 +14,9 @@ NULLS_LEFT = "23502"
 """SQLSTATE of SET NOT NULL where rows hold NULL."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
-    """The SQL lines that ran, and a warning for each that did not."""
-
-    lines: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-
-async def mend(session: Session, plan: Plan) -> Mended:
-    """Run each mend in a transaction of its own, fenced and within the operator's limits.
+async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Run each mend in a transaction of its own, fenced and within the operator's limits; return the SQL lines that
+    ran, and a warning for each that did not.
 
     A refused one keeps nothing from being Ready: Cipher has worked with the table as it is. Raises Failure where the
     session is lost.
@@ -34,7 +26,7 @@ async def mend(session: Session, plan: Plan) -> Mended:
     for each in plan.mends:
         (line,) = lines_of((each.step,))[1:-1]
         try:
-            await session.execute(render((each.step,), plan.lock, plan.fence, None))
+            await session.execute(render(Message((each.step,), plan.fence), plan.lock, None))
         except psycopg.Error as error:
             failure = classify(error)
             if session.closed:
@@ -42,7 +34,7 @@ async def mend(session: Session, plan: Plan) -> Mended:
             warnings.append(_refused(each, line, failure))
         else:
             lines.append(line)
-    return Mended(tuple(lines), tuple(warnings))
+    return tuple(lines), tuple(warnings)
 
 
 def _refused(mend: Mend, line: str, failure: Failure) -> str:

@@ -13,7 +13,7 @@ from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.flaws import tables_there, told
 from cipher_operator.core.plan.settings import effective, refuse_settings, risky_settings
 from cipher_operator.core.relation import Relation
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql.composing import quoted
 
 OLDEST, UNTRIED = 130000, 190000
 """server_version_num of the oldest server that is supported, and of the first that the operator was not tested with."""

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.relation import IndexFacts, Relation
 from cipher_operator.core.schema import TABLES, UPSERTED, Table
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql import steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Step
 
 LARGE_PAGES = 10_000
 """Pages (8 KiB each) from which nothing reads or writes a whole table while Cipher waits."""
@@ -41,7 +41,7 @@ def mends(desired: Desired, observed: Observed) -> tuple[Mend, ...]:
     """Return what brings tables back to what Cipher makes, where that is quick: columns that lost NOT NULL, DEFAULT or
     room for long text, and UNLOGGED tables."""
     return tuple(
-        Mend(steps.MendTable(desired.schema, table.name, column, change, desired.owner), table.name, column)
+        Mend(steps.mend_table(desired.schema, table.name, column, change, desired.owner), table.name, column)
         for table, relation in tables_there(observed)
         for column, change, whole in _lost(table, relation)
         if not (whole and _large(relation))

@@ -11,11 +11,11 @@ from enum import Enum
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Role
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql import steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Step
 
 READ_ONLY = "default_transaction_read_only"
 IDLE_SESSION = "idle_session_timeout"
@@ -101,7 +101,7 @@ def reset_settings(role: Role, database: str) -> list[Step]:
     """Return what takes settings off a login of ours that are drift: those that break Cipher, and the end of idle
     sessions, with which Cipher's whole process ends (it has no handler for the error of an idle connection)."""
     return [
-        steps.ResetSetting(role.name, name, place)
+        steps.reset_setting(role.name, name, place)
         for scope, place in (("", None), ("=", database))
         for name, value in map(_split, role.settings.get(scope, ()))
         if breaks(name, value) or (name == IDLE_SESSION and milliseconds(value) != 0)
