@@ -27,8 +27,7 @@ async def restore(original: PostgresServer, copy: PostgresServer, database: str,
     marker = parse_marker(comment)
     assert marker is not None
     older = Credential(user, Password("of-last-year"))
-    wanted = desired("copy", identity=marker.identity, database=database, user=user, credential=older)
-    await superuser(copy).run(wanted)
+    await superuser(copy).run(desired(identity=marker.identity, database=database, user=user, credential=older))
 
 
 async def test_a_copy_of_the_server_with_an_older_password_is_published_with_one_that_works(
