@@ -31,7 +31,7 @@ class ChannelBinding(StrEnum):
     REQUIRE = "require"
 
 
-class DoorVerification(StrEnum):
+class Verify(StrEnum):
     """Whether the login is tested where pods connect, too."""
 
     IF_REACHABLE = "IfReachable"
