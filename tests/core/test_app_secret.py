@@ -22,7 +22,7 @@ from cipher_operator.core.secret import (
     AppEndpoint,
     app_door,
     app_login,
-    app_secret,
+    app_secret_data,
     check_password,
     check_publishable,
     read_app_secret,
@@ -84,7 +84,7 @@ CASES: dict[str, tuple[AdminConnection, App, bool]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
     admin, app, ssl_in_use = CASES[name]
-    data = app_secret(app_door(admin, app, "cipher_db", ssl_in_use=ssl_in_use, ca=POOLER_PEM), LOGIN).data
+    data = app_secret_data(app_door(admin, app, "cipher_db", ssl_in_use=ssl_in_use, ca=POOLER_PEM), LOGIN).data
     check_golden(f"app-secret-{name}.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -93,7 +93,7 @@ def test_no_golden_is_left_over() -> None:
 
 
 def test_keys_are_the_contract() -> None:
-    keys = list(app_secret(replace(ENDPOINT, ca=CA), LOGIN).data)
+    keys = list(app_secret_data(replace(ENDPOINT, ca=CA), LOGIN).data)
     assert keys == [
         "CIPHER_PG_URL",
         "STORAGE_DATABASE_HOST",
@@ -139,7 +139,7 @@ DIALECTS = [
 @pytest.mark.parametrize(("mode", "path", "node", "libpq"), DIALECTS)
 @pytest.mark.parametrize("pool", [None, 10])
 def test_dialects(mode: SSLMode, path: str | None, node: str, libpq: str, pool: int | None) -> None:
-    data = app_secret(replace(ENDPOINT, tls=mode, ca_path=path, max_connections=pool), LOGIN).data
+    data = app_secret_data(replace(ENDPOINT, tls=mode, ca_path=path, max_connections=pool), LOGIN).data
     assert data["CIPHER_PG_URL"].partition("?")[2] == node + ("&max_connections=10" if pool else "")
     assert data["uri"].partition("?")[2] == libpq
     assert data["STORAGE_DATABASE_SSL"] == ("false" if mode is SSLMode.DISABLE else "true")
@@ -162,7 +162,7 @@ def decode_uri(text: str) -> str:
 @given(printable, password, printable.filter(lambda name: len(name.encode()) <= 63), hosts, st.integers(1, 65535))
 def test_both_urls_read_back(role: str, word: str, database: str, host: str, port: int) -> None:
     endpoint = AppEndpoint(host, port, database, SSLMode.REQUIRE)
-    data = app_secret(endpoint, AppCredentials(role, Password(word))).data
+    data = app_secret_data(endpoint, AppCredentials(role, Password(word))).data
     ours = parse_url(data["uri"])
     libpq = conninfo_to_dict(data["uri"])
     node = urlsplit(data["CIPHER_PG_URL"])
@@ -191,7 +191,7 @@ def test_both_urls_read_back(role: str, word: str, database: str, host: str, por
 )
 def test_cipher_is_given_the_password_as_libpq_prepares_it(word: str, prepared: str) -> None:
     # node-pg 8.16 sends a password as it is; what the server keeps is made of the prepared one.
-    data = app_secret(ENDPOINT, AppCredentials("u", Password(word))).data
+    data = app_secret_data(ENDPOINT, AppCredentials("u", Password(word))).data
     assert unquote(urlsplit(data["CIPHER_PG_URL"]).password or "") == prepared
     assert data["STORAGE_DATABASE_PASSWORD"] == prepared
     assert data["password"] == word, "what the user brought is read back as it is"
@@ -258,7 +258,7 @@ def test_everything_else_is_published(admin: AdminConnection, host: str | None, 
 
 @given(printable, password)
 def test_read_back_from_the_cluster(role: str, word: str) -> None:
-    data = app_secret(ENDPOINT, AppCredentials(role, Password(word))).data
+    data = app_secret_data(ENDPOINT, AppCredentials(role, Password(word))).data
     published = read_app_secret({key: value.encode() for key, value in data.items()})
     assert published is not None
     assert (published.user, published.role, published.password) == (role, role, Password(word))
@@ -266,7 +266,7 @@ def test_read_back_from_the_cluster(role: str, word: str) -> None:
 
 def test_read_back_through_the_pooler() -> None:
     endpoint = app_door(POOLER, APP, "postgres", ssl_in_use=True)
-    data = {key: value.encode() for key, value in app_secret(endpoint, LOGIN).data.items()}
+    data = {key: value.encode() for key, value in app_secret_data(endpoint, LOGIN).data.items()}
     published = read_app_secret(data)
     assert published is not None
     assert (published.user, published.role) == ("cipher_user.abcdefghij", "cipher_user")

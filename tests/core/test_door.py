@@ -36,8 +36,7 @@ DOORS: list[tuple[SSLMode, bool, bool, SSLMode | None, bool, SSLMode, str | None
     (F, True, True, None, False, F, OWN_CA, False),
     # Said again, it is the same way in.
     (R, True, False, R, False, R, None, False),
-    # What prefer comes to may change; what pods are told does not.
-    (P, True, False, R, False, R, None, True),
+    (P, True, False, R, False, R, None, False),
     (C, True, True, C, False, C, OWN_CA, False),
     # A side-car that speaks plain, or a pooler without a certificate.
     (R, True, False, D, False, D, None, True),
@@ -70,10 +69,9 @@ def test_tls_of_the_door(
     admin = replace(ADMIN, ssl_mode=mode, ca=OWN_CA if has_ca else None)
     app = replace(APP, ssl_mode=app_mode, ca=REFERENCE if app_ca else None)
     door = app_door(admin, app, "cipher_db", ssl_in_use=encrypted, ca=POOLER_PEM if app_ca else None)
-    assert (door.tls, door.ca) == (tls, ca)
-    login = door_login(admin, app, LOGIN, ca=POOLER_PEM if app_ca else None)
-    assert (login is not None) is other
-    assert login is None or (login.ssl_mode, login.ca) == (tls, ca)
+    assert (door.tls, door.ca, door.other) == (tls, ca, other)
+    login = door_login(door, admin, LOGIN)
+    assert (login.ssl_mode, login.ca) == (tls, ca)
 
 
 def test_the_table_has_every_mode_on_both_sides() -> None:
@@ -94,7 +92,7 @@ def test_the_table_has_every_mode_on_both_sides() -> None:
     ],
 )
 def test_another_host_or_port_is_another_door(changes: dict[str, Any], other: bool) -> None:
-    assert (door_login(ADMIN, replace(APP, **changes), LOGIN) is not None) is other
+    assert app_door(ADMIN, replace(APP, **changes), "d", ssl_in_use=True).other is other
 
 
 @pytest.mark.parametrize(
@@ -113,10 +111,8 @@ def test_another_host_or_port_is_another_door(changes: dict[str, Any], other: bo
 )
 def test_channel_binding_at_the_door(asked: str | None, changes: dict[str, Any], binding: str | None) -> None:
     admin = replace(ADMIN, channel_binding=asked)
-    app = replace(APP, **changes)
-    assert app_door(admin, app, "d", ssl_in_use=True).channel_binding == binding
-    login = door_login(admin, app, LOGIN)
-    assert login is None or login.channel_binding == binding
+    door = app_door(admin, replace(APP, **changes), "d", ssl_in_use=True)
+    assert door.channel_binding == door_login(door, admin, LOGIN).channel_binding == binding
 
 
 def test_which_of_several_servers_is_meant_holds_for_the_same_door() -> None:
@@ -127,9 +123,9 @@ def test_which_of_several_servers_is_meant_holds_for_the_same_door() -> None:
 
 def test_the_login_test_at_the_door_is_what_a_pod_would_do() -> None:
     admin = replace(ADMIN, ssl_negotiation="direct", connect_timeout=7, require_auth="md5")
-    login = door_login(admin, replace(APP, host="pooler", port=6432), LOGIN)
-    assert login is not None
-    assert (login.host, login.port, login.user) == ("pooler", 6432, "cipher_user")
+    door = app_door(admin, replace(APP, host="pooler", port=6432), "cipher_db", ssl_in_use=True)
+    login = door_login(door, admin, LOGIN)
+    assert (login.host, login.port, login.user, login.database) == ("pooler", 6432, "cipher_user", "cipher_db")
     assert (login.password, login.ssl_negotiation, login.warnings) == (LOGIN.password, None, ())
     assert (login.connect_timeout, login.require_auth) == (7, "md5")
     own = app_login(admin, LOGIN)
@@ -138,23 +134,18 @@ def test_the_login_test_at_the_door_is_what_a_pod_would_do() -> None:
 
 def test_the_login_at_supabases_pooler_has_the_ref() -> None:
     admin = replace(ADMIN, host="db.abcdefghij.supabase.co")
-    login = door_login(admin, replace(APP, host="aws-0-eu-west-1.pooler.supabase.com"), LOGIN)
-    assert login is not None and login.user == "cipher_user.abcdefghij"
+    door = app_door(admin, replace(APP, host="aws-0-eu-west-1.pooler.supabase.com"), "d", ssl_in_use=True)
+    assert door_login(door, admin, LOGIN).user == "cipher_user.abcdefghij"
     assert app_login(admin, LOGIN).user == "cipher_user"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no certificate"])
 def test_a_ca_of_the_door_without_certificate_is_told_by_its_own_field(content: bytes | None) -> None:
-    app = replace(APP, ssl_mode=F, ca=REFERENCE)
-    for ask in (
-        lambda: app_door(ADMIN, app, "d", ssl_in_use=True, ca=content),
-        lambda: door_login(ADMIN, app, LOGIN, ca=content),
-    ):
-        with pytest.raises(Failure) as caught:
-            ask()
-        failure = caught.value
-        assert (failure.reason, failure.stage) == (Reason.TLS_UNTRUSTED, ConditionType.SECRET_PUBLISHED)
-        assert "(`spec.app.caRef`)" in failure.message and "`pooler-ca`" in failure.message
+    with pytest.raises(Failure) as caught:
+        app_door(ADMIN, replace(APP, ssl_mode=F, ca=REFERENCE), "d", ssl_in_use=True, ca=content)
+    failure = caught.value
+    assert (failure.reason, failure.stage) == (Reason.TLS_UNTRUSTED, ConditionType.SECRET_PUBLISHED)
+    assert "(`spec.app.caRef`)" in failure.message and "`pooler-ca`" in failure.message
 
 
 BY_ADDRESS = replace(ADMIN, host="10.1.2.3", ssl_mode=F)

@@ -19,7 +19,7 @@ from cipher_operator.core.secret import (
     MAX_VALUE,
     AppCredentials,
     AppEndpoint,
-    app_secret,
+    app_secret_data,
     check_password,
 )
 from support.certificates import authorities
@@ -40,7 +40,7 @@ def start(data: Mapping[str, str]) -> None:
 @pytest.mark.parametrize("count", [1, 30, 120], ids=["one CA", "a region's bundle at most", "a cloud's whole bundle"])
 def test_pods_start_whatever_the_bundle(count: int) -> None:
     endpoint = with_ca(authorities(count))
-    published = app_secret(endpoint, LOGIN)
+    published = app_secret_data(endpoint, LOGIN)
     start(published.data)
     assert all(len(value.encode()) <= MAX_VALUE for value in published.data.values())
     if count < 120:
@@ -72,14 +72,14 @@ def test_the_longest_of_everything_fits() -> None:
     )
     word = Password("日" * (MAX_PASSWORD // 3))
     check_password(word)
-    data = app_secret(endpoint, AppCredentials("ä" * (MAX_LOGIN // 2), word)).data
+    data = app_secret_data(endpoint, AppCredentials("ä" * (MAX_LOGIN // 2), word)).data
     assert max(len(value.encode()) for value in data.values()) == MAX_VALUE, "only the certificates come near it"
     assert data["certificates"] == ca
     start(data)
 
 
 def test_one_byte_more_of_certificates_is_left_out() -> None:
-    published = app_secret(replace(ENDPOINT, ca="c" * (MAX_VALUE + 1)), LOGIN)
+    published = app_secret_data(replace(ENDPOINT, ca="c" * (MAX_VALUE + 1)), LOGIN)
     assert "certificates" not in published.data and published.warnings
 
 
@@ -93,6 +93,6 @@ def test_a_password_that_is_too_long_for_it_is_refused(word: str) -> None:
 
 
 def test_every_key_is_the_name_of_a_variable_and_no_value_has_a_nul() -> None:
-    data = app_secret(with_ca(authorities(1)), LOGIN).data
+    data = app_secret_data(with_ca(authorities(1)), LOGIN).data
     assert [key for key in data if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", key)] == []
     assert not any("\0" in value for value in data.values())

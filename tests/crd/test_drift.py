@@ -15,10 +15,10 @@ from cipher_operator.api.spec import (
     ChannelBinding,
     DeletionPolicy,
     DoorSSLMode,
+    DoorVerification,
     ManagementPolicy,
     SSLMode,
     UserMode,
-    Verify,
     parse_spec,
 )
 from cipher_operator.core import outcome, requests
@@ -90,7 +90,7 @@ def test_parser_reads_exactly_the_fields_of_the_schema() -> None:
         ("spec.connection.channelBinding", ChannelBinding),
         ("spec.app.sslMode", DoorSSLMode),
         ("spec.app.caRef.kind", CAKind),
-        ("spec.app.verify", Verify),
+        ("spec.app.verify", DoorVerification),
         ("spec.user.mode", UserMode),
         ("spec.deletionPolicy", DeletionPolicy),
         ("spec.adoptionPolicy", AdoptionPolicy),

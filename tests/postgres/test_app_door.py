@@ -16,7 +16,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import App, CAKind, CARef, SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.core.connection.certificates import certificate_blocks
-from cipher_operator.core.secret import AppCredentials, app_door, app_secret, door_login
+from cipher_operator.core.secret import AppCredentials, app_door, app_secret_data, door_login
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from devcluster.longrun import SetupError
@@ -69,8 +69,9 @@ def pods(pooler: Pooler, mode: SSLMode | None, ca: Path | None) -> App:
 
 async def login_test(admin: AdminConnection, app: App, ca: bytes | None) -> Reason | None:
     """Return what the login test at the door ends with; None where it got in."""
-    login = door_login(admin, app, LOGIN, ca=ca)
-    assert login is not None
+    door = app_door(admin, app, "postgres", ssl_in_use=True, ca=ca)
+    assert door.other
+    login = door_login(door, admin, LOGIN)
     try:
         async with await Session.open(login, "postgres", POLICY, app_login=True):
             return None
@@ -80,7 +81,7 @@ async def login_test(admin: AdminConnection, app: App, ca: bytes | None) -> Reas
 
 def opened(admin: AdminConnection, app: App, ca: bytes | None) -> dict[str, bool]:
     """Return whether each client of the published Secret got in."""
-    data = app_secret(app_door(admin, app, "postgres", ssl_in_use=True, ca=ca), LOGIN).data
+    data = app_secret_data(app_door(admin, app, "postgres", ssl_in_use=True, ca=ca), LOGIN).data
     found = node_pg.open_all({"pod": data["CIPHER_PG_URL"]})
     results = {version: "error" not in found[version, "pod"] for version in node_pg.VERSIONS}
     try:

@@ -21,7 +21,7 @@ from cipher_operator.core.naming import user_name
 from cipher_operator.core.secret import (
     AppCredentials,
     app_door,
-    app_secret,
+    app_secret_data,
     check_publishable,
     read_app_secret,
 )
@@ -85,7 +85,7 @@ def names(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 def published(admin: AdminConnection, spec: Spec, role: str, password: Password = APP_PASSWORD) -> dict[str, str]:
     check_publishable(admin, spec.app, "postgres")
     endpoint = app_door(admin, spec.app, "postgres", ssl_in_use=True)
-    return dict(app_secret(endpoint, AppCredentials(role, password)).data)
+    return dict(app_secret_data(endpoint, AppCredentials(role, password)).data)
 
 
 def open_both(project: Project, data: dict[str, str]) -> list[str]:

@@ -31,7 +31,7 @@ class ChannelBinding(StrEnum):
     REQUIRE = "require"
 
 
-class Verify(StrEnum):
+class DoorVerification(StrEnum):
     """Whether the login is tested where pods connect, too."""
 
     IF_REACHABLE = "IfReachable"

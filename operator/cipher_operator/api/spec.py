@@ -12,10 +12,10 @@ from cipher_operator.api.choices import (
     ChannelBinding,
     DeletionPolicy,
     DoorSSLMode,
+    DoorVerification,
     ManagementPolicy,
     SSLMode,
     UserMode,
-    Verify,
 )
 from cipher_operator.api.fields import Fields
 from cipher_operator.api.reserved import is_reserved_database, is_reserved_role, is_reserved_schema
@@ -32,6 +32,7 @@ __all__ = [
     "Database",
     "DeletionPolicy",
     "DoorSSLMode",
+    "DoorVerification",
     "KeyRef",
     "ManagementPolicy",
     "Resource",
@@ -40,7 +41,6 @@ __all__ = [
     "Spec",
     "User",
     "UserMode",
-    "Verify",
     "parse_resource",
     "parse_spec",
 ]
@@ -135,7 +135,7 @@ class App:
     max_connections: int | None
     ssl_mode: SSLMode | None = None
     ca: CARef | None = None
-    verify: Verify = Verify.IF_REACHABLE
+    verify: DoorVerification = DoorVerification.IF_REACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +273,7 @@ def _app(node: Fields, name: str) -> App:
         max_connections=node.number("maxConnections", None),
         ssl_mode=SSLMode(mode) if mode is not None else None,
         ca=_ca_ref(node),
-        verify=node.choice("verify", Verify, Verify.IF_REACHABLE),
+        verify=node.choice("verify", DoorVerification, DoorVerification.IF_REACHABLE),
     )
 
 

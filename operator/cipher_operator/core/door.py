@@ -16,7 +16,8 @@ from cipher_operator.core.connection.values import in_spec, parse_host, parse_po
 class AppEndpoint:
     """Where and how pods connect. `tls` is the mode decided: never allow or prefer.
 
-    `ca` is PEM text of certificates; `ca_path` where pods mount them. `ref` is the Supabase project, if any.
+    `ca` is PEM text of certificates; `ca_path` where pods mount them. `ref` is the Supabase project, if any. `other`
+    says that this is another way in than the operator's: the login has to be tested here too.
     """
 
     host: str
@@ -29,6 +30,7 @@ class AppEndpoint:
     ref: str | None = None
     channel_binding: str | None = None
     target_session_attrs: str | None = None
+    other: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +49,59 @@ def app_door(
     `ssl_in_use` says whether the operator's own connection used TLS; it decides allow and prefer. `ca` is the content
     that `spec.app.caRef` names. Raises Failure TLS_UNTRUSTED, stage SecretPublished, where `ca` holds no certificate.
     """
-    way_in = _way_in(admin, app, ca)
-    tls = way_in.ssl_mode
-    if tls in {SSLMode.ALLOW, SSLMode.PREFER}:
-        tls = SSLMode.REQUIRE if ssl_in_use else SSLMode.DISABLE
+    own = _decided(admin.ssl_mode, ssl_in_use)
+    tls = app.ssl_mode or own
+    certificates = None
+    if tls in VERIFYING:
+        certificates = admin.ca
+        if app.ca is not None:
+            certificates = read_certificates(app.ca, "spec.app.caRef", ca, ConditionType.SECRET_PUBLISHED)
+    host, port = app.host or admin.host, app.port or admin.port
+    elsewhere = (host, port) != (admin.host, admin.port)
+    binding = admin.channel_binding
+    if binding == "require" and (elsewhere or tls is SSLMode.DISABLE):
+        # Asked of the operator's way in; another door may have nothing to bind to.
+        binding = None
     return AppEndpoint(
-        host=way_in.host,
-        port=way_in.port,
+        host=host,
+        port=port,
         database=database,
         tls=tls,
-        ca=way_in.ca,
+        ca=certificates,
         ca_path=app.ca_path,
         max_connections=app.max_connections or admin.max_connections,
         ref=supabase.project_ref(admin.host, admin.user),
-        channel_binding=way_in.channel_binding,
-        target_session_attrs=way_in.target_session_attrs,
+        channel_binding=binding,
+        target_session_attrs=None if elsewhere else admin.target_session_attrs,
+        other=elsewhere or (tls, certificates) != (own, admin.ca),
     )
 
 
-def door_login(
-    admin: AdminConnection, app: App, credentials: AppCredentials, *, ca: bytes | None = None
-) -> AdminConnection | None:
-    """Return the pods' way in with the app's login, for the login test there; None where it is the operator's own.
-
-    `ca` and what is raised are as for `app_door`.
-    """
-    way_in = _way_in(admin, app, ca)
-    if way_in == admin:
-        return None
-    ref = supabase.project_ref(admin.host, admin.user)
-    # Pods know nothing of another negotiation.
-    return replace(_with_login(way_in, credentials, ref), ssl_negotiation=None)
+def door_login(door: AppEndpoint, admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
+    """Return the pods' way in with the app's login: what the login test at their door connects with."""
+    return replace(
+        admin,
+        host=door.host,
+        port=door.port,
+        user=supabase.login_of(door.host, credentials.role, door.ref),
+        password=credentials.password,
+        database=door.database,
+        ssl_mode=door.tls,
+        ca=door.ca,
+        channel_binding=door.channel_binding,
+        # Pods know nothing of it.
+        ssl_negotiation=None,
+        target_session_attrs=door.target_session_attrs,
+        warnings=(),
+    )
 
 
 def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
     """Return the operator's own way in with the app's login: what the login test connects with."""
-    return _with_login(admin, credentials, supabase.project_ref(admin.host, admin.user))
+    ref = supabase.project_ref(admin.host, admin.user)
+    return replace(
+        admin, user=supabase.login_of(admin.host, credentials.role, ref), password=credentials.password, warnings=()
+    )
 
 
 def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
@@ -122,31 +141,10 @@ def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
         )
 
 
-def _way_in(admin: AdminConnection, app: App, ca: bytes | None) -> AdminConnection:
-    """Return the administrator's connection, at the pods' door."""
-    host, port, mode = app.host or admin.host, app.port or admin.port, app.ssl_mode or admin.ssl_mode
-    certificates = admin.ca if mode in VERIFYING else None
-    if app.ca is not None and mode in VERIFYING:
-        certificates = read_certificates(app.ca, "spec.app.caRef", ca, ConditionType.SECRET_PUBLISHED)
-    elsewhere = (host, port) != (admin.host, admin.port)
-    binding = admin.channel_binding
-    if binding == "require" and (elsewhere or mode is SSLMode.DISABLE):
-        # It was asked of the operator's way in; another door may have nothing to bind to.
-        binding = None
-    return replace(
-        admin,
-        host=host,
-        port=port,
-        ssl_mode=mode,
-        ca=certificates,
-        channel_binding=binding,
-        target_session_attrs=None if elsewhere else admin.target_session_attrs,
-    )
-
-
-def _with_login(connection: AdminConnection, credentials: AppCredentials, ref: str | None) -> AdminConnection:
-    user = supabase.login_of(connection.host, credentials.role, ref)
-    return replace(connection, user=user, password=credentials.password, warnings=())
+def _decided(mode: SSLMode, ssl_in_use: bool) -> SSLMode:
+    if mode in {SSLMode.ALLOW, SSLMode.PREFER}:
+        return SSLMode.REQUIRE if ssl_in_use else SSLMode.DISABLE
+    return mode
 
 
 def _is_address(host: str) -> bool:

@@ -38,11 +38,11 @@ __all__ = [
     "PUBLIC_CA_BUNDLE",
     "AppCredentials",
     "AppEndpoint",
-    "AppSecret",
+    "AppSecretData",
     "PublishedLogin",
     "app_door",
     "app_login",
-    "app_secret",
+    "app_secret_data",
     "check_password",
     "check_publishable",
     "door_login",
@@ -62,14 +62,14 @@ _LEFT_BY_DECODE_URI = ";/:@&=+$,"
 
 
 @dataclass(frozen=True, slots=True)
-class AppSecret:
+class AppSecretData:
     """The Secret's data as plain text by key, each of at most MAX_VALUE bytes; `warnings` say what was left out."""
 
     data: Mapping[str, str]
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return "AppSecret(***)"
+        return "AppSecretData(***)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def check_password(password: Password) -> None:
         )
 
 
-def app_secret(endpoint: AppEndpoint, credentials: AppCredentials) -> AppSecret:
+def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> AppSecretData:
     """Return what the Secret holds; the same input gives the same text, byte for byte."""
     user = supabase.login_of(endpoint.host, credentials.role, endpoint.ref)
     password = credentials.password.reveal()
@@ -124,9 +124,9 @@ def app_secret(endpoint: AppEndpoint, credentials: AppCredentials) -> AppSecret:
         "uri": _url(endpoint, user, password, quote(endpoint.database), _libpq_parameters(endpoint)),
     }
     if endpoint.ca is None:
-        return AppSecret(data)
+        return AppSecretData(data)
     if len(endpoint.ca.encode()) > MAX_VALUE:
-        return AppSecret(
+        return AppSecretData(
             data,
             (
                 f"key `certificates` is left out of the Secret: the CA bundle is longer than {MAX_VALUE // 1024} KiB, "
@@ -134,7 +134,7 @@ def app_secret(endpoint: AppEndpoint, credentials: AppCredentials) -> AppSecret:
                 "`spec.app.caPath`; to have the key, name a bundle with fewer certificates, such as the region's own",
             ),
         )
-    return AppSecret({**data, "certificates": endpoint.ca})
+    return AppSecretData({**data, "certificates": endpoint.ca})
 
 
 def read_app_secret(data: Mapping[str, bytes]) -> PublishedLogin | None:

@@ -23,7 +23,7 @@ from cipher_operator.core.secret import (
     AppCredentials,
     app_door,
     app_login,
-    app_secret,
+    app_secret_data,
     check_password,
     check_publishable,
     read_app_secret,
@@ -222,7 +222,7 @@ class StorageRun:
         except Failure as failure:
             endpoint = app_door(admin, self._spec.app, converged.desired.database, ssl_in_use=converged.ssl_in_use)
             if failure.reason is Reason.TOO_MANY_CONNECTIONS and holds(
-                existing, app_secret(endpoint, credentials).data
+                existing, app_secret_data(endpoint, credentials).data
             ):
                 # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold.
                 self.progress.warnings.append("the login test found no free connection and is tried again")
@@ -246,7 +246,7 @@ class StorageRun:
     ) -> None:
         spec, environment = self._spec, self._environment
         endpoint = app_door(admin, spec.app, database, ssl_in_use=converged.ssl_in_use)
-        published = app_secret(endpoint, credentials)
+        published = app_secret_data(endpoint, credentials)
         self.progress.warnings.extend(published.warnings)
         before = read_app_secret(existing.data) if existing is not None else None
         changed = before is None or before.password != credentials.password
