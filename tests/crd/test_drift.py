@@ -21,8 +21,9 @@ from cipher_operator.api.spec import (
     UserMode,
     parse_spec,
 )
-from cipher_operator.core import outcome, requests
+from cipher_operator.core import requests
 from cipher_operator.core.connection import admin, values
+from cipher_operator.reconcile.report import status
 from support import crd
 
 FULL: dict[str, Any] = {
@@ -136,7 +137,7 @@ def test_bounds() -> None:
     assert crd.schema("spec.database.name")["maxLength"] == names.MAX_NAME
     assert crd.schema("spec.app.maxConnections")["maximum"] == admin.MAX_POOL
     plan = crd.schema("status.plan")
-    assert (plan["maxItems"], plan["items"]["maxLength"]) == (outcome.PLAN_LINES, outcome.PLAN_LINE_LENGTH)
+    assert (plan["maxItems"], plan["items"]["maxLength"]) == (status.PLAN_LINES, status.PLAN_LINE_LENGTH)
 
 
 def test_a_status_that_the_operator_can_write_is_never_over_a_bound() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cipher_operator.api.conditions import Draft, merge
 from cipher_operator.api.failures import ConditionType
-from cipher_operator.core.outcome import PLAN_LINE_LENGTH, PLAN_LINES
+from cipher_operator.reconcile.report.status import PLAN_LINE_LENGTH, PLAN_LINES
 from devcluster import ControlPlane, KubectlError
 from support import crd
 from support.storages import MINIMAL, Storages

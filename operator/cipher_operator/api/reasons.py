@@ -23,6 +23,7 @@ class Reason(StrEnum):
     CHANGES_PENDING = "ChangesPending"
     PROGRESSING = "Progressing"
     DELETING = "Deleting"
+    BUILDING_INDEX = "BuildingIndex"
 
     CONNECTION_REFUSED = "ConnectionRefused"
     DNS_FAILURE = "DNSFailure"
@@ -71,6 +72,7 @@ class Reason(StrEnum):
 
 _T, _W, _S = FailureClass.TRANSIENT, FailureClass.WAITING, FailureClass.STALLED
 _CLASSES: dict[Reason, FailureClass] = {
+    Reason.BUILDING_INDEX: _T,
     Reason.CONNECTION_REFUSED: _T,
     Reason.DNS_FAILURE: _T,
     Reason.CONNECT_TIMEOUT: _T,
@@ -111,6 +113,7 @@ ADVICE: dict[Reason, str] = {
     Reason.CHANGES_PENDING: "Read `status.plan`; set `managementPolicy: Manage` to let the operator apply it.",
     Reason.PROGRESSING: "Wait: the operator is at work.",
     Reason.DELETING: "Wait: the operator is removing what it created.",
+    Reason.BUILDING_INDEX: "Wait: an index of a large table is being built while its writers go on.",
     Reason.CONNECTION_REFUSED: "Start PostgreSQL, or correct host and port in the connection Secret.",
     Reason.DNS_FAILURE: "Correct the host in the connection Secret, or mend the cluster's DNS.",
     Reason.CONNECT_TIMEOUT: "Open the way to the server: firewall, security group, network policy, or host and port.",
