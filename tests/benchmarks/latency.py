@@ -98,7 +98,7 @@ async def one_storage(admin: Provisioner, proxy: FaultProxy) -> tuple[Figures, F
 
     async def check() -> None:
         run = await admin.run(replace(wanted, established=True))
-        assert not run.changes, run.changes
+        assert not run.executed, run.executed
 
     return await measured(proxy, first), await measured(proxy, check)
 

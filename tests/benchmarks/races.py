@@ -21,7 +21,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.core.marker import DATABASE
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
-from support.provision import Provisioner, desired, plain_admin, superuser
+from support.provision import Provisioner, desired, plain_admin, seen, superuser
 
 _numbers = itertools.count()
 
@@ -86,9 +86,9 @@ async def one_round(way_in: Provisioner, clients: int) -> list[Round]:
 async def _left_over(way_in: Provisioner, wanted: Any) -> str:
     """Return what is not as it shall be, empty where all is."""
     again = await way_in.run(replace(wanted, established=True))
-    if again.changes:
-        return f"a further run had to change: {' '.join(again.changes)}"
-    marker = again.observed.roles[wanted.owner].marker
+    if again.executed:
+        return f"a further run had to change: {' '.join(again.executed)}"
+    marker = seen(again).roles[wanted.owner].marker
     if marker is None or DATABASE not in marker.created:
         return "the marker does not claim the database"
     await way_in.prove(wanted)

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     CHANGES_PENDING = "ChangesPending"
     PROGRESSING = "Progressing"
     DELETING = "Deleting"
+    BUILDING_INDEX = "BuildingIndex"
 
     CONNECTION_REFUSED = "ConnectionRefused"
     DNS_FAILURE = "DNSFailure"
@@ -103,6 +104,7 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.DELETION_BLOCKED: _S,
     Reason.PROGRESS_DEADLINE_EXCEEDED: _S,
     Reason.CHANGES_PENDING: _S,
+    Reason.BUILDING_INDEX: _T,
 }
 
 ADVICE: dict[Reason, str] = {
@@ -111,6 +113,7 @@ ADVICE: dict[Reason, str] = {
     Reason.CHANGES_PENDING: "Read `status.plan`; set `managementPolicy: Manage` to let the operator apply it.",
     Reason.PROGRESSING: "Wait: the operator is at work.",
     Reason.DELETING: "Wait: the operator is removing what it created.",
+    Reason.BUILDING_INDEX: "Wait: an index of a large table is being built while its writers go on.",
     Reason.CONNECTION_REFUSED: "Start PostgreSQL, or correct host and port in the connection Secret.",
     Reason.DNS_FAILURE: "Correct the host in the connection Secret, or mend the cluster's DNS.",
     Reason.CONNECT_TIMEOUT: "Open the way to the server: firewall, security group, network policy, or host and port.",

@@ -30,6 +30,8 @@ class Server:
     database: str
     read_only: bool
     admin: Admin
+    started: float = 0.0
+    """When the postmaster started, in seconds since the epoch."""
 
     @property
     def modern(self) -> bool:
@@ -193,6 +195,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             database=server["database"],
             read_only=server["recovery"] or server["readonly"],
             admin=Admin(**server["admin"]),
+            started=server["started"],
         ),
         roles={name: _role(name, role) for name, role in raw["roles"].items()},
         database=None

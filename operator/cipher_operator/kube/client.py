@@ -6,6 +6,8 @@ used: only its configuration and its ApiClient.
 
 import errno
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any
 
@@ -13,32 +15,11 @@ import aiohttp
 from yarl import URL
 
 from cipher_operator.kube.access import Access
+from cipher_operator.kube.answers import decode_answer
+from cipher_operator.kube.port import JSON, ApiUnavailable, Json
 
 TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-"""What to accept where an object's content is not needed."""
-
-Json = dict[str, Any]
-
-
-class ApiError(Exception):
-    """The API server refused a request. `status` is the HTTP code, `reason` the API's word for it (`NotFound`).
-
-    `message` is the server's sentence, empty where it could quote a Secret's content. `str()` names status and
-    reason only.
-    """
-
-    def __init__(self, status: int, reason: str, message: str = "") -> None:
-        super().__init__(f"{status} {reason}")
-        self.status, self.reason, self.message = status, reason, message
-
-
-class ApiUnavailable(Exception):
-    """No usable answer from the API server: network, timeout, 5xx or 429. Trying again later is right."""
 
 
 class KubeClient:
@@ -65,7 +46,7 @@ class KubeClient:
         """Close the connections."""
         await self._client.close()
 
-    async def get(self, path: str, *, accept: str = "application/json", **query: str) -> Json:
+    async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         """Return the object or list at a path; `query` are the URL's parameters."""
         url = str(URL(path).with_query(query)) if query else path
         try:
@@ -82,41 +63,81 @@ class KubeClient:
         return await self._request("PUT", path, body)
 
     async def patch(self, path: str, body: Json | list[Json], content_type: str) -> Json:
-        """Patch an object (JSON_PATCH or MERGE_PATCH) and return it."""
+        """Patch an object (JSON_PATCH) and return it."""
         return await self._request("PATCH", path, body, content_type)
 
-    async def delete(self, path: str, body: Json | None = None) -> Json:
-        """Delete an object; `body` are DeleteOptions."""
-        return await self._request("DELETE", path, body)
+    async def watch(self, path: str, *, accept: str, seconds: float, **query: str) -> AsyncIterator[Json]:
+        """Yield the events of a watch as they come, until the server ends it or `seconds` have passed.
+
+        Raises ApiError, ApiUnavailable. A line that is no JSON ends it too: the place in the stream is lost.
+        """
+        query = {"watch": "1", "timeoutSeconds": str(int(seconds)), **query}
+        url = str(URL(path).with_query(query))
+        async with self._answer("GET", url, accept=accept, seconds=seconds + TIMEOUT) as answer:
+            if answer.status >= 400:
+                decode_answer(answer.status, answer.headers, await answer.read())
+            rest = b""
+            async for chunk in answer.content.iter_any():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in filter(None, lines):
+                    yield _event(line)
 
     async def _request(
         self,
         method: str,
         path: str,
         body: Json | list[Json] | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Json:
+        async with self._answer(method, path, body, content_type=content_type, accept=accept) as answer:
+            return decode_answer(answer.status, answer.headers, await answer.read(), body)
+
+    @asynccontextmanager
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        body: Json | list[Json] | None = None,
+        *,
+        content_type: str = JSON,
+        accept: str = JSON,
+        seconds: float = TIMEOUT,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Give the answer to a request, whatever its status, and end it with the block."""
         headers = {"Accept": accept, "Content-Type": content_type, **self._client.default_headers}
         authorization = await self._access.authorization()
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
-            answer = await self._client.call_api(
+            wrapped = await self._client.call_api(
                 method,
                 self._access.server + path,
                 header_params=headers,
                 body=body,
-                _request_timeout=TIMEOUT,
+                _request_timeout=seconds,
             )
-            content: bytes = await answer.read()
+            answer: aiohttp.ClientResponse = wrapped.response
+            try:
+                if answer.status == 401:
+                    self._access.expire()
+                yield answer
+            finally:
+                answer.close()
         except TimeoutError:
-            raise ApiUnavailable(f"no answer within {TIMEOUT:g} s") from None
+            raise ApiUnavailable(f"no answer within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _unavailable(error) from None
-        if answer.status == 401:
-            self._access.expire()
-        return _decode(path, answer.status, content)
+
+
+def _event(line: bytes) -> Json:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict):
+        raise ApiUnavailable("the watch sent what is no event")
+    return event
 
 
 class _ConnectionReset(ApiUnavailable):
@@ -130,20 +151,3 @@ def _unavailable(error: Exception) -> ApiUnavailable:
     ):
         return _ConnectionReset("the connection was reset")
     return ApiUnavailable(type(error).__name__)
-
-
-def _decode(path: str, status: int, content: bytes) -> Json:
-    try:
-        decoded = json.loads(content) if content else {}
-    except ValueError:
-        decoded = {}
-    answer: Json = decoded if isinstance(decoded, dict) else {}
-    if status < 400:
-        return answer
-    reason = str(answer.get("reason") or status)
-    if status >= 500 or status == 429:
-        raise ApiUnavailable(f"{status} {reason}")
-    message = str(answer.get("message") or "")
-    if "/secrets" in path and status in (400, 422):
-        message = ""
-    raise ApiError(status, reason, message)

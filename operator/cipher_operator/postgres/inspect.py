@@ -20,6 +20,7 @@ PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_te
 _SERVER = """
 'server', jsonb_build_object(
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
+  'started', extract(epoch FROM pg_postmaster_start_time()),
   'readonly', current_setting('transaction_read_only') = 'on',
   'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
                                       'createdb', m.rolcreatedb,

@@ -6,12 +6,12 @@ from psycopg import sql
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.plan.access import schemas_in
+from cipher_operator.core.sql.composing import schemas_in
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
 
 
-async def prove_login(session: Session, desired: Desired) -> None:
+async def prove_login(session: Session, desired: Desired, login: str) -> None:
     """Raise Failure AccessDenied unless this session, opened as the app would, acts as the owner role.
 
     `ALTER ROLE … SET role` without the membership fails silently at login (reference: ALTER ROLE), so a login that
@@ -24,13 +24,12 @@ async def prove_login(session: Session, desired: Desired) -> None:
     except psycopg.Error as error:
         raise classify(error).at(ConditionType.ACCESS_GRANTED) from None
     if acting != desired.owner:
-        raise _unusable(desired, f"acts as role '{acting}', must act as '{desired.owner}'")
+        raise _unusable(login, f"acts as role '{acting}', must act as '{desired.owner}'")
     if schemas_in(path)[0] != desired.schema:
-        raise _unusable(desired, f"works with search_path '{path}', must work in schema '{desired.schema}'")
+        raise _unusable(login, f"works with search_path '{path}', must work in schema '{desired.schema}'")
 
 
-def _unusable(desired: Desired, what: str) -> Failure:
-    login = desired.credential.login if desired.credential else desired.user
+def _unusable(login: str, what: str) -> Failure:
     return Failure(
         Reason.ACCESS_DENIED,
         f"login '{login}' {what}: a setting on the server overrides the role's own; look for ALTER ROLE … SET and "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, parse_blocked_ranges
+from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
 
 OFFLINE = frozenset({"instance-id", "connect-timeout", "blocked-ranges"})
@@ -44,6 +45,17 @@ class Settings:
     def dial_policy(self) -> DialPolicy:
         """Return which addresses are dialled, and for how long."""
         return DialPolicy(self.blocked_ranges, self.connect_timeout)
+
+    def rules(self, instance: str) -> Rules:
+        """Return what the settings say about every run."""
+        return Rules(
+            instance,
+            interval=self.interval,
+            login_test_interval=self.login_test_interval,
+            progress_deadline=self.progress_deadline,
+            reconcile_timeout=self.reconcile_timeout,
+            allowed_extensions=self.allowed_extensions,
+        )
 
 
 def parse_settings(argv: Sequence[str], environ: Mapping[str, str], *, terminal: bool = False) -> Settings:
