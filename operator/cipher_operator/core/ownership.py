@@ -216,7 +216,19 @@ def _refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     if lost is not None:
-        raise _lost(lost, besides)
+        tables = observed.local is not None and bool(observed.local.relations)
+        raise _moved(lost) if tables else _lost(lost, besides)
+
+
+def _moved(what: str) -> Failure:
+    """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
+    return Failure(
+        Reason.DATABASE_LOST,
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. To "
+        f"take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
+        "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
+        stage=ConditionType.DATABASE_READY,
+    )
 
 
 def _lost(what: str, besides: str = "") -> Failure:
