@@ -4,7 +4,9 @@ The generated API classes of the Kubernetes client cost 25 MiB and twice the CPU
 used: only its configuration and its ApiClient.
 """
 
+import contextlib
 import errno
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -13,12 +15,25 @@ from yarl import URL
 
 from cipher_operator.kube.access import Access
 from cipher_operator.kube.answers import decode_answer
-from cipher_operator.kube.port import JSON, JSON_PATCH, ApiError, ApiUnavailable, Json
+from cipher_operator.kube.port import (
+    JSON,
+    JSON_PATCH,
+    METADATA_LIST,
+    METADATA_ONLY,
+    ApiError,
+    ApiUnavailable,
+    Json,
+)
+from cipher_operator.kube.streaming import ListReader, NotReadable, lines
 
 __all__ = ["JSON_PATCH", "ApiError", "ApiUnavailable", "Json", "KubeClient"]
 
 TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
+SCAN_TIMEOUT = 60.0
+"""Seconds for a page of a list."""
+SILENCE = 90.0
+"""Seconds after which a watch that says nothing, not even the bookmark of each minute, is taken for dead."""
 
 
 class KubeClient:
@@ -32,6 +47,7 @@ class KubeClient:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._client: Any = access.api_client()
+        self._streams: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "KubeClient":
         return self
@@ -44,6 +60,8 @@ class KubeClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+        if self._streams is not None:
+            await self._streams.close()
 
     async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         """Return the object or list at a path; `query` are the URL's parameters."""
@@ -64,6 +82,25 @@ class KubeClient:
     async def patch(self, path: str, body: Json | list[Json], content_type: str) -> Json:
         """Patch an object (JSON_PATCH) and return it."""
         return await self._request("PATCH", path, body, content_type)
+
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with the items of a page of a list, never holding more than one; return the page's metadata."""
+        patience = aiohttp.ClientTimeout(total=SCAN_TIMEOUT, sock_connect=TIMEOUT)
+        async with self._stream(path, accept, query, patience) as answer:
+            with _translated():
+                reader = ListReader(answer.content.iter_any())
+                async for item in reader.items():
+                    each(item)
+                return reader.metadata
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Open a watch and give its events; they end with the connection, or with SILENCE."""
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=SILENCE)
+        async with self._stream(path, accept, {**query, "watch": "true"}, patience) as answer:
+            yield _events(answer)
 
     async def _request(
         self,
@@ -93,6 +130,48 @@ class KubeClient:
         if answer.status == 401:
             self._access.expire()
         return decode_answer(path, answer.status, answer.headers, content)
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, path: str, accept: str, query: dict[str, str], patience: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._streams is None:
+            self._streams = self._access.stream_session()
+        headers = {"Accept": accept}
+        authorization = await self._access.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        url = URL(self._access.server + path).with_query(query)
+        name = self._access.tls_server_name
+        with _translated():
+            answer = await self._streams.get(url, headers=headers, timeout=patience, server_hostname=name)
+        async with answer:
+            if answer.status == 401:
+                self._access.expire()
+            if answer.status >= 400:
+                with _translated():
+                    content = await answer.read()
+                decode_answer(path, answer.status, answer.headers, content)
+            yield answer
+
+
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[Json]:
+    with _translated(), contextlib.suppress(aiohttp.SocketTimeoutError):
+        async for event in lines(answer.content.iter_any()):
+            yield event
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise ApiUnavailable for what goes wrong between the API server and here."""
+    try:
+        yield
+    except TimeoutError:
+        raise ApiUnavailable("no answer in time") from None
+    except NotReadable as error:
+        raise ApiUnavailable(f"the answer cannot be read: {error}") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise _unavailable(error) from None
 
 
 class _ConnectionReset(ApiUnavailable):

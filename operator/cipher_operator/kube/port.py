@@ -4,6 +4,8 @@ Everything that reads or writes objects is written against `Kube`. `KubeClient` 
 give something else that answers alike.
 """
 
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 JSON = "application/json"
@@ -56,4 +58,18 @@ class Kube(Protocol):
 
     async def patch(self, path: str, body: Json | list[Json], content_type: str) -> Json:
         """Patch an object (JSON_PATCH) and return it."""
+        ...
+
+
+class Watching(Protocol):
+    """What a reflector needs of an API server. Both methods raise ApiError and ApiUnavailable."""
+
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with one item after the other of a page of a list, and return the page's metadata."""
+        ...
+
+    def watch(
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[Json]]:
+        """Open a watch; the stream of its events ends when the server ends it, or is silent for too long."""
         ...

@@ -1,13 +1,14 @@
 """The port, in front of the server in memory; and what people do to their cluster meanwhile."""
 
 import base64
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from cipher_operator.kube.answers import decode_answer
-from cipher_operator.kube.port import JSON, Json
+from cipher_operator.kube.port import JSON, METADATA_LIST, METADATA_ONLY, Json
 from support.memory_api import answers
 from support.memory_api.answers import Answer, Refused
 from support.memory_api.faults import Fault, Policy
@@ -60,16 +61,26 @@ class MemoryApi:
         """Patch an object."""
         return await self._request("PATCH", "PATCH", path, body, content_type=content_type)
 
-    async def watch(self, path: str, *, accept: str = JSON, **query: str) -> AsyncIterator[Json]:
-        """Yield the events of a kind since `resourceVersion`, until the watch is ended."""
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with the items of a page of a list, and return the page's metadata."""
+        page = await self.get(path, accept=accept, **query)
+        for item in page["items"]:
+            each(item)
+        metadata: Json = page["metadata"]
+        return metadata
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Give the events of a kind since `resourceVersion`, until the watch is ended."""
         await self._request("WATCH", "GET", path, None, query={"limit": "1"})
         where = place(path)
         assert where is not None
         watch = Watch(self.store, where, accept, query)
         self.watches.add(watch)
         try:
-            async for event in watch.events():
-                yield event
+            yield watch.events()
         finally:
             self.watches.discard(watch)
 
@@ -101,6 +112,26 @@ class MemoryApi:
     def count(self, *verbs: str, path: str = "") -> int:
         """Return how many requests with one of these verbs, all where none is named, had `path` in their path."""
         return sum(n for (verb, at), n in self.requests.items() if (not verbs or verb in verbs) and path in at)
+
+    def end_watches(self) -> None:
+        """End every open watch, as a server that restarts does."""
+        for watch in tuple(self.watches):
+            watch.end()
+
+    def say(self, event: Json) -> None:
+        """Put an event into every open watch."""
+        for watch in tuple(self.watches):
+            watch.say(event)
+
+    def say_error(self, code: int, reason: str = "InternalError") -> None:
+        """Put an ERROR event into every open watch."""
+        status = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "something"}
+        self.say({"type": "ERROR", "object": status})
+
+    def bookmark(self) -> None:
+        """Put a BOOKMARK of the present version into every open watch."""
+        for watch in tuple(self.watches):
+            watch.bookmark()
 
     # What people and controllers do.
 
