@@ -18,8 +18,8 @@ from cipher_operator.core.orders import Credential
 from cipher_operator.core.plan.plan import plan, settle
 from cipher_operator.core.sql.step import Kind, lines_of
 from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.indexes import build_indexes
 from cipher_operator.postgres.inspect import observe
-from cipher_operator.postgres.provision import build_indexes
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.provision import (

@@ -9,6 +9,9 @@ from cipher_operator.core.marker import Marker, parse_marker
 MODERN_MEMBERSHIP = 160000
 """server_version_num from which a membership has INHERIT and SET options."""
 
+INVALID = -2
+"""The connection limit of a database whose drop was interrupted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admin:
@@ -91,6 +94,12 @@ class Database:
     """The session may SET ROLE to the owner."""
     connection_limit: int = -1
 
+    @property
+    def invalid(self) -> bool:
+        """Return whether a DROP DATABASE was interrupted: nothing but another one is possible (release notes of 13.12,
+        14.9 and 15.4)."""
+        return self.connection_limit == INVALID
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -114,6 +123,8 @@ class IndexFacts:
     valid: bool
     plain: bool
     """A btree without predicate or expression, and not unique."""
+    building: bool = False
+    """A session of this admin's role is at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +195,8 @@ class Observed:
     roles: Mapping[str, Role]
     database: Database | None
     local: Local | None
+    dropping: frozenset[str] = frozenset()
+    """Databases that have the name that a deletion gives the desired one."""
 
 
 def decode(raw: Mapping[str, Any]) -> Observed:
@@ -213,6 +226,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             connection_limit=database["connlimit"],
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
+        dropping=frozenset(raw["dropping"]),
     )
 
 
@@ -267,7 +281,7 @@ def _relation(relation: Mapping[str, Any]) -> Relation:
         columns={name: ColumnFacts(*facts) for name, facts in relation["columns"].items()},
         primary_key=tuple(relation["pk"]),
         indexes={
-            name: IndexFacts(tuple(index["columns"]), index["valid"], index["plain"])
+            name: IndexFacts(tuple(index["columns"]), index["valid"], index["plain"], index["building"])
             for name, index in relation["indexes"].items()
         },
         foreign_grantees=tuple(relation["grantees"]),

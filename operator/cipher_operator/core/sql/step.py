@@ -35,7 +35,7 @@ class Kind(StrEnum):
     GRANT_FUTURE = auto()
     CREATE_TABLE = auto()
     CREATE_INDEX = auto()
-    DROP_INVALID_INDEX = auto()
+    BUILD_INDEX = auto()
     SET_TABLE_OWNER = auto()
     WRITE_TABLE_MARKER = auto()
     CREATE_EXTENSION_SCHEMA = auto()
@@ -44,6 +44,7 @@ class Kind(StrEnum):
     DROP_EXTENSION = auto()
     CLOSE_DATABASE = auto()
     END_SESSIONS = auto()
+    RENAME_DATABASE = auto()
     DROP_DATABASE = auto()
     DROP_TABLE = auto()
     DROP_SCHEMA = auto()
@@ -55,6 +56,8 @@ class Kind(StrEnum):
 
 PASSWORDS = frozenset({Kind.CREATE_LOGIN, Kind.SET_PASSWORD})
 """Those that set a password."""
+MARKERS = frozenset({Kind.WRITE_MARKER, Kind.WRITE_TABLE_MARKER})
+"""Those that write the marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,10 @@ class Step:
     statements: tuple[sql.Composed, ...]
     acting: str | None = None
     alone: bool = False
+    guard: sql.Composed | None = None
+    """Asked right before: where it gives no row, somebody else has done it."""
+    apart: bool = False
+    """It begins a message: what stands before it must have been committed."""
 
 
 def statements_of(planned: Iterable[Step]) -> list[sql.Composed]:
