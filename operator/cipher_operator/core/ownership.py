@@ -8,8 +8,9 @@ from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
-from cipher_operator.core.observed import Observed, Relation, Role
+from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
+from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Step
@@ -240,7 +241,19 @@ def _refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     if lost is not None:
-        raise _lost(lost, besides)
+        tables = observed.local is not None and bool(observed.local.relations)
+        raise _moved(lost) if tables else _lost(lost, besides)
+
+
+def _moved(what: str) -> Failure:
+    """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
+    return Failure(
+        Reason.DATABASE_LOST,
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
+        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
+        "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
+        stage=ConditionType.DATABASE_READY,
+    )
 
 
 def _lost(what: str, besides: str = "") -> Failure:
