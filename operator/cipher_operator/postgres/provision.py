@@ -230,6 +230,7 @@ class _Run:
 
     async def _mend(self, session: Session, missing: Plan) -> Observed:
         """Try what nothing depends on, and return what is observed then."""
+        self._missing = None
         lines, refused = await mend(session, missing)
         self._executed.extend(lines)
         self._statements += len(lines)

@@ -55,6 +55,15 @@ class Kind(StrEnum):
     DROP_ROLE = auto()
 
 
+class Change(StrEnum):
+    """What brings a table back to what Cipher makes, as SQL."""
+
+    SET_DEFAULT = "SET DEFAULT 0"
+    SET_STORAGE = "SET STORAGE EXTENDED"
+    SET_NOT_NULL = "SET NOT NULL"
+    SET_LOGGED = "SET LOGGED"
+
+
 PASSWORDS = frozenset({Kind.CREATE_LOGIN, Kind.SET_PASSWORD})
 """Those that set a password."""
 MARKERS = frozenset({Kind.WRITE_MARKER, Kind.WRITE_TABLE_MARKER})

@@ -6,7 +6,7 @@ from cipher_operator.api.failures import ConditionType
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.schema import Column, Index, Table
 from cipher_operator.core.sql.composing import PasswordOf, compose, identifiers, number
-from cipher_operator.core.sql.step import Kind, Step
+from cipher_operator.core.sql.step import Change, Kind, Step
 
 _DATABASE, _ACCESS, _SCHEMA = (
     ConditionType.DATABASE_READY,
@@ -211,11 +211,15 @@ def set_table_owner(schema: str, table: str, owner: str, acting: str | None = No
     return Step(Kind.SET_TABLE_OWNER, _SCHEMA, table, (statement,), acting)
 
 
-def mend_table(schema: str, table: str, column: str | None, change: str, owner: str) -> Step:
-    """Make one change to a table, or to a column of it, as its owner. `change` is SQL of ours, never a stranger's."""
+def mend_table(schema: str, table: str, column: str | None, change: Change, owner: str) -> Step:
+    """Make one change to a table, or to a column of it, as its owner."""
     what = sql.SQL("") if column is None else compose("ALTER COLUMN {column} ", column=column)
     statement = compose(
-        "ALTER TABLE {schema}.{table} {what}{change}", schema=schema, table=table, what=what, change=sql.SQL(change)
+        "ALTER TABLE {schema}.{table} {what}{change}",
+        schema=schema,
+        table=table,
+        what=what,
+        change=sql.SQL(change.value),
     )
     return Step(Kind.MEND_TABLE, _SCHEMA, table, (statement,), acting=owner)
 
