@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from cipher_operator.api.spec import parse_resource
+from cipher_operator.core.requests import MAX_VALUE, Requests
 from cipher_operator.reconcile.report.status import next_status
 from cipher_operator.reconcile.result import Result
-from cipher_operator.core.requests import MAX_VALUE, Requests
 
 SOURCE = {"instance": "one", "namespace": "team", "name": "chat"}
 ROTATE = "storage.cipher.dev/rotate-requested-at"

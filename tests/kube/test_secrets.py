@@ -8,7 +8,8 @@ import pytest
 from cipher_operator.api.names import IN_USE_FINALIZER, SECRET_TYPE
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
-from cipher_operator.kube.client import ApiError, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.secrets import (
     SecretContent,
     SecretObject,

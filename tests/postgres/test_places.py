@@ -13,7 +13,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import parse_spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
+from cipher_operator.core.secret import AppCredentials, app_door, app_secret_data
 from devcluster import PostgresServer
 from support.admins import changed, footprint
 from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, desired, plain_admin, superuser
@@ -30,9 +30,9 @@ def one() -> Iterator[PostgresServer]:
 def published_uri(admin: AdminConnection, wanted: Desired) -> str:
     """Return the URL that pods are given, in libpq's dialect."""
     spec = parse_spec("team", "chat", {"connection": {"secretRef": {"name": "pg"}}})
-    endpoint = app_endpoint(admin, spec.app, wanted.database, ssl_in_use=False)
+    endpoint = app_door(admin, spec.app, wanted.database, ssl_in_use=False)
     assert wanted.credential is not None and wanted.credential.login is not None
-    return app_secret_data(endpoint, AppCredentials(wanted.credential.login, APP_PASSWORD))["uri"]
+    return app_secret_data(endpoint, AppCredentials(wanted.credential.login, APP_PASSWORD)).data["uri"]
 
 
 @pytest.mark.parametrize(

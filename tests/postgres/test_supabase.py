@@ -20,7 +20,7 @@ from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.naming import user_name
 from cipher_operator.core.secret import (
     AppCredentials,
-    app_endpoint,
+    app_door,
     app_secret_data,
     check_publishable,
     read_app_secret,
@@ -84,8 +84,8 @@ def names(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def published(admin: AdminConnection, spec: Spec, role: str, password: Password = APP_PASSWORD) -> dict[str, str]:
     check_publishable(admin, spec.app, "postgres")
-    endpoint = app_endpoint(admin, spec.app, "postgres", ssl_in_use=True)
-    return app_secret_data(endpoint, AppCredentials(role, password))
+    endpoint = app_door(admin, spec.app, "postgres", ssl_in_use=True)
+    return dict(app_secret_data(endpoint, AppCredentials(role, password)).data)
 
 
 def open_both(project: Project, data: dict[str, str]) -> list[str]:

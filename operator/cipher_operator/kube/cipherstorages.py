@@ -6,8 +6,8 @@ from typing import Any
 from cipher_operator.api.names import GROUP, PLURAL, VERSION
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
-from cipher_operator.kube.client import JSON_PATCH, METADATA_LIST, ApiError, Json, Kube
 from cipher_operator.kube.finalizers import Holdable
+from cipher_operator.kube.port import JSON_PATCH, METADATA_LIST, ApiError, Json, Kube
 
 FEW, MANY = "20", "500"
 """Objects in one page of a list."""

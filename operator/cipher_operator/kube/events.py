@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cipher_operator.api.names import API_VERSION, KIND, REPORTING_CONTROLLER
 from cipher_operator.api.spec import Resource
-from cipher_operator.kube.client import ApiError, ApiUnavailable, Json, Kube
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Kube
 
 MAX_NOTE = 1_024
 """Bytes: the API server refuses longer notes."""

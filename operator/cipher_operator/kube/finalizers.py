@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cipher_operator.kube.client import JSON_PATCH, METADATA_ONLY, ApiError, Json, Kube
+from cipher_operator.kube.port import JSON_PATCH, METADATA_ONLY, ApiError, Json, Kube
 
 TRIES = 3
 _CONFLICT = frozenset({409, 422})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipher_operator.api.names import IN_USE_FINALIZER
-from cipher_operator.kube.client import METADATA_LIST, METADATA_ONLY, ApiError, ApiUnavailable, Watching
+from cipher_operator.kube.port import METADATA_LIST, METADATA_ONLY, ApiError, ApiUnavailable, Watching
 
 PAGE = "50"
 """Objects of one page: annotations of a quarter of a megabyte each are allowed."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from cipher_operator.kube.client import ApiError, Json, Kube
 from cipher_operator.kube.finalizers import Holdable
+from cipher_operator.kube.port import ApiError, Json, Kube
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -30,6 +30,11 @@ class SecretObject:
 
     def __repr__(self) -> str:
         return f"SecretObject({self.namespace}/{self.name})"
+
+    @classmethod
+    def of(cls, namespace: str, name: str, data: Mapping[str, bytes]) -> "SecretObject":
+        """Return one that only its content is known of, as from a file."""
+        return cls(namespace, name, "", "", "Opaque", data)
 
     @property
     def controller_uid(self) -> str | None:

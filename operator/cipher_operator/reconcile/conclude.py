@@ -4,7 +4,6 @@ from datetime import datetime
 
 from cipher_operator.api.failures import STAGES, Failure
 from cipher_operator.core.plan.plan import noted
-from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
 from cipher_operator.postgres.provision import Report

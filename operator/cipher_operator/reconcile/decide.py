@@ -16,10 +16,11 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.credentials import Known, wanted_credential
 from cipher_operator.core.desired import Desired, desired_from
+from cipher_operator.core.door import AppCredentials, AppEndpoint, app_door, check_publishable
 from cipher_operator.core.orders import Credential, Orders
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import rotation_due
-from cipher_operator.core.secret import check_password, check_publishable, read_app_secret
+from cipher_operator.core.secret import check_password, read_app_secret
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.history import History
@@ -43,11 +44,22 @@ class Intent:
     """The credential is a new one of the operator's own: pending until it is published."""
     brought: Password | None = None
     """The user's own password, where it is not the published one."""
+    door_ca: bytes | None = None
+    """What `spec.app.caRef` names."""
 
     @property
     def observe(self) -> bool:
         """Return whether the run plans and writes nothing."""
         return self.spec.management_policy is ManagementPolicy.OBSERVE
+
+    def door(self, *, ssl_in_use: bool) -> AppEndpoint:
+        """Return where pods connect; `ssl_in_use` says whether the operator's own connection used TLS."""
+        app, database = self.spec.app, self.desired.database
+        return app_door(self.admin, app, database, ssl_in_use=ssl_in_use, ca=self.door_ca)
+
+    def credentials(self, login: str) -> AppCredentials:
+        """Return the published password as that of a login."""
+        return AppCredentials(login, self.password)
 
     @property
     def password(self) -> Password:
@@ -75,7 +87,7 @@ def parse(resource: Resource, rules: Rules) -> Spec | Failure:
 def decide(
     snapshot: Snapshot, spec: Spec, history: History, rules: Rules, *, now: datetime, fresh: Password, digest: Digest
 ) -> Intent | Failure:
-    """Return what the run works towards, or why there is nothing to be done. `fresh` is a password that nobody knows."""
+    """Return what the run works towards, or why that cannot be. `fresh` is a password that nobody knows."""
     try:
         return _decide(snapshot, spec, history, rules, now=now, fresh=fresh, digest=digest)
     except Failure as failure:
@@ -91,7 +103,9 @@ def _decide(
     desired = desired_from(resource, spec, admin, rules.instance)
     check_publishable(admin, spec.app, desired.database)
     refuse_foreign(resource, spec.app.secret_name, existing)
-    intent = Intent(spec, admin, desired, _orders(resource), Requests.of(resource), existing)
+    door_ca = snapshot.ca(spec.app.ca, "spec.app.caRef")
+    intent = Intent(spec, admin, desired, _orders(resource), Requests.of(resource), existing, door_ca=door_ca)
+    intent.door(ssl_in_use=True)  # a CA that is none is said before anything is done
     if spec.user.mode is UserMode.SHARED:
         check_password(admin.password)
         return intent

@@ -10,9 +10,9 @@ from cipher_operator.core.connection.admin import AdminConnection, read_admin_co
 from cipher_operator.core.desired import desired_from
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
-from cipher_operator.kube.client import Kube
 from cipher_operator.kube.events import post_event
 from cipher_operator.kube.finalizers import TRIES, add, find, remove
+from cipher_operator.kube.port import Kube
 from cipher_operator.kube.secrets import secret_path
 from cipher_operator.postgres import remove as server
 from cipher_operator.reconcile.decide import is_ours
@@ -129,9 +129,10 @@ def _admin(snapshot: Snapshot, spec: Spec) -> AdminConnection:
         if failure.reason is not Reason.SECRET_NOT_FOUND:
             raise
         secret, app = snapshot.secrets.get(spec.connection.secret_name), snapshot.app
-        if secret is not None and app is not None and is_ours(snapshot.resource, app):
-            if certificates := app.data.get("certificates"):
-                return read_admin_connection(secret.data, spec.connection, certificates)
+        ours = app is not None and is_ours(snapshot.resource, app)
+        certificates = app.data.get("certificates") if app is not None and ours else None
+        if secret is not None and certificates:
+            return read_admin_connection(secret.data, spec.connection, certificates)
         raise Failure(
             Reason.DELETION_BLOCKED,
             f'{failure.message}; or leave everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',

@@ -17,7 +17,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The last test of a login, passed or failed. A failed one is a fact like a passed one: only a new test lifts it."""
+    """The last test of a login. A failed one is a fact like one that passed: only a new test lifts it."""
 
     of: Subject
     at: float

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import Verify
+from cipher_operator.api.spec import DoorVerification
 from cipher_operator.core.connection.admin import AdminConnection
-from cipher_operator.core.secret import AppCredentials, app_login, door_login
+from cipher_operator.core.door import app_login, door_login
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.reconcile.decide import Intent
@@ -65,9 +65,9 @@ async def prove(
     remember(history)
     acted, asked = bool(report.executed) or intent.existing is None, "reconcile" in intent.requests.new
     before = history.proof
-    if not report.tested and before is not None:
-        if not due(before, of, acted=acted, asked=asked, now=now, interval=interval):
-            return Proven(before, report, history)
+    needed = report.tested or due(before, of, acted=acted, asked=asked, now=now, interval=interval)
+    if before is not None and not needed:
+        return Proven(before, report, history)
     refusal = report.refusal if report.tested else await test(sessions, intent, login)
     if refusal is not None and _may_set_again(intent, history, refusal, of):
         history = replace(history, set_again=of.digest, refusals=0)
@@ -78,24 +78,22 @@ async def prove(
             refusal = await test(sessions, intent, login)
     door = None
     if refusal is None:
-        refusal, door = await test_door(sessions, intent, login)
+        refusal, door = await test_door(sessions, intent, report, login)
     proof = Proof(of, now, refusal, isinstance(refusal, Remembered), door)
     history = history.proven(proof)
     remember(history)
     proven = Proven(proof, report, history)
     if refusal is not None and proven.again_soon:
-        sessions.forget_verdict(app_login(intent.admin, AppCredentials(login, intent.password)))
+        sessions.forget_verdict(app_login(intent.admin, intent.credentials(login)))
     return proven
 
 
 def subject(sessions: Sessions, intent: Intent, report: Report) -> Subject:
     """Return what a proof of this run is of, as the last observation shows it."""
-    credentials, admin = AppCredentials(login_of(intent, report), intent.password), intent.admin
-    doors = [admin, door_login(admin, intent.spec.app, credentials)]
-    where = [(door.host, str(door.port), str(door.ssl_mode), door.ca or "") for door in doors if door is not None]
-    digest = sessions.digest(
-        *(part for door in where for part in door), intent.desired.database, credentials.role, intent.password
-    )
+    login, admin = login_of(intent, report), intent.admin
+    door = door_login(intent.door(ssl_in_use=bool(report.ssl_in_use)), admin, intent.credentials(login))
+    where = [(at.host, str(at.port), str(at.ssl_mode), at.ca or "") for at in (admin, door)]
+    digest = sessions.digest(*(part for at in where for part in at), intent.desired.database, login, intent.password)
     observed = report.observed
     if observed is None:
         return Subject(digest)
@@ -115,7 +113,7 @@ async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable
 
     With `tables`, beside the work on the schema: the session is opened at once, and used when that is done.
     """
-    connection = app_login(intent.admin, AppCredentials(login, intent.password))
+    connection = app_login(intent.admin, intent.credentials(login))
     try:
         if tables is None:
             sessions.enter(connection)
@@ -128,12 +126,14 @@ async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable
     return None
 
 
-async def test_door(sessions: Sessions, intent: Intent, login: str) -> tuple[Failure | None, Failure | None]:
+async def test_door(
+    sessions: Sessions, intent: Intent, report: Report, login: str
+) -> tuple[Failure | None, Failure | None]:
     """Test the login where pods go; return (refusal, unreachable): at most one of them is there.
 
     Both are None where the door is the operator's own, is not to be tested, or lets the login work. Raises Busy.
     """
-    door = pods_door(intent, login)
+    door = pods_door(intent, report, login)
     if door is None:
         return None, None
     try:
@@ -142,17 +142,18 @@ async def test_door(sessions: Sessions, intent: Intent, login: str) -> tuple[Fai
             await prove_login(session, intent.desired, login)
     except Failure as failure:
         told = _of_login(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
-        if failure.reason in UNREACHABLE and intent.spec.app.verify is Verify.IF_REACHABLE:
+        if failure.reason in UNREACHABLE and intent.spec.app.verify is DoorVerification.IF_REACHABLE:
             return None, told
         return told, None
     return None, None
 
 
-def pods_door(intent: Intent, login: str) -> AdminConnection | None:
+def pods_door(intent: Intent, report: Report, login: str) -> AdminConnection | None:
     """Return the way in that pods take, where it is another than the operator's and is to be tested."""
-    if intent.spec.app.verify is Verify.NEVER:
+    door = intent.door(ssl_in_use=bool(report.ssl_in_use))
+    if intent.spec.app.verify is DoorVerification.NEVER or not door.other:
         return None
-    return door_login(intent.admin, intent.spec.app, AppCredentials(login, intent.password))
+    return door_login(door, intent.admin, intent.credentials(login))
 
 
 def door_warning(proof: Proof) -> tuple[str, ...]:
@@ -160,8 +161,8 @@ def door_warning(proof: Proof) -> tuple[str, ...]:
     if proof.door is None:
         return ()
     return (
-        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or set "
-        "`spec.app.verify: Never`",
+        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or "
+        "set `spec.app.verify: Never`",
     )
 
 
@@ -192,7 +193,7 @@ async def _set_again(sessions: Sessions, intent: Intent, report: Report) -> Repo
         replace(report.orders, credential=replace(credential, change=True), established=True),
         maintenance=intent.admin.database,
     )
-    sessions.forget_verdict(app_login(intent.admin, AppCredentials(login_of(intent, again), intent.password)))
+    sessions.forget_verdict(app_login(intent.admin, intent.credentials(login_of(intent, again))))
     return replace(
         again,
         executed=(*report.executed, *again.executed),

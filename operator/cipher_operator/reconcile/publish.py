@@ -8,8 +8,8 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.core.rotation import ANNOTATION_PASSWORD_SET, password_annotations
-from cipher_operator.core.secret import AppCredentials, AppSecret, app_door, app_secret, read_app_secret
-from cipher_operator.kube.client import ApiError
+from cipher_operator.core.secret import AppSecretData, app_secret_data, read_app_secret
+from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.secrets import Refusal, SecretContent, SecretObject, create_secret, refusal, replace_secret
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent
@@ -70,10 +70,10 @@ async def publish(around: Surroundings, snapshot: Snapshot, intent: Intent, repo
     return answer
 
 
-def content(intent: Intent, report: Report) -> AppSecret:
+def content(intent: Intent, report: Report) -> AppSecretData:
     """Return what the app Secret shall hold."""
-    door = app_door(intent.admin, intent.spec.app, intent.desired.database, ssl_in_use=bool(report.ssl_in_use))
-    return app_secret(door, AppCredentials(login_of(intent, report), intent.password))
+    door = intent.door(ssl_in_use=bool(report.ssl_in_use))
+    return app_secret_data(door, intent.credentials(login_of(intent, report)))
 
 
 def holds(intent: Intent, report: Report) -> bool:
@@ -126,8 +126,8 @@ def _refused(name: str, error: ApiError) -> Failure | None:
             why = f"Secret '{name}' was written by somebody else at the same moment; trying again"
         case Refusal.IMMUTABLE:
             why = (
-                f"Secret '{name}' refuses to be changed, as one with `immutable: true` does; delete it: it is made anew "
-                "with a login that works"
+                f"Secret '{name}' refuses to be changed, as one with `immutable: true` does; delete it: it is made "
+                "anew with a login that works"
             )
         case Refusal.ADMISSION:
             why = (
@@ -135,7 +135,8 @@ def _refused(name: str, error: ApiError) -> Failure | None:
                 "asks for with `spec.app.labels` or `spec.app.annotations`, or except this Secret from the policy"
             )
         case Refusal.QUOTA:
-            why = f"the namespace's quota leaves no room for Secret '{name}': {error.message.rstrip('.')}. Raise the quota"
+            said = error.message.rstrip(".")
+            why = f"the namespace's quota leaves no room for Secret '{name}': {said}. Raise the quota"
         case Refusal.TERMINATING:
             why = f"Secret '{name}' cannot be created: the namespace is being deleted"
         case _:

@@ -1,4 +1,4 @@
-"""Everything that a run reads of the cluster: read once, frozen, and noted, so that only a change starts the next run."""
+"""Everything that a run reads of the cluster: read once, frozen, and noted: only a change of it starts the next."""
 
 import asyncio
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ from cipher_operator.api.spec import CARef, KeyRef, Resource, Spec, parse_resour
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.kube.cipherstorages import get_storage
-from cipher_operator.kube.client import Kube
 from cipher_operator.kube.finalizers import Holdable
+from cipher_operator.kube.port import Kube
 from cipher_operator.kube.secrets import ConfigMapObject, SecretObject, get_configmap, get_secret
 from cipher_operator.queue.references import ABSENT, References, Version
 from cipher_operator.reconcile.digest import Digest

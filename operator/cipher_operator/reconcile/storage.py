@@ -12,7 +12,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.orders import Orders
-from cipher_operator.kube.client import ApiError, ApiUnavailable
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.lanes import API
 from cipher_operator.queue.queue import Next
@@ -127,8 +127,7 @@ class Reconciler:
         return replace(result, held=held, warnings=warnings, interval=spec.interval)
 
     async def _carry_out(self, snapshot: Snapshot, intent: Intent, sessions: Sessions) -> Result:
-        """Converge, prove and publish."""
-        resource = snapshot.resource
+        """Converge, then prove and publish."""
         try:
             sessions.enter(intent.admin)
         except Failure as failure:
@@ -138,6 +137,11 @@ class Reconciler:
             return failed(snapshot, intent, report, report.failure)
         if intent.observe:
             return planned(snapshot, report)
+        return await self._publish(snapshot, intent, report, sessions)
+
+    async def _publish(self, snapshot: Snapshot, intent: Intent, report: Report, sessions: Sessions) -> Result:
+        """Publish the login, after it was proven where that is due."""
+        resource = snapshot.resource
         proven = await prove(
             sessions,
             intent,

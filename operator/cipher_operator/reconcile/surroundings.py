@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from cipher_operator.core.connection.password import Password
-from cipher_operator.kube.client import Kube
+from cipher_operator.kube.port import Kube
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.digest import Digest

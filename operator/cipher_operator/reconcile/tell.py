@@ -10,8 +10,8 @@ from typing import Any
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube.cipherstorages import patch_status
-from cipher_operator.kube.client import ApiError, ApiUnavailable, Kube
 from cipher_operator.kube.events import post_event
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.reconcile.report import log
 from cipher_operator.reconcile.report.events import events
 from cipher_operator.reconcile.report.metrics import Sample, sample
@@ -25,7 +25,7 @@ logger = logging.getLogger("cipher_operator.reconcile")
 
 
 class Teller:
-    """Tells of one run of one storage. `written` is the status that stands on the API server, as far as this run knows."""
+    """Tells of one run of one storage."""
 
     def __init__(self, kube: Kube, resource: Resource, now: Callable[[], datetime], progress_deadline: float) -> None:
         self._kube, self._resource, self._now, self._deadline = kube, resource, now, progress_deadline

@@ -12,7 +12,8 @@ from cipher_operator import __version__
 from cipher_operator.api.names import CRD_NAME
 from cipher_operator.kube.access import Access
 from cipher_operator.kube.cipherstorages import storage_keys
-from cipher_operator.kube.client import ApiError, ApiUnavailable, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.reconcile.storage import Reconciler
 from cipher_operator.runtime.health import HealthServer
 from cipher_operator.runtime.informer import Informer

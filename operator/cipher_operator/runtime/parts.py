@@ -13,7 +13,8 @@ from typing import Protocol
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
-from cipher_operator.kube.client import ApiError, ApiUnavailable, Kube, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.kube.reflector import Reflector
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.probe import answers
