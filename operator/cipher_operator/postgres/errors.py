@@ -36,7 +36,7 @@ _NETWORK = re.compile(
 _SAY_LITTLE = frozenset({"08P01", "28000", "0A000"})
 """SQLSTATEs that servers and poolers give to many things while connecting."""
 _REFUSES_TLS = re.compile(r"server does not support SSL")
-_HASHES_ITSELF = re.compile(r"plain-?\s?text passwords?|passwords? in (?:plain-?\s?text|clear)", re.IGNORECASE)
+_HASHES_ITSELF = re.compile(r"only (?:support|accept|allow|take)\w* .{0,40}plain-?\s?text", re.IGNORECASE)
 UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
 
 
