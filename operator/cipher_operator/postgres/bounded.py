@@ -1,9 +1,10 @@
-"""How much a server may send: libpq itself has no limit, neither for a session nor for one message."""
+"""How much a server may send, and how long it may take: libpq itself has no limit for either."""
 
 import functools
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -31,6 +32,13 @@ class TooMuch(psycopg.OperationalError):
 
     def __init__(self) -> None:
         super().__init__("the server sent too much")
+
+
+class Silent(psycopg.OperationalError):
+    """The server has not answered in its time."""
+
+    def __init__(self) -> None:
+        super().__init__("the server fell silent")
 
 
 def check_input(descriptor: int) -> None:
@@ -71,8 +79,14 @@ def _statm() -> int:
 class BoundedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection that ends when the server sends more than it may: rows, notices, anything."""
 
+    deadline: float | None = None
+    """When, by the monotonic clock, what it is asked must be answered; looked at ten times a second."""
+
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109 - psycopg's signature
-        """Return what the steps return; psycopg calls this for everything it does. Raises TooMuch, and closes."""
+        """Return what the steps return; psycopg calls this for everything it does.
+
+        Raises TooMuch, and closes; Silent after the deadline, with the statement still under way.
+        """
         try:
             return await super().wait(self._bounded(gen), interval, timeout)
         except TooMuch:
@@ -84,6 +98,8 @@ class BoundedConnection(psycopg.AsyncConnection[TupleRow]):
             wanted = next(steps)
             while True:
                 ready = yield wanted
+                if self.deadline is not None and time.monotonic() > self.deadline:
+                    raise Silent
                 check_input(self.pgconn.socket)
                 wanted = step(functools.partial(steps.send, ready))
         except StopIteration as end:

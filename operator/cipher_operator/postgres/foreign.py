@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import psycopg
 
 _NAME = r'(?:"(?:[^"]|"")+"|[\w$]+)'
-# `PL/pgSQL function public.f(text) line 3 at …`, `SQL function "f" statement 1`, and the same in other languages.
+# `PL/pgSQL function public.f(text) line 3 at …`, `SQL function "f" statement 1`, and the same in languages whose word
+# for it is a cousin. `SQL statement "…"` and `PL/pgSQL assignment "…"` are no functions.
 _LINE = re.compile(
-    rf'^(?:PL/\w+|SQL)[ -]\w+ (?:((?:{_NAME}\.)?{_NAME})(\([\w\s,."$\[\]]*\))|["»]([^"«]+)["«])', re.MULTILINE
+    rf'^(?:PL/\w+|SQL)[ -][Ff][ou]n[ckz]\w+ (?:((?:{_NAME}\.)?{_NAME})(\([\w\s,."$\[\]]*\))|["»]([^"«]+)["«])',
+    re.MULTILINE,
 )
 _MAX_READ = 4_000
 _MAX_NAME = 160

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,7 @@ from psycopg import sql
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.core.connection.password import Password
-from cipher_operator.postgres.bounded import BoundedConnection
+from cipher_operator.postgres.bounded import BoundedConnection, Silent
 from cipher_operator.postgres.dial import DialPolicy, resolve
 from cipher_operator.postgres.errors import (
     Attempt,
@@ -31,6 +32,7 @@ from cipher_operator.postgres.tls import NO_FILE, certificate_file
 APPLICATION_NAME = "cipher-operator"
 STATEMENT_SECONDS = 45.0
 """How long a message may take: longer than the server's own limits for it, so that it is the server that ends it."""
+CANCEL_SECONDS = 1.0
 
 _WRITERS = frozenset({"read-write", "primary"})
 """Values of `target_session_attrs` with which libpq turns away from a server that takes no writes."""
@@ -43,13 +45,6 @@ def neutralise_environment(environ: MutableMapping[str, str]) -> None:
     """Remove every variable that libpq reads (`PG*`), once, at the start of the process."""
     for name in [name for name in environ if name.startswith("PG")]:
         del environ[name]
-
-
-class Silent(psycopg.OperationalError):
-    """The server did not answer a statement within its time."""
-
-    def __init__(self) -> None:
-        super().__init__("the server fell silent")
 
 
 class Session:
@@ -122,14 +117,20 @@ class Session:
         where the server sends what is no value of its type, OperationalError where it sends too much. Where it has
         not answered after `seconds` (None: however long it takes), the session is closed and Silent raised.
         """
+        connection = self._connection
+        connection.deadline = None if seconds is None else time.monotonic() + seconds
         try:
-            async with asyncio.timeout(seconds):
-                return await _results(self._connection, message)
-        except TimeoutError:
-            await self._connection.close()
-            raise Silent from None
+            return await _results(connection, message)
+        except Silent:
+            # So that a server that is only slow does not go on with it.
+            with contextlib.suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=CANCEL_SECONDS)
+            await connection.close()
+            raise
         except (ValueError, ArithmeticError, RecursionError, LookupError):
             raise psycopg.DataError("the server sent a value that cannot be read") from None
+        finally:
+            connection.deadline = None
 
     async def pooled(self) -> bool:
         """Return whether a pooler stands before the server: the back end is another than the one that let us in.
