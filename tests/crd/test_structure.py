@@ -83,8 +83,8 @@ def test_rules_say_what_must_be() -> None:
     assert [rule["message"] for _, rule in crd.rules() if rule["message"].split()[0] not in openings] == []
 
 
-def test_no_rule_says_the_words_by_which_flux_deletes_and_makes_anew() -> None:
-    # With `force: true` Flux takes "is immutable" in an API error for leave to do that, and the data goes along.
+def test_no_rule_says_the_words_by_which_tools_delete_and_make_anew() -> None:
+    # "is immutable" in an API error is what they look for when they are told to force, and the data goes along.
     assert [rule["message"] for _, rule in crd.rules() if "immutable" in rule["message"].lower()] == []
 
 

@@ -14,7 +14,7 @@ from cipher_operator.postgres.inspect import PREFIX
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.german import NATIVE, speaking
-from support.sessions import POLICY, error_of, run
+from support.sessions import POLICY, error_of
 
 ATTEMPT = Attempt("foreign", "postgres")
 
@@ -80,7 +80,8 @@ CASES = {
         ("function public.divide()", "division by zero"),
     ),
     "one with a full disk": Case(
-        'public."full"()', "BEGIN RAISE disk_full; END", Reason.DISK_FULL, "53100", ('function public."full"()', "disk"),
+        'public."full"()', "BEGIN RAISE disk_full; END", Reason.DISK_FULL, "53100",
+        ('function public."full"()', "disk"),
     ),
     "one that tells addresses": Case(
         "public.tells()", "BEGIN RAISE EXCEPTION E'see postgres://u:s3cr3t@h\\n10.1.2.3'; END", Reason.UNKNOWN, "P0001",
@@ -113,7 +114,7 @@ async def test_an_event_trigger_that_fails(tenant: Callable[[str], object], watc
 @pytest.mark.parametrize(
     ("function", "name"),
     [
-        ("CREATE FUNCTION public.f(a text, b numeric(5,2)[]) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1/0; END $$",
+        ("CREATE FUNCTION public.f(a text, b numeric[]) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1/0; END $$",
          "public.f(text,numeric[])"),
         ("CREATE FUNCTION public.f(text, text[]) RETURNS int LANGUAGE sql AS $$ SELECT 1; SELECT 1/0 $$", "f"),
     ],

@@ -109,7 +109,7 @@ async def test_a_storage(server: PostgresServer, roots: Path, tmp_path: Path, mo
     before = footprint(server, "postgres")
     await admin.provision(wanted)
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes) == (0, [])
+    assert (second.statements, second.executed) == (0, ())
 
     app = parse_spec("team", "chat", {"connection": {"secretRef": {"name": "pg"}}}).app
     endpoint = app_door(admin.admin, app, wanted.database, ssl_in_use=True)

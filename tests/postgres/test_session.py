@@ -1,7 +1,6 @@
 """A session on a real server: messages and results, and what ends it."""
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +10,8 @@ from psycopg import sql
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection, Password
-from cipher_operator.core.connection.scram import scram_verifier
+from cipher_operator.core.sql.steps import create_login
+from cipher_operator.postgres.apply import verifier, with_passwords
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer
@@ -76,11 +76,11 @@ async def test_a_pooler_is_noticed(postgres: PostgresServer, admin: AdminConnect
 )  # fmt: skip
 async def test_libpq_s_verifier_logs_in(session: Session, admin: AdminConnection, word: str) -> None:
     password = Password(word)
-    verifier = session.verifier("session_verified", password)
-    assert verifier.startswith("SCRAM-SHA-256$4096:")
-    assert session.verifier("session_verified", password) != verifier, "a new salt each time"
-    assert word not in verifier
-    await session.execute(sql.SQL("CREATE ROLE session_verified LOGIN PASSWORD {}").format(sql.Literal(verifier)))
+    made = session.verifier("session_verified", password)
+    assert made.startswith("SCRAM-SHA-256$4096:")
+    assert session.verifier("session_verified", password) != made, "a new salt each time"
+    assert word not in made
+    await session.execute(sql.SQL("CREATE ROLE session_verified LOGIN PASSWORD {}").format(sql.Literal(made)))
     try:
         login = replace(admin, user="session_verified", password=password)
         async with await Session.open(login, "postgres", POLICY, app_login=True) as app:
@@ -101,11 +101,24 @@ async def test_a_verifier_costs_no_round_trip(
             session.verifier("x", Password(""))
 
 
+async def test_a_server_does_not_say_how_much_work_a_verifier_is(admin: AdminConnection, session: Session) -> None:
+    """libpq takes the number of iterations from the server, which may say two thousand millions."""
+    if session.server_version < 160000:
+        pytest.skip("before 16 there is no such setting")
+    await run(session, "CREATE ROLE session_worker LOGIN PASSWORD 'word-s3cr3t'")
+    await run(session, "ALTER ROLE session_worker SET scram_iterations = 5000")
+    try:
+        worker = replace(admin, user="session_worker", password=Password("word-s3cr3t"))
+        async with await Session.open(worker, "postgres", POLICY) as other:
+            assert other.verifier("x", Password("y")).startswith("SCRAM-SHA-256$4096:")
+    finally:
+        await run(session, "DROP ROLE session_worker")
+
+
 async def test_a_verifier_of_ours_logs_in(session: Session, admin: AdminConnection, postgres: PostgresServer) -> None:
     word = Password("pä ss\u00a0w\u00aard")
-    verifier = scram_verifier(word, secrets.token_bytes(16))
-    statement = sql.SQL("CREATE ROLE session_scram LOGIN PASSWORD {}").format(sql.Literal(verifier))
-    await session.execute(statement)
+    statement = create_login("session_scram", "pg_monitor", word, -1).statements[0]
+    await session.execute(with_passwords(statement, verifier))
     try:
         login = replace(admin, user="session_scram", password=word)
         async with await Session.open(login, "postgres", POLICY, app_login=True) as app:

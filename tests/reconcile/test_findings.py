@@ -1,7 +1,9 @@
 """What went wrong once, each through the whole run: proofs, doors, verdicts, held Secrets, rewound servers."""
 
 import asyncio
-from collections.abc import Callable
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,33 +13,42 @@ import pytest
 
 from cipher_operator.api.names import FINALIZER, IN_USE_FINALIZER
 from cipher_operator.api.reasons import Reason
+from cipher_operator.postgres.dial import parse_blocked_ranges
+from cipher_operator.reconcile import tell
 from devcluster import FaultProxy, PostgresServer
+from support.faulty_servers import set_hba
 from support.runs import NAMESPACE, Runs
+
+
+@pytest.fixture
+async def own(postgres_server: Callable[..., PostgresServer]) -> AsyncIterator[Runs]:
+    """Runs against a server of the test's own."""
+    made = Runs(postgres_server(16), "chat_own", instance="own")
+    yield made
+    await made.close()
+
 
 Proxies = Callable[..., FaultProxy]
 
 
 @pytest.mark.parametrize("asked", [True, False], ids=["somebody asked", "after healed drift"])
-async def test_a_failed_test_stands_until_a_new_one_passes(runs: Runs, asked: bool) -> None:
-    await runs.ready()
-    user = runs.secret()["username"]
-    runs.sql(f'REVOKE "{user}_owner" FROM "{user}"') if False else None
-    runs.sql(f'ALTER ROLE "{user}" SET role TO DEFAULT')
-    runs.sql(f'ALTER DATABASE "{runs.database}" SET default_transaction_read_only = on')
+async def test_a_failed_test_stands_until_a_new_one_passes(own: Runs, asked: bool) -> None:
+    await own.ready()
+    set_hba(own.server, f"host all {own.secret()['username']} all reject")
     if asked:
-        runs.ask()
+        own.ask()
     else:
-        runs.sql("DROP INDEX idx_cipher_lists_key", runs.database)
-    await runs.run()
-    first = runs.says()
-    assert first[0] == "False", first
-    before = runs.counts.connections["login"]
+        own.sql("DROP INDEX idx_cipher_lists_key", own.database)
+    await own.run()
+    assert own.says() == ("False", "TLSRequired")
     for _ in range(3):
-        await runs.run()
-        assert runs.says()[0] == "False", "a refusal is not forgotten"
-    assert runs.counts.connections["login"] > before, "it is tested again, not believed"
-    runs.sql(f'ALTER DATABASE "{runs.database}" RESET default_transaction_read_only')
-    await runs.until(lambda: runs.says()[0] == "True")
+        before = own.counts.connections["admin"]
+        await own.run()
+        assert own.says() == ("False", "TLSRequired"), "a refusal is not forgotten"
+        assert own.counts.connections["admin"] == before + 1
+    set_hba(own.server)
+    await own.run()
+    assert own.says() == ("True", "Ready")
 
 
 async def test_a_connection_secret_that_comes_later_starts_a_storage_with_delete(runs: Runs) -> None:
@@ -115,42 +126,25 @@ async def test_a_refusal_that_is_only_remembered_writes_nothing(runs: Runs) -> N
     assert runs.server.log_text().count("PASSWORD 'SCRAM") <= 1
 
 
-def _copy(server: PostgresServer, to: Path) -> None:
-    import shutil
-
-    shutil.copytree(server.data_path, to, dirs_exist_ok=True)
-
-
-async def test_a_server_that_was_rewound_is_noticed_at_the_next_check(
-    postgres_server: Callable[..., PostgresServer], tmp_path: Path
-) -> None:
-    server = postgres_server(16)
-    runs = Runs(server, "chat_rewound", instance="rewound")
-    await runs.ready()
-    server.stop()
-    _copy(server, tmp_path / "copy")
-    server.start()
+async def test_a_server_that_was_rewound_is_noticed_at_the_next_check(own: Runs, tmp_path: Path) -> None:
+    await own.ready()
+    data = own.server.data_path
+    own.server.stop()
+    subprocess.run(["cp", "-a", str(data), str(tmp_path / "copy")], check=True)
+    own.server.start()
     for number in range(2):
-        runs.ask("rotate", str(number))
-        await runs.run()
-        await runs.run()
-    server.stop()
-    import shutil
-
-    shutil.rmtree(server.data_path)
-    shutil.copytree(tmp_path / "copy", server.data_path)
-    for path in [server.data_path, *server.data_path.rglob("*")]:
-        shutil.chown(path, *_owner(tmp_path / "copy", path, server.data_path))
-    server.start()
-    await runs.until(lambda: runs.says()[0] == "True")
-    runs.app().close()
-    await runs.close()
-
-
-def _owner(copy: Path, path: Path, data: Path) -> tuple[int, int]:
-    del copy, path
-    stat = data.parent.stat()
-    return stat.st_uid, stat.st_gid
+        own.ask("rotate", str(number))
+        await own.run()
+        await own.run()
+    own.server.stop()
+    shutil.rmtree(data)
+    subprocess.run(["cp", "-a", str(tmp_path / "copy"), str(data)], check=True)
+    own.server.start()
+    with pytest.raises(psycopg.OperationalError):
+        own.app()
+    await own.run()
+    assert own.says() == ("True", "Ready")
+    own.app().close()
 
 
 async def test_a_secret_that_somebody_deletes_is_held_and_said(runs: Runs) -> None:
@@ -280,13 +274,14 @@ async def test_a_storage_that_is_made_again_while_a_run_is_under_way_gets_a_stat
     await runs.until(lambda: runs.says()[0] == "True")
 
 
-async def test_a_run_that_takes_long_says_so_once(runs: Runs, fault_proxy: Proxies) -> None:
+async def test_a_run_that_takes_long_says_so_once(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tell, "SAY_AFTER", 0.2)
     runs.admin_secret()
     runs.storage()
     said: list[tuple[str, str]] = []
 
     async def slow() -> None:
-        await asyncio.sleep(1.3)
+        await asyncio.sleep(0.5)
         said.append(runs.says())
 
     runs.api.fault("POST", "/secrets", act=slow, times=1)
@@ -296,8 +291,6 @@ async def test_a_run_that_takes_long_says_so_once(runs: Runs, fault_proxy: Proxi
 
 
 async def test_a_blocked_address_is_no_refusal_at_the_pods_door(runs: Runs) -> None:
-    from cipher_operator.postgres.dial import parse_blocked_ranges
-
     blocked = replace(runs.policy, blocked=parse_blocked_ranges("10.0.0.0/8"))
     other = Runs(runs.server, runs.database, instance=runs.instance, policy=blocked)
     await other.ready(app={"host": "10.1.2.3"})

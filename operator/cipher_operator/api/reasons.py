@@ -73,7 +73,6 @@ class Reason(StrEnum):
 
 _T, _W, _S = FailureClass.TRANSIENT, FailureClass.WAITING, FailureClass.STALLED
 _CLASSES: dict[Reason, FailureClass] = {
-    Reason.BUILDING_INDEX: _T,
     Reason.CONNECTION_REFUSED: _T,
     Reason.DNS_FAILURE: _T,
     Reason.CONNECT_TIMEOUT: _T,
@@ -107,6 +106,7 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.UNSUPPORTED_SERVER: _S,
     Reason.PROGRESS_DEADLINE_EXCEEDED: _S,
     Reason.CHANGES_PENDING: _S,
+    Reason.BUILDING_INDEX: _T,
 }
 
 ADVICE: dict[Reason, str] = {

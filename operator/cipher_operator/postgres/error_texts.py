@@ -85,7 +85,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
                 R.ACCESS_DENIED,
                 "A proxy between the operator and the server ends TLS and starts it anew: the two see different "
                 "certificates, which is what channel binding is to find out.",
-                "Set `channel_binding=disable` in the connection URL, or connect past the proxy.",
+                "Set `spec.connection.channelBinding: disable`, or `channel_binding=disable` in the URL.",
                 "28000",
             ),
         ),
@@ -120,6 +120,15 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
                 R.ACCESS_DENIED,
                 "The server asks for the password in plain text, which is not sent to a server that nobody verified.",
                 "Verify the server with sslMode verify-full (or verify-ca), or let {who} in with SCRAM.",
+            ),
+        ),
+        (
+            r"too many connections for database",
+            Meaning(
+                R.TOO_MANY_CONNECTIONS,
+                "The database {database} takes no more connections.",
+                "Close idle clients, or raise its limit: ALTER DATABASE {database_sql} CONNECTION LIMIT -1;",
+                "53300",
             ),
         ),
         (

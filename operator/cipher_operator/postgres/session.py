@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
@@ -140,14 +140,20 @@ class Session:
         ((pid,),) = (await self.execute(sql.SQL("SELECT pg_catalog.pg_backend_pid()")))[0]
         return bool(pid != self._connection.pgconn.backend_pid)
 
-    def verifier(self, login: str, password: Password) -> str:
-        """Return a new SCRAM verifier for `ALTER ROLE … PASSWORD`, made by libpq without a word to the server.
+    @staticmethod
+    def verifier(login: str, password: Password) -> str:
+        """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).
 
-        Raises ValueError for an empty password, psycopg.Error where the session is closed.
+        Raises ValueError for an empty password.
         """
         if not password:
             raise ValueError("a verifier needs a password")
-        made = self._connection.pgconn.encrypt_password(password.reveal().encode(), login.encode(), b"scram-sha-256")
+        # Never connected: a server would say how often to hash, and may say two thousand million times.
+        unconnected = pq.PGconn.connect_start(b"=")
+        try:
+            made = unconnected.encrypt_password(password.reveal().encode(), login.encode(), b"scram-sha-256")
+        finally:
+            unconnected.finish()
         return made.decode("ascii")
 
     async def close(self) -> None:
