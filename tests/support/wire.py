@@ -15,6 +15,7 @@ from devcluster.tls import TlsFixture
 T = TypeVar("T")
 
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
+SSL_REQUEST = struct.pack("!II", 8, _SSL_REQUEST)
 _CHUNK = 65536
 
 
@@ -41,6 +42,10 @@ class WireProxy:
     def admit(self, parameters: dict[str, str], *, encrypted: bool) -> dict[str, str] | bytes:
         """Return the start-up parameters for the server, or the message that ends the connection."""
         return parameters
+
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection to the server, before the first packet."""
+        return await asyncio.open_connection(self.server.host, self.server.port)
 
     async def ask(
         self, reader: asyncio.StreamReader, ahead: asyncio.StreamWriter, writer: asyncio.StreamWriter
@@ -104,7 +109,7 @@ class WireProxy:
                 await writer.drain()
                 return
             packet = _startup(code, admitted)
-        behind, ahead = await asyncio.open_connection(self.server.host, self.server.port)
+        behind, ahead = await self.reach()
         ahead.write(packet)
         passing = [
             asyncio.create_task(self.ask(reader, ahead, writer)),

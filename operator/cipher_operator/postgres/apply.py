@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from psycopg import pq, sql
+from psycopg import sql
 
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.core.desired import Desired
@@ -76,17 +76,8 @@ def _replaced(parts: Iterable[sql.Composable], given: Callable[[PasswordOf], str
 
 
 def verifier(password: PasswordOf) -> str:
-    """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).
-
-    By a connection that was never made: one to a server would take the number of iterations from that.
-    """
-    unconnected = pq.PGconn.connect_start(b"=")
-    try:
-        return unconnected.encrypt_password(
-            password.password.reveal().encode(), password.login.encode(), b"scram-sha-256"
-        ).decode()
-    finally:
-        unconnected.finish()
+    """Return a new SCRAM-SHA-256 verifier of a login's password."""
+    return Session.verifier(password.login, password.password)
 
 
 def _lock(owner: str) -> sql.Composed:
