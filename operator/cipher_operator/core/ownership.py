@@ -223,8 +223,8 @@ def _moved(what: str) -> Failure:
     """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
     return Failure(
         Reason.DATABASE_LOST,
-        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. To "
-        f"take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
+        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
         "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
         stage=ConditionType.DATABASE_READY,
     )
