@@ -1,4 +1,4 @@
-"""`python -m benchmarks.races`: several runs of one storage from nothing, at once, each with its own connections.
+"""`python -m benchmarks races`: several runs of one storage from nothing, at once, each with its own connections.
 
 What two operators would do that both believe to lead. Converged means: all runs ended without a failure, the login
 works, the marker claims the database, and a further run finds nothing to do.
@@ -128,7 +128,7 @@ def report(title: str, rounds: list[list[Round]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.races", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks races", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--majors", type=int, nargs="+", default=[14, 16, 18])
@@ -143,7 +143,3 @@ def main() -> None:
             ):
                 rounds = asyncio.run(race(server, way_in, options.rounds, options.clients))
                 report(f"{major}, {title}", rounds)
-
-
-if __name__ == "__main__":
-    main()

@@ -129,7 +129,8 @@ class Provisioner:
         return removal.lines
 
     async def prove(self, wanted: Storage, password: Password = APP_PASSWORD) -> None:
-        login = app_login(self.admin, AppCredentials(wanted.login, password))
+        given = self.admin.password if wanted.shared else password
+        login = app_login(self.admin, AppCredentials(wanted.login, given))
         async with await Session.open(login, wanted.database, OPEN, app_login=True) as session:
             await prove_login(session, wanted, wanted.login)
 
@@ -141,6 +142,8 @@ class Provisioner:
             password=self.admin.password.reveal() if wanted.shared else password.reveal(),
             dbname=wanted.database,
             sslmode=self.admin.ssl_mode.value,
+            # As node-postgres does, whatever the login's settings say.
+            client_encoding="UTF8",
             autocommit=True,
         )
 

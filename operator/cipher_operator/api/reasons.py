@@ -57,6 +57,7 @@ class Reason(StrEnum):
     TARGET_CHANGED = "TargetChanged"
     DATABASE_LOST = "DatabaseLost"
     DELETION_BLOCKED = "DeletionBlocked"
+    UNSUPPORTED_SERVER = "UnsupportedServer"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
     @property
@@ -102,6 +103,7 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.TARGET_CHANGED: _S,
     Reason.DATABASE_LOST: _S,
     Reason.DELETION_BLOCKED: _S,
+    Reason.UNSUPPORTED_SERVER: _S,
     Reason.PROGRESS_DEADLINE_EXCEEDED: _S,
     Reason.CHANGES_PENDING: _S,
     Reason.BUILDING_INDEX: _T,
@@ -149,5 +151,6 @@ ADVICE: dict[Reason, str] = {
     "`storage.cipher.dev/recreate-requested-at` to begin again empty.",
     Reason.DELETION_BLOCKED: "Remove what the message names, or let go with the annotation "
     '`storage.cipher.dev/force-delete: "true"`.',
+    Reason.UNSUPPORTED_SERVER: "Use a PostgreSQL server of version 13 to 18.",
     Reason.PROGRESS_DEADLINE_EXCEEDED: "The cause stands in the Ready condition; it is still retried, slowly.",
 }

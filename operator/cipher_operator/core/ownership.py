@@ -8,8 +8,9 @@ from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
-from cipher_operator.core.observed import Observed, Relation, Role
+from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
+from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Step

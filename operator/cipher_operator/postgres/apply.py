@@ -11,15 +11,9 @@ from cipher_operator.core.plan.plan import Fence, Message, Plan
 from cipher_operator.core.sql.composing import PasswordOf
 from cipher_operator.core.sql.step import Step, statements_of
 from cipher_operator.core.sql.steps import unchanged
-from cipher_operator.postgres.inspect import PREFIX, catalog_query, read
+from cipher_operator.postgres.inspect import LIMITS, PREFIX, catalog_query, read
 from cipher_operator.postgres.session import Session
 
-LOCK_TIMEOUT_MS = 5_000
-STATEMENT_TIMEOUT_MS = 30_000
-
-_LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(
-    lock=sql.Literal(LOCK_TIMEOUT_MS), statement=sql.Literal(STATEMENT_TIMEOUT_MS)
-)
 _SEPARATOR = sql.SQL("; ")
 
 
@@ -43,7 +37,7 @@ async def apply(
         if last and observe and not message.alone:
             observed = read(results)
     if observe and observed is None:
-        observed = read(await session.execute(PREFIX + catalog_query(desired)))
+        observed = read(await session.execute(PREFIX + LIMITS + catalog_query(desired)))
     return observed
 
 
@@ -52,7 +46,7 @@ def render(message: Message, lock: str, then_observe: Desired | None) -> sql.Com
     statements = statements_of(message.steps)
     if message.alone:
         return statements[0]
-    parts: list[sql.Composable] = [PREFIX, _LIMITS, _lock(lock)]
+    parts: list[sql.Composable] = [PREFIX, LIMITS, _lock(lock)]
     if message.fence is not None:
         parts.append(_check(message.fence))
     parts.append(_SEPARATOR.join(statements))

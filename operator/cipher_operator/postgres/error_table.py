@@ -215,6 +215,15 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             ),
         ),
         (
+            r"too many connections for database",
+            Meaning(
+                R.TOO_MANY_CONNECTIONS,
+                "The database {database} takes no more connections.",
+                "Close idle clients, or raise its limit: ALTER DATABASE {database_sql} CONNECTION LIMIT -1;",
+                "53300",
+            ),
+        ),
+        (
             r"too many connections for|too many clients|connection slots are reserved|max_client_conn"
             r"|[Mm]ax client(?:s| connections) reached",
             TOO_MANY,

@@ -47,7 +47,7 @@ def classify(error: BaseException, attempt: Attempt | None = None, *, sqlstate: 
     in_session = isinstance(error, psycopg.Error) and error.sqlstate is not None
     meaning = _meaning(error, code, connecting=attempt is not None and not in_session)
     code = code or meaning.sqlstate
-    happened = _fill(meaning.happened, facts, _said(error) if code in _SERVER_WORDS else "")
+    happened = _fill(meaning.happened, facts, server_words(error) if code in _SERVER_WORDS else "")
     remedy = _fill(meaning.remedy or _advice(meaning.reason, facts), facts, "")
     connecting = attempt is not None and not in_session
     return Failure(
@@ -159,10 +159,14 @@ def _fill(template: str, facts: Attempt, said: str) -> str:
     return re.sub(r"\{[A-Za-z_]+\}", lambda match: values[match[0]], template)
 
 
-def _said(error: BaseException) -> str:
+def server_words(error: BaseException) -> str:
     """Return the server's own words, cut to one printable line without anything that looks like an address."""
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    line = "".join(char if char.isprintable() else " " for char in primary or "")
+    return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None)
+
+
+def without_addresses(text: str | None) -> str:
+    """Return text of a server as what may stand in a status: 200 printable characters, and nothing like an address."""
+    line = "".join(char if char.isprintable() else " " for char in text or "")
     return _NOT_FOR_STATUS.sub("…", line)[:MAX_SAID].rstrip(". ")
 
 

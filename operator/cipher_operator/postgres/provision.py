@@ -20,6 +20,7 @@ from cipher_operator.core.sql.step import Kind, Step, lines_of
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.inspect import observe
+from cipher_operator.postgres.mend import mend
 from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import Session
 
@@ -179,6 +180,9 @@ class _Run:
                 return True
             self._orders = settle(self._desired, self._orders, observed)
             missing = self._missing = plan(self._desired, self._orders, observed)
+            if not missing and missing.mends and self._write:
+                self._observed = await self._mend(session, missing)
+                return True
             if not missing or not self._write:
                 self.pending = self._lines(missing, observed) if not self._write else ()
                 return True
@@ -217,6 +221,16 @@ class _Run:
             self._orders = self._orders.after({step.kind for step in done})
         self._orders = self._orders.carried_out()
         assert observed is not None  # asked for
+        return observed
+
+    async def _mend(self, session: Session, missing: Plan) -> Observed:
+        """Try what nothing depends on, and return what is observed then."""
+        lines, refused = await mend(session, missing)
+        self._executed.extend(lines)
+        self._statements += len(lines)
+        observed = await observe(session, self._desired)
+        left = plan(self._desired, self._orders, observed)
+        self._missing = replace(left, warnings=(*left.warnings, *refused))
         return observed
 
     def _explained(self, error: psycopg.Error) -> Failure:

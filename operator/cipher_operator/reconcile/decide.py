@@ -17,7 +17,7 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.credentials import Known, wanted_credential
 from cipher_operator.core.desired import Desired, desired_from
 from cipher_operator.core.door import AppCredentials, AppEndpoint, app_door, check_publishable
-from cipher_operator.core.orders import Credential, Orders
+from cipher_operator.core.orders import Orders
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import rotation_due
 from cipher_operator.core.secret import check_password, read_app_secret
@@ -149,7 +149,7 @@ def _with_credential(
     unchanged = not wanted.change and known.published == (wanted.login, wanted.password)
     orders = replace(
         intent.orders,
-        credential=Credential(wanted.login, wanted.password, wanted.change),
+        credential=wanted,
         published=wanted.login if unchanged else None,
         # Not together with a change: until that is published, the previous login is the published one.
         revoke_previous=intent.requests.revoke_previous and unchanged,
@@ -157,18 +157,19 @@ def _with_credential(
     return replace(
         intent,
         orders=orders,
-        change=_change(known, changed=wanted.change),
+        change=_change(known, wanted.login, wanted.password),
         generated=given is None and wanted.change,
         brought=given if wanted.change else None,
     )
 
 
-def _change(known: Known, *, changed: bool) -> PasswordChange | None:
+def _change(known: Known, login: str | None, password: Password) -> PasswordChange | None:
+    """Return why another password than before is about to be published; None where it is the same, or the first."""
     if known.published is None:
         return PasswordChange.SECRET_LOST if known.last_login is not None else None
     if known.given is not None:
         return PasswordChange.BROUGHT if known.published[1] != known.given else None
-    return PasswordChange.ROTATED if changed else None
+    return PasswordChange.ROTATED if known.published != (login, password) else None
 
 
 def refuse_foreign(resource: Resource, name: str, existing: SecretObject | None) -> None:

@@ -10,7 +10,10 @@ from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
 from cipher_operator.core.plan.extensions import plan_extensions
+from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
+from cipher_operator.core.plan.flaws import Mend, mends
 from cipher_operator.core.plan.grants import open_database, plan_database_access, plan_schema_access
+from cipher_operator.core.plan.privileges import elsewhere
 from cipher_operator.core.plan.relations import plan_relations
 from cipher_operator.core.plan.roles import plan_roles
 from cipher_operator.core.schema import MARKER_TABLE
@@ -59,6 +62,8 @@ class Plan:
     lock: str = ""
     """Whose advisory lock the messages take: the owner role's name."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    mends: tuple[Mend, ...] = ()
+    """Each a message of its own, once there are no steps left."""
     deferred: tuple[Step, ...] = ()
     """Builds of indexes on large tables, which take their time: no part of the messages, and no reason to wait."""
 
@@ -76,7 +81,7 @@ class Plan:
 
     def lines(self) -> tuple[str, ...]:
         """Return the SQL for people, a statement each, passwords as '***'."""
-        return lines_of((*self.steps, *self.deferred))
+        return lines_of((*self.steps, *(mend.step for mend in self.mends), *self.deferred))
 
 
 def refuse_read_only(observed: Observed) -> None:
@@ -98,6 +103,8 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     planned and nothing is written.
     """
     refuse_read_only(observed)
+    login = orders.login or desired.user
+    refuse_unfit(desired, observed, login)
     claim = judge(desired, orders, observed)
     # Judged before any step is planned: a conflict on a table must leave the server without new roles.
     relations = plan_relations(desired, orders, observed, claim) if observed.local is not None else Part()
@@ -126,7 +133,8 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     marker = _naming_published(desired, orders, marker)
     claiming = _plan_shared if desired.shared else _plan_dedicated
     whole = claiming(desired, observed, replace(claim, marker=marker), tuple(planned))
-    return replace(whole, warnings=_warnings(observed), deferred=relations.deferred)
+    warnings = (*_warnings(observed), *fitness_warnings(desired, observed, login))
+    return replace(whole, warnings=warnings, mends=mends(desired, observed), deferred=relations.deferred)
 
 
 def _plan_dedicated(desired: Desired, observed: Observed, claim: Claim, planned: tuple[Step, ...]) -> Plan:
@@ -200,7 +208,8 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
     if not (admin.superuser or admin.createdb):
         raise Failure(
             Reason.INSUFFICIENT_PRIVILEGE,
-            f"role '{admin.name}' may not create database '{desired.database}'; run as a superuser: "
+            f"role '{admin.name}' may not create database '{desired.database}'"
+            f"{elsewhere('CREATEDB', admin.createdb_through)}; run as a superuser: "
             f"ALTER ROLE {quoted(admin.name)} CREATEDB",
             stage=ConditionType.DATABASE_READY,
         )

@@ -16,6 +16,17 @@ def lacking(what: str, remedy: str) -> Failure:
     )
 
 
+def elsewhere(attribute: str, through: tuple[str, ...]) -> str:
+    """Return where an attribute is that the admin lacks and that a role it may act as has; '' where there is none."""
+    if not through:
+        return ""
+    named = ", ".join(f"'{name}'" for name in through[:3])
+    return (
+        f": {attribute} is with role {named}, and a membership hands no attribute on. Put a login that has it itself "
+        "into the connection Secret"
+    )
+
+
 def must_inherit(observed: Observed, what: str) -> Failure:
     """Return what keeps an admin that acts by SET ROLE alone from what no single role can do."""
     admin = observed.server.admin.name

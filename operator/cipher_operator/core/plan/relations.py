@@ -6,17 +6,17 @@ from dataclasses import replace
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.observed import Observed, Relation
+from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
+from cipher_operator.core.plan.flaws import LARGE_PAGES, flaws
 from cipher_operator.core.plan.privileges import lacking, must_inherit
+from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import INDEXES, TABLES, Table
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Step
 
-LARGE_PAGES = 10_000
-"""Pages (8 KiB each) from which an index is built concurrently: a plain build would stall writers."""
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
 
 
@@ -38,7 +38,7 @@ def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: 
             created.append(table.name)
             continue
         judge_relation(desired, orders, claim, table.name, relation)
-        if differences := _differences(table, relation):
+        if differences := [*_differences(table, relation), *flaws(desired.schema, table, relation)]:
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
             released = [] if relation.owner in former else _release(desired, observed, relation)

@@ -6,12 +6,11 @@ from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.plan.extensions import search_path
-from cipher_operator.core.plan.privileges import lacking, refuse_unmanaged
+from cipher_operator.core.plan.privileges import elsewhere, lacking, refuse_unmanaged
+from cipher_operator.core.plan.settings import reset_settings
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted, schemas_in
 from cipher_operator.core.sql.step import Step
-
-READ_ONLY = "default_transaction_read_only"
 
 
 def plan_roles(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> Part:
@@ -56,7 +55,7 @@ def _plan_owner(desired: Desired, orders: Orders, observed: Observed, modern: bo
     admin, owner = observed.server.admin, observed.roles.get(desired.owner)
     if (owner is None or orders.login not in observed.roles) and not (admin.superuser or admin.createrole):
         raise lacking(
-            f"role '{admin.name}' may not create roles",
+            f"role '{admin.name}' may not create roles{elsewhere('CREATEROLE', admin.createrole_through)}",
             f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser); where nobody can, as on Heroku, create a "
             "new CipherStorage with `spec.user.mode: Shared`",
         )
@@ -89,11 +88,7 @@ def _keep_login(desired: Desired, orders: Orders, observed: Observed, role: Role
         planned.append(steps.set_acting_role(role.name, desired.owner))
     if "role" in here:
         planned.append(steps.reset_setting(role.name, "role", desired.database))
-    # A login that may not write makes Cipher keep everything in memory.
-    if READ_ONLY in everywhere:
-        planned.append(steps.reset_setting(role.name, READ_ONLY, None))
-    if READ_ONLY in here:
-        planned.append(steps.reset_setting(role.name, READ_ONLY, desired.database))
+    planned.extend(reset_settings(role, desired.database))
     path = search_path(desired, observed.local)
     if observed.local is not None and schemas_in(here.get("search_path", "")) != path:
         planned.append(steps.set_search_path(role.name, desired.database, path))

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     DROP_INVALID_INDEX = auto()
     SET_TABLE_OWNER = auto()
     WRITE_TABLE_MARKER = auto()
+    MEND_TABLE = auto()
     CREATE_EXTENSION_SCHEMA = auto()
     CREATE_EXTENSION = auto()
     GRANT_USAGE = auto()

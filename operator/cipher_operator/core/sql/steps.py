@@ -212,6 +212,15 @@ def set_table_owner(schema: str, table: str, owner: str, acting: str | None = No
     return Step(Kind.SET_TABLE_OWNER, _SCHEMA, table, (statement,), acting)
 
 
+def mend_table(schema: str, table: str, column: str | None, change: str, owner: str) -> Step:
+    """Make one change to a table, or to a column of it, as its owner. `change` is SQL of ours, never a stranger's."""
+    what = sql.SQL("") if column is None else compose("ALTER COLUMN {column} ", column=column)
+    statement = compose(
+        "ALTER TABLE {schema}.{table} {what}{change}", schema=schema, table=table, what=what, change=sql.SQL(change)
+    )
+    return Step(Kind.MEND_TABLE, _SCHEMA, table, (statement,), acting=owner)
+
+
 def create_extension_schema(schema: str) -> Step:
     """Create a schema of the admin's own, which nobody else can write."""
     return Step(Kind.CREATE_EXTENSION_SCHEMA, _SCHEMA, schema, (compose("CREATE SCHEMA {schema}", schema=schema),))

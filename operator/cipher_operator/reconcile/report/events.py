@@ -25,7 +25,8 @@ class Event:
 def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
     """Yield the Events of a run; `message` is Ready's own. An unchanged storage has none."""
     before = ready_of(resource)
-    if before is not None and before.status == "True" and result.executed and result.failure is None:
+    acted = result.executed or result.change is not None
+    if before is not None and before.status == "True" and acted and result.failure is None:
         yield from _done(resource, result, before)
     for sentence in result.ignored:
         yield Event(WARNING, "RequestIgnored", sentence)
