@@ -76,9 +76,10 @@ def _true_claim(desired: Desired, orders: Orders, observed: Observed, marker: Ma
     owner role has its grant there; until then its birthmark tells.
     """
     database = observed.database
+    renamed = marker.dropping in observed.dropping
     # A deletion that was begun and not finished says nothing of what is put inside from now on.
     marker = claims_here(desired, marker).without(CLOSING)
-    if database is None:
+    if database is None or renamed:
         return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
     if orders.database_made and not desired.shared:
         return marker.having(DATABASE)
@@ -109,6 +110,30 @@ def standing_comment(desired: Desired, observed: Observed) -> str | None:
         return relation.comment if relation else None
     owner = observed.roles.get(desired.owner)
     return owner.comment if owner else None
+
+
+def watched(desired: Desired, orders: Orders, observed: Observed) -> Orders:
+    """Return the orders with the marker that this run has seen.
+
+    Raises Failure where that is another than it saw or wrote last: somebody else works on this storage, a later leader
+    for one. What was planned, the password to set for one, may not be true any more; only a new run can know.
+    """
+    if desired.shared and observed.local is None:
+        return orders
+    standing = standing_comment(desired, observed) or ""
+    if orders.standing not in (None, standing):
+        raise marker_changed()
+    return replace(orders, standing=standing)
+
+
+def marker_changed() -> Failure:
+    """Return what a fence that does not hold means: it ends the run."""
+    return Failure(
+        Reason.UNKNOWN,
+        "the ownership marker changed while the operator worked: another leader, or a person, works on this storage. "
+        "Wait: the next run begins anew, at the API server",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
 
 
 def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) -> None:

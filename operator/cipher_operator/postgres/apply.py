@@ -11,9 +11,12 @@ from cipher_operator.core.plan.plan import Fence, Message, Plan
 from cipher_operator.core.sql.composing import PasswordOf
 from cipher_operator.core.sql.step import Step, statements_of
 from cipher_operator.core.sql.steps import unchanged
-from cipher_operator.postgres.inspect import LIMITS, PREFIX, catalog_query, read
+from cipher_operator.postgres.inspect import LIMITS, LOCK_TIMEOUT_MS, LOOKING, PREFIX, catalog_query, read
+from cipher_operator.postgres.limits import own_limits
 from cipher_operator.postgres.session import Session
 
+FENCED = "22012"
+"""SQLSTATE (division by zero) of a message whose fence did not hold."""
 _SEPARATOR = sql.SQL("; ")
 
 
@@ -30,6 +33,8 @@ async def apply(
     messages = plan.messages()
     for position, message in enumerate(messages):
         last = position == len(messages) - 1
+        if message.alone:
+            await own_limits(session, lock_ms=LOCK_TIMEOUT_MS)
         text = render(message, plan.lock, desired if last and observe else None)
         results = await session.execute(with_passwords(text, verifier))
         if done is not None:
@@ -37,7 +42,7 @@ async def apply(
         if last and observe and not message.alone:
             observed = read(results)
     if observe and observed is None:
-        observed = read(await session.execute(PREFIX + LIMITS + catalog_query(desired)))
+        observed = read(await session.execute(LOOKING + catalog_query(desired)))
     return observed
 
 

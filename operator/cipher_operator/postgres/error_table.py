@@ -123,7 +123,11 @@ SQLSTATES: dict[str, Meaning] = {
         "The server does not support that.{said}",
         "Install the extension, or take it off `spec.extensions`.",
     ),
-    "22012": Meaning(R.UNKNOWN, "The ownership marker changed while the operator worked.", "Wait: it is tried again."),
+    "22012": Meaning(
+        R.UNKNOWN,
+        "The ownership marker changed while the operator worked.",
+        "Wait: the next run begins anew, at the API server.",
+    ),
 }
 """By SQLSTATE, in a session or read off a start-up error."""
 

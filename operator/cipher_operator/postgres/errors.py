@@ -10,8 +10,11 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SOURCES, SQLSTATES, TEXTS, TIMEOUT, Meaning
 
-RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "22012"})
-"""What a server says to the later of two writers; 22012 is a marker that is no longer the one observed."""
+RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "42704", "42P01", "3F000", "3D000"})
+"""What a server says to the later of two writers: what is to be made stands, or what was seen is gone. Not 22012, the
+fence: a marker that is no longer the one observed ends the run."""
+RACES_WITHOUT_CODE = ("tuple concurrently", "cache lookup failed", "could not open relation with OID")
+"""The same as internal errors (XX000), which no server translates."""
 MAX_SAID = 200
 
 _SERVER_WORDS = frozenset({"42501", "2BP01", "58P01", "0A000"})
@@ -63,7 +66,7 @@ def is_race(error: BaseException) -> bool:
     if not isinstance(error, psycopg.Error):
         return False
     if error.sqlstate == "XX000":
-        return "tuple concurrently" in str(error)
+        return any(words in str(error) for words in RACES_WITHOUT_CODE)
     return error.sqlstate in RACES
 
 

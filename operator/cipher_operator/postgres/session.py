@@ -80,6 +80,11 @@ class Session:
         raise failure
 
     @property
+    def backend_pid(self) -> int:
+        """Return the process that the server said it gives this session; behind a pooler it is none of the server's."""
+        return self._connection.pgconn.backend_pid
+
+    @property
     def closed(self) -> bool:
         """Return whether the connection is gone, closed by us or lost."""
         return self._connection.closed
