@@ -75,13 +75,13 @@ def test_an_input_that_goes() -> None:
     table = Table(CHAT, SHOP)
     table.references.read(CHAT, SECRET, Version(5, "a"))
     table.references.read(SHOP, SECRET, ABSENT)
-    table.references.gone(SECRET, 6)
+    table.references.gone(SECRET)
     assert table.started == [CHAT]
 
 
 def test_an_input_that_goes_while_it_is_being_read() -> None:
     table = Table()
-    table.references.gone(SECRET, 6)
+    table.references.gone(SECRET)
     table.references.read(CHAT, SECRET, Version(5, "a"))
     assert table.started == [CHAT]
 
@@ -106,3 +106,11 @@ def test_what_nobody_reads_is_not_watched(how: str) -> None:
     assert not table.references.watched(SECRET)
     assert not table.watch(6, "b")
     assert table.references._newest == {}
+
+
+def test_an_input_that_goes_and_comes_while_it_is_being_read_is_read_once_more_and_no_more() -> None:
+    table = Table()
+    table.references.gone(SECRET)
+    for _ in range(3):
+        table.references.read(CHAT, SECRET, Version(9, "z"))
+    assert table.started == [CHAT], "a watch that lags behind starts nobody again and again"

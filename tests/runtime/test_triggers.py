@@ -132,7 +132,7 @@ def test_our_finalizer_that_somebody_takes_away_starts_a_run(triggers: Triggers,
 
 
 def seen(revision: int, **facts: bool) -> Seen:
-    return Seen(revision, **facts)
+    return Seen("uid", str(revision), **facts)
 
 
 def test_a_secret_is_looked_at_when_somebody_has_read_another_revision(queue: Recorded) -> None:
@@ -147,7 +147,7 @@ def test_a_secret_is_looked_at_when_somebody_has_read_another_revision(queue: Re
     triggers.input(PG, seen(6))
     assert looked == [PG]
     assert queue.started == [], "only another content starts a run"
-    triggers.input(PG, seen(7, gone=True))
+    triggers.input(PG, None)
     assert queue.started == [KEY]
 
 

@@ -13,9 +13,15 @@ from cipher_operator.kube.port import ApiError, ApiUnavailable, Json
 
 MAX_SAID = 500
 """Characters of what the API server says that are kept."""
+MAX_READ = 8_000
+"""Characters of it that are looked at: a policy may quote all of a Secret."""
 MAX_RETRY_AFTER = 60.0
+WEBHOOK_AWAY = "failed calling webhook"
+"""How the API server says that an admission webhook does not answer, with 500 and whatever it stands on."""
 HIDDEN = "***"
 SHORT = 6
+PART = 12
+"""Characters of a value that are no coincidence."""
 
 _CREDENTIALS = re.compile(r"(?i)\S*://\S*|\b(?:password|token|secret)\s*[=:]\s*\S+|SCRAM-SHA-256\S*")
 
@@ -30,22 +36,43 @@ def decode_answer(
     answer = _object(content)
     if status < 400:
         return answer
-    reason = str(answer.get("reason") or status)
-    if status >= 500 or status == 429:
+    reason, message = str(answer.get("reason") or status), str(answer.get("message") or "")
+    # A webhook that is away is no outage of the API server: others' requests go through.
+    if (status >= 500 or status == 429) and WEBHOOK_AWAY not in message:
         raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=_seconds(headers.get("Retry-After")))
-    said = without_values(str(answer.get("message") or ""), request if isinstance(request, dict) else {})
+    said = without_values(message, request if isinstance(request, dict) else {})
     raise ApiError(status, reason, said, _causes(answer))
 
 
 def without_values(message: str, request: Mapping[str, Any]) -> str:
     """Return what the server says without any value of the Secret that was sent, on one line and cut.
 
-    Policies may quote what they refuse.
+    Policies may quote what they refuse, in part or whole.
     """
-    for value in sorted(_values(request), key=len, reverse=True):
+    values = _values(request)
+    message = message[:MAX_READ]
+    for value in sorted(values, key=len, reverse=True):
         message = message.replace(value, HIDDEN)
+    message = _without_parts(message, values)
     line = "".join(char if char.isprintable() else " " for char in _CREDENTIALS.sub(HIDDEN, message))
     return " ".join(line.split())[:MAX_SAID]
+
+
+def _without_parts(message: str, values: set[str]) -> str:
+    """Return the message without any run of PART characters or more that stands in one of the values."""
+    parts = {value[at : at + PART] for value in values for at in range(len(value) - PART + 1)}
+    kept, at = [], 0
+    while at < len(message):
+        end = at
+        while message[end : end + PART] in parts:
+            end += 1
+        if end > at:
+            kept.append(HIDDEN)
+            at = end + PART - 1
+        else:
+            kept.append(message[at])
+            at += 1
+    return "".join(kept)
 
 
 def _values(request: Mapping[str, Any]) -> set[str]:

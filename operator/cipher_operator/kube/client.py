@@ -4,10 +4,9 @@ The generated API classes of the Kubernetes client cost 25 MiB and twice the CPU
 used: only its configuration and its ApiClient.
 """
 
+import contextlib
 import errno
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -16,10 +15,21 @@ from yarl import URL
 
 from cipher_operator.kube.access import Access
 from cipher_operator.kube.answers import decode_answer
-from cipher_operator.kube.port import JSON, ApiUnavailable, Json
+from cipher_operator.kube.port import (
+    JSON,
+    METADATA_LIST,
+    METADATA_ONLY,
+    ApiUnavailable,
+    Json,
+)
+from cipher_operator.kube.streaming import ListReader, NotReadable, lines
 
 TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
+SCAN_TIMEOUT = 60.0
+"""Seconds for a page of a list."""
+SILENCE = 90.0
+"""Seconds after which a watch that says nothing, not even the bookmark of each minute, is taken for dead."""
 
 
 class KubeClient:
@@ -33,6 +43,7 @@ class KubeClient:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._client: Any = access.api_client()
+        self._streams: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "KubeClient":
         return self
@@ -45,6 +56,8 @@ class KubeClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+        if self._streams is not None:
+            await self._streams.close()
 
     async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         """Return the object or list at a path; `query` are the URL's parameters."""
@@ -66,21 +79,24 @@ class KubeClient:
         """Patch an object (JSON_PATCH) and return it."""
         return await self._request("PATCH", path, body, content_type)
 
-    async def watch(self, path: str, *, accept: str, seconds: float, **query: str) -> AsyncIterator[Json]:
-        """Yield the events of a watch as they come, until the server ends it or `seconds` have passed.
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with the items of a page of a list, never holding more than one; return the page's metadata."""
+        patience = aiohttp.ClientTimeout(total=SCAN_TIMEOUT, sock_connect=TIMEOUT)
+        async with self._stream(path, accept, query, patience) as answer:
+            with _translated():
+                reader = ListReader(answer.content.iter_any())
+                async for item in reader.items():
+                    each(item)
+                return reader.metadata
 
-        Raises ApiError, ApiUnavailable. A line that is no JSON ends it too: the place in the stream is lost.
-        """
-        query = {"watch": "1", "timeoutSeconds": str(int(seconds)), **query}
-        url = str(URL(path).with_query(query))
-        async with self._answer("GET", url, accept=accept, seconds=seconds + TIMEOUT) as answer:
-            if answer.status >= 400:
-                decode_answer(answer.status, answer.headers, await answer.read())
-            rest = b""
-            async for chunk in answer.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in filter(None, lines):
-                    yield _event(line)
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Open a watch and give its events; they end with the connection, or with SILENCE."""
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=SILENCE)
+        async with self._stream(path, accept, {**query, "watch": "true"}, patience) as answer:
+            yield _events(answer)
 
     async def _request(
         self,
@@ -90,54 +106,68 @@ class KubeClient:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> Json:
-        async with self._answer(method, path, body, content_type=content_type, accept=accept) as answer:
-            return decode_answer(answer.status, answer.headers, await answer.read(), body)
-
-    @asynccontextmanager
-    async def _answer(
-        self,
-        method: str,
-        path: str,
-        body: Json | list[Json] | None = None,
-        *,
-        content_type: str = JSON,
-        accept: str = JSON,
-        seconds: float = TIMEOUT,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Give the answer to a request, whatever its status, and end it with the block."""
         headers = {"Accept": accept, "Content-Type": content_type, **self._client.default_headers}
         authorization = await self._access.authorization()
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
-            wrapped = await self._client.call_api(
+            answer = await self._client.call_api(
                 method,
                 self._access.server + path,
                 header_params=headers,
                 body=body,
-                _request_timeout=seconds,
+                _request_timeout=TIMEOUT,
             )
-            answer: aiohttp.ClientResponse = wrapped.response
-            try:
-                if answer.status == 401:
-                    self._access.expire()
-                yield answer
-            finally:
-                answer.close()
+            content: bytes = await answer.read()
         except TimeoutError:
-            raise ApiUnavailable(f"no answer within {seconds:g} s") from None
+            raise ApiUnavailable(f"no answer within {TIMEOUT:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _unavailable(error) from None
+        if answer.status == 401:
+            self._access.expire()
+        return decode_answer(answer.status, answer.headers, content, body)
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, path: str, accept: str, query: dict[str, str], patience: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._streams is None:
+            self._streams = self._access.stream_session()
+        headers = {"Accept": accept}
+        authorization = await self._access.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        url = URL(self._access.server + path).with_query(query)
+        name = self._access.tls_server_name
+        with _translated():
+            answer = await self._streams.get(url, headers=headers, timeout=patience, server_hostname=name)
+        async with answer:
+            if answer.status == 401:
+                self._access.expire()
+            if answer.status >= 400:
+                with _translated():
+                    content = await answer.read()
+                decode_answer(answer.status, answer.headers, content)
+            yield answer
 
 
-def _event(line: bytes) -> Json:
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[Json]:
+    with _translated(), contextlib.suppress(aiohttp.SocketTimeoutError):
+        async for event in lines(answer.content.iter_any()):
+            yield event
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise ApiUnavailable for what goes wrong between the API server and here."""
     try:
-        event = json.loads(line)
-    except ValueError:
-        event = None
-    if not isinstance(event, dict):
-        raise ApiUnavailable("the watch sent what is no event")
-    return event
+        yield
+    except TimeoutError:
+        raise ApiUnavailable("no answer in time") from None
+    except NotReadable as error:
+        raise ApiUnavailable(f"the answer cannot be read: {error}") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise _unavailable(error) from None
 
 
 class _ConnectionReset(ApiUnavailable):

@@ -4,7 +4,8 @@ Everything that reads or writes objects is written against `Kube`. `KubeClient` 
 give something else that answers alike.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 JSON = "application/json"
@@ -60,9 +61,15 @@ class Kube(Protocol):
         ...
 
 
-class Watching(Kube, Protocol):
-    """An API server that can be watched as well."""
+class Watching(Protocol):
+    """What a reflector needs of an API server. Both methods raise ApiError and ApiUnavailable."""
 
-    def watch(self, path: str, *, accept: str, seconds: float, **query: str) -> AsyncIterator[Json]:
-        """Yield the events of a watch as they come, for at most `seconds`."""
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with one item after the other of a page of a list, and return the page's metadata."""
+        ...
+
+    def watch(
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AbstractAsyncContextManager[AsyncIterator[Json]]:
+        """Open a watch; the stream of its events ends when the server ends it, or is silent for too long."""
         ...

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
+from cipher_operator.kube.answers import WEBHOOK_AWAY
 from cipher_operator.kube.finalizers import Holdable
 from cipher_operator.kube.port import ApiError, Json, Kube
 
@@ -63,6 +64,7 @@ class Refusal(Enum):
     GONE = "it was deleted meanwhile"
     IMMUTABLE = "it is immutable"
     ADMISSION = "an admission policy or webhook refuses it"
+    WEBHOOK_AWAY = "an admission webhook does not answer"
     QUOTA = "the namespace's quota is used up"
     TERMINATING = "the namespace is being deleted"
     OTHER = "something else"
@@ -74,6 +76,7 @@ def refusal(error: ApiError) -> Refusal:
     by_words = {
         Refusal.TERMINATING: "being terminated" in words or "because it is being terminated" in words,
         Refusal.QUOTA: "exceeded quota" in words,
+        Refusal.WEBHOOK_AWAY: WEBHOOK_AWAY in words,
         Refusal.ADMISSION: "admission webhook" in words or "validatingadmissionpolicy" in words,
         Refusal.IMMUTABLE: "field is immutable when `immutable` is set" in words,
     }

@@ -1,6 +1,5 @@
 """The proof that a published login works: it does what Cipher does, and leaves no trace."""
 
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +22,9 @@ from cipher_operator.core.plan.settings import (
     said,
 )
 from cipher_operator.core.sql.composing import quoted
-from cipher_operator.postgres.errors import Attempt, classify, server_words, without_addresses
+from cipher_operator.core.words import without_addresses
+from cipher_operator.postgres.errors import Attempt, classify, server_words
+from cipher_operator.postgres.foreign import foreign_function
 from cipher_operator.postgres.proof_sql import (
     PREFIX,
     STATEMENT_MS,
@@ -35,7 +36,6 @@ from cipher_operator.postgres.proof_sql import (
 from cipher_operator.postgres.session import Session
 
 _SEPARATOR, _ROLLBACK = sql.SQL("; "), sql.SQL("ROLLBACK")
-_IN_FUNCTION = re.compile(r"function (\S+)\(")
 _PLACES = {
     (True, True): Place.LOGIN_HERE,
     (True, False): Place.LOGIN,
@@ -150,8 +150,8 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
         words = ". ".join(
             filter(None, (words, without_addresses(error.diag.message_detail or error.diag.message_hint)))
         )
-    if (function := _IN_FUNCTION.search(error.diag.context or "")) is not None:
-        words = f"{words} (in function {function[1]})"
+    if (function := foreign_function(error)) is not None:
+        words = f"{words} (in function {function.name})"
     what = f"Cipher's own statements fail with login '{login}': {words}"
     if code == "42501":
         return _failure(

@@ -32,6 +32,7 @@ class References(Generic[K, R]):
         self._references: dict[K, frozenset[R]] = {}
         self._users: dict[R, dict[K, Version | None]] = {}
         self._newest: dict[R, int] = {}
+        self._gone: set[R] = set()
 
     def set_references(self, key: K, references: Iterable[R]) -> frozenset[R]:
         """Say which inputs a key reads, in place of what was said before; return those that it reads no more."""
@@ -61,7 +62,9 @@ class References(Generic[K, R]):
         if users is None or key not in users:
             return
         users[key] = version
-        if self._newest.get(ref, 0) > version.revision:
+        went = ref in self._gone and version != ABSENT
+        self._gone.discard(ref)
+        if went or self._newest.get(ref, 0) > version.revision > 0:
             self._enqueue(key)
 
     def seen(self, ref: R, revision: int) -> bool:
@@ -70,6 +73,7 @@ class References(Generic[K, R]):
         if users is None:
             return False
         self._newest[ref] = max(revision, self._newest.get(ref, 0))
+        self._gone.discard(ref)
         return any(version is not None and version.revision < revision for version in users.values())
 
     def changed(self, ref: R, version: Version) -> None:
@@ -83,14 +87,14 @@ class References(Generic[K, R]):
             else:
                 self._enqueue(key)
 
-    def gone(self, ref: R, revision: int) -> None:
-        """Take note that an input was deleted, at this revision."""
+    def gone(self, ref: R) -> None:
+        """Take note that an input was deleted."""
         users = self._users.get(ref)
         if users is None:
             return
-        self._newest[ref] = max(revision, self._newest.get(ref, 0))
+        self._gone.add(ref)
         for key, before in users.items():
-            if before is not None and before.digest != ABSENT.digest:
+            if before is not None and before != ABSENT:
                 self._enqueue(key)
 
     def _drop(self, ref: R, key: K) -> None:
@@ -99,3 +103,4 @@ class References(Generic[K, R]):
         if not users:
             del self._users[ref]
             self._newest.pop(ref, None)
+            self._gone.discard(ref)

@@ -134,6 +134,9 @@ def _refused(name: str, error: ApiError) -> Failure | None:
                 f"an admission policy of the cluster refuses Secret '{name}': {error.message.rstrip('.')}. Set what it "
                 "asks for with `spec.app.labels` or `spec.app.annotations`, or except this Secret from the policy"
             )
+        case Refusal.WEBHOOK_AWAY:
+            said = error.message.rstrip(".")
+            why = f"an admission webhook of the cluster does not answer for Secret '{name}': {said}. Mend the webhook"
         case Refusal.QUOTA:
             said = error.message.rstrip(".")
             why = f"the namespace's quota leaves no room for Secret '{name}': {said}. Raise the quota"

@@ -15,7 +15,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
-from cipher_operator.kube.reflector import Reflector
+from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, Reflector, reflectors
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
@@ -110,23 +110,19 @@ class Parts:
         )
         triggers = Triggers(queue, inputs, inputs_queue.enqueue)
         metrics.watch_queue(lambda: queue.waiting, lambda: queue.running, lambda: queue.known)
-        reflectors = tuple(
-            Reflector(kube, kind, namespace, triggers.input, selector=settings.secret_selector)
-            for namespace in settings.namespaces or (None,)
-            for kind in ("Secret", "ConfigMap")
-        )
-        return cls(queue, inputs_queue, lanes, triggers, reflectors, runs)
+        watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
+        inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces)
+        return cls(queue, inputs_queue, lanes, triggers, inputs_watch, runs)
 
     @asynccontextmanager
     async def reflecting(self) -> AsyncIterator[None]:
         """Watch the inputs while the block runs."""
-        tasks = [asyncio.create_task(reflector.run(), name="reflector") for reflector in self.reflectors]
+        for reflector in self.reflectors:
+            reflector.start()
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.wait(tasks)
+            await asyncio.gather(*(reflector.stop() for reflector in self.reflectors))
 
     def unwatched(self) -> str | None:
         """Return what is not watched yet; None where everything is."""
@@ -177,7 +173,7 @@ async def _look(kube: Kube, inputs: "References[Key, Ref]", digest: Digest, ref:
         if content is not None:
             inputs.changed(ref, version_of(content, digest))
         elif inputs.watched(ref):
-            inputs.gone(ref, 0)
+            inputs.gone(ref)
         if ref[0] == "Secret" and (content is None or (isinstance(content, SecretObject) and content.deleting)):
             await release_input(kube, ref)
     except ApiUnavailable as error:

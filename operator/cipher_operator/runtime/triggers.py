@@ -9,6 +9,7 @@ from cipher_operator.kube.reflector import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.inputs import Key, Ref, connection_secret, references
+from cipher_operator.reconcile.snapshot import revision
 
 _ANNOTATIONS = (*REQUEST_ANNOTATIONS.values(), ANNOTATION_FORCE_DELETE)
 
@@ -95,18 +96,18 @@ class Triggers:
         for key in [key for key in self._known if key not in keys and namespace in (None, key[0])]:
             self.gone(key)
 
-    def input(self, ref: Ref, seen: Seen) -> None:
-        """Run the storages that read this Secret or ConfigMap, if it is not as they read it."""
-        if seen.held and not seen.gone:
+    def input(self, ref: Ref, seen: Seen | None) -> None:
+        """Run the storages that read this Secret or ConfigMap, if it is not as they read it; None where it is gone."""
+        if seen is not None and seen.held:
             self._held.add(ref)
             if seen.deleting or (self._complete and not self._inputs.watched(ref)):
                 self._look(ref)
         else:
             self._held.discard(ref)
-        if seen.gone:
+        if seen is None:
             self._queue.relearn(ref)
-            self._inputs.gone(ref, seen.revision)
-        elif self._inputs.seen(ref, seen.revision):
+            self._inputs.gone(ref)
+        elif self._inputs.seen(ref, revision(seen.version)):
             self._queue.relearn(ref)
             self._look(ref)
 

@@ -44,8 +44,8 @@ def not_found(plural: str, name: str) -> Refused:
     return Refused(404, "NotFound", f'{plural} "{name}" not found')
 
 
-def unknown_path() -> Refused:
-    return Refused(404, "NotFound", "the server could not find the requested resource")
+NO_PAGE = Answer(404, {})
+"""A path that is not served, such as that of a kind whose CRD is away, is answered without an object."""
 
 
 def exists(plural: str, name: str) -> Refused:

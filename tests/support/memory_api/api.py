@@ -1,17 +1,18 @@
 """The port, in front of the server in memory; and what people do to their cluster meanwhile."""
 
 import base64
+import contextlib
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from cipher_operator.kube.answers import decode_answer
-from cipher_operator.kube.port import JSON, Json
+from cipher_operator.kube.port import JSON, METADATA_LIST, METADATA_ONLY, Json
 from support.memory_api import answers
 from support.memory_api.answers import Answer, Refused
 from support.memory_api.faults import Fault, Policy
-from support.memory_api.kinds import Place, kinds, path, place
+from support.memory_api.kinds import Place, kind_of, path, place
 from support.memory_api.selectors import selector
 from support.memory_api.server import Server
 from support.memory_api.store import Store, address
@@ -44,37 +45,42 @@ class MemoryApi:
 
     async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         """Return the object or list at a path."""
-        verb = "GET" if place(path).name else "LIST"
-
-        def work() -> Answer:
-            if verb == "GET":
-                return Answer(200, as_asked(self._server.get(path), accept))
-            return Answer(200, self._list(place(path), accept, query))
-
-        return await self._request(verb, path, work)
+        where = place(path)
+        verb = "GET" if where is not None and where.name else "LIST"
+        return await self._request(verb, "GET", path, None, accept=accept, query=query)
 
     async def post(self, path: str, body: Json) -> Json:
         """Create an object."""
-        return await self._request("POST", path, lambda: self._server.create(path, body), body)
+        return await self._request("POST", "POST", path, body)
 
     async def put(self, path: str, body: Json) -> Json:
         """Replace an object."""
-        return await self._request("PUT", path, lambda: self._server.update(path, body), body)
+        return await self._request("PUT", "PUT", path, body)
 
     async def patch(self, path: str, body: Json | list[Json], content_type: str) -> Json:
         """Patch an object."""
-        return await self._request("PATCH", path, lambda: self._server.patch(path, body, content_type), body)
+        return await self._request("PATCH", "PATCH", path, body, content_type=content_type)
 
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with the items of a page of a list, and return the page's metadata."""
+        page = await self.get(path, accept=accept, **query)
+        for item in page["items"]:
+            each(item)
+        metadata: Json = page["metadata"]
+        return metadata
+
+    @contextlib.asynccontextmanager
     async def watch(
-        self, path: str, *, accept: str = JSON, seconds: float = 300.0, **query: str
-    ) -> AsyncIterator[Json]:
-        """Yield the events of a kind since `resourceVersion`, until the watch is ended."""
-        await self._request("WATCH", path, lambda: Answer(200, {}))
-        watch = Watch(self.store, place(path), accept, query)
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Give the events of a kind since `resourceVersion`, until the watch is ended."""
+        await self._request("WATCH", "GET", path, None, query={"limit": "1"})
+        where = place(path)
+        assert where is not None
+        watch = Watch(self.store, where, accept, query)
         self.watches.add(watch)
         try:
-            async for event in watch.events():
-                yield event
+            yield watch.events()
         finally:
             self.watches.discard(watch)
 
@@ -107,13 +113,33 @@ class MemoryApi:
         """Return how many requests with one of these verbs, all where none is named, had `path` in their path."""
         return sum(n for (verb, at), n in self.requests.items() if (not verbs or verb in verbs) and path in at)
 
+    def end_watches(self) -> None:
+        """End every open watch, as a server that restarts does."""
+        for watch in tuple(self.watches):
+            watch.end()
+
+    def say(self, event: Json) -> None:
+        """Put an event into every open watch."""
+        for watch in tuple(self.watches):
+            watch.say(event)
+
+    def say_error(self, code: int, reason: str = "InternalError") -> None:
+        """Put an ERROR event into every open watch."""
+        status = {"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": "something"}
+        self.say({"type": "ERROR", "object": status})
+
+    def bookmark(self) -> None:
+        """Put a BOOKMARK of the present version into every open watch."""
+        for watch in tuple(self.watches):
+            watch.bookmark()
+
     # What people and controllers do.
 
     def namespace(self, name: str) -> Json:
         """Create a namespace, or return it."""
         if (found := self.read("namespaces", name)) is not None:
             return found
-        return self._act(lambda server: server.create("/api/v1/namespaces", {"metadata": {"name": name}}))
+        return self._act(lambda server: server.create(self._at("namespaces"), {"metadata": {"name": name}}))
 
     def storage(
         self, name: str = "chat", spec: Mapping[str, Any] | None = None, *, namespace: str = NAMESPACE, **metadata: Any
@@ -124,7 +150,7 @@ class MemoryApi:
             "metadata": {"name": name, **metadata},
             "spec": {"connection": {"secretRef": {"name": "pg-admin"}}, **(spec or {})},
         }
-        return self._act(lambda server: server.create(self.path("cipherstorages", namespace=namespace), body))
+        return self._act(lambda server: server.create(self._at("cipherstorages", "", namespace), body))
 
     def secret(
         self,
@@ -146,8 +172,7 @@ class MemoryApi:
 
     def change(self, plural: str, name: str, merge: Json, *, namespace: str = NAMESPACE) -> Json:
         """Merge something into an object, as `kubectl patch --type=merge` does."""
-        at = self.path(plural, name, namespace)
-        return self._act(lambda server: server.patch(at, merge, MERGE_PATCH))
+        return self._act(lambda server: server.patch(self._at(plural, name, namespace), merge, MERGE_PATCH))
 
     def annotate(self, name: str, annotation: str, value: str | None, *, namespace: str = NAMESPACE) -> Json:
         """Set one of our annotations on a CipherStorage."""
@@ -156,11 +181,11 @@ class MemoryApi:
 
     def delete(self, plural: str, name: str, *, namespace: str = NAMESPACE) -> None:
         """Delete an object as a person does; one with finalizers stays until they are gone."""
-        self._act(lambda server: server.delete(self.path(plural, name, namespace)))
+        self._act(lambda server: server.delete(self._at(plural, name, namespace)))
 
     def read(self, plural: str, name: str, *, namespace: str = NAMESPACE) -> Json | None:
         """Return an object, None where there is none."""
-        where = place(self.path(plural, name, namespace))
+        where = self._at(plural, name, namespace)
         return self.store.get(address(where.kind, where.namespace, where.name))
 
     def status(self, name: str = "chat", *, namespace: str = NAMESPACE) -> Json:
@@ -181,7 +206,7 @@ class MemoryApi:
 
     def events(self, name: str = "chat", *, namespace: str = NAMESPACE) -> list[tuple[str, str]]:
         """Return (reason, note) of the Events about a CipherStorage, in the order they came."""
-        found = [each for each in self.store.of(_kind("events"), namespace) if each["regarding"]["name"] == name]
+        found = [each for each in self.store.of(kind_of("events"), namespace) if each["regarding"]["name"] == name]
         found.sort(key=lambda each: int(each["metadata"]["resourceVersion"]))
         return [(each["reason"], each["note"]) for each in found]
 
@@ -193,13 +218,12 @@ class MemoryApi:
             if not doomed:
                 break
             for api, namespace, name in doomed:
-                kind = next(each for each in kinds() if f"{each.api}/{each.plural}" == api)
-                self._act(lambda server: server.delete(path(kind, namespace, name)))  # noqa: B023 - called at once
+                self.delete(api.rpartition("/")[2], name, namespace=namespace)
 
     def _doomed(self, body: Json, uids: set[str]) -> bool:
         metadata = body["metadata"]
         if "deletionTimestamp" in metadata:
-            return False
+            return False  # its finalizers hold it
         owners = metadata.get("ownerReferences") or ()
         if owners and not any(owner["uid"] in uids for owner in owners):
             return True
@@ -208,25 +232,53 @@ class MemoryApi:
 
     def path(self, plural: str, name: str = "", namespace: str = NAMESPACE) -> str:
         """Return the path of an object, or of a kind in a namespace."""
-        kind = _kind(plural)
-        return path(kind, namespace if kind.namespaced else "", name)
+        where = self._at(plural, name, namespace)
+        return path(where.kind, where.namespace, where.name)
+
+    def _at(self, plural: str, name: str = "", namespace: str = NAMESPACE) -> Place:
+        kind = kind_of(plural)
+        return Place(kind, namespace if kind.namespaced else "", name, "")
 
     # Inside.
 
-    async def _request(
-        self, verb: str, path: str, work: Callable[[], Answer], sent: Json | list[Json] | None = None
-    ) -> Json:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Json | list[Json] | None = None,
+        *,
+        content_type: str = JSON,
+        accept: str = JSON,
+        query: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """Return the answer to one request; faults do not count."""
+        try:
+            where = place(path)
+            if where is None or where.kind.plural in self.missing:
+                return answers.NO_PAGE
+            if method == "GET":
+                if where.name:
+                    return Answer(200, as_asked(self._server.get(where), accept))
+                return Answer(200, self._list(where, accept, query or {}))
+            if method == "DELETE":
+                return self._server.delete(where)
+            assert body is not None
+            if method == "PATCH":
+                return self._server.patch(where, body, content_type)
+            assert isinstance(body, dict)
+            return self._server.create(where, body) if method == "POST" else self._server.update(where, body)
+        except Refused as refused:
+            return refused.answer
+
+    async def _request(self, verb: str, method: str, path: str, body: Json | list[Json] | None, **options: Any) -> Json:
         self.requests[verb, path] += 1
-        json.dumps(sent)
         try:
             for fault in [each for each in self.faults if each.meets(verb, path)]:
                 await fault.befall()
-            if place(path).kind.plural in self.missing:
-                raise answers.unknown_path()
-            answer = work()
+            answer = self.send(method, path, body, **options)
         except Refused as refused:
             answer = refused.answer
-        return decode_answer(answer.status, answer.headers, json.dumps(answer.body).encode(), sent)
+        return decode_answer(answer.status, answer.headers, json.dumps(answer.body).encode(), body)
 
     def _admit(self, verb: str, where: Place, body: Json) -> None:
         for policy in self.policies:
@@ -238,7 +290,7 @@ class MemoryApi:
     def _apply(self, plural: str, namespace: str, name: str, body: Json) -> Json:
         self.namespace(namespace)
         if self.read(plural, name, namespace=namespace) is None:
-            return self._act(lambda server: server.create(self.path(plural, namespace=namespace), body))
+            return self._act(lambda server: server.create(self._at(plural, "", namespace), body))
         emptied = {"data": None} | body
         self.change(plural, name, {"data": None}, namespace=namespace)
         return self.change(plural, name, emptied, namespace=namespace)
@@ -268,10 +320,6 @@ class MemoryApi:
             }
         kind = where.kind
         return {"kind": f"{kind.kind}List", "apiVersion": kind.api_version, "metadata": metadata, "items": items}
-
-
-def _kind(plural: str) -> Any:
-    return next(kind for kind in kinds() if kind.plural == plural)
 
 
 def _key(body: Json) -> list[str]:

@@ -10,8 +10,6 @@ from typing import Any
 
 import yaml
 
-from support.memory_api.answers import unknown_path
-
 _CRDS = Path(__file__).parents[3] / "crds"
 _PATH = re.compile(
     r"(?P<api>/api/v1|/apis/[^/]+/[^/]+)(?:/namespaces/(?P<namespace>[^/]+))?/(?P<plural>[a-z]+)"
@@ -40,6 +38,12 @@ class Kind:
         return f"{self.plural}.{group}" if slash else self.plural
 
     @property
+    def qualified_kind(self) -> str:
+        """The kind as refusals name it."""
+        group, slash, _ = self.api_version.partition("/")
+        return f"{self.kind}.{group}" if slash else self.kind
+
+    @property
     def custom(self) -> bool:
         return self.schema is not None
 
@@ -53,15 +57,15 @@ class Place:
     name: str
     subresource: str
 
-    def path(self) -> str:
-        return path(self.kind, self.namespace, self.name)
+
+NAMESPACES = Kind("/api/v1", "namespaces", "Namespace", namespaced=False)
 
 
 @cache
 def kinds() -> tuple[Kind, ...]:
     """Return every kind that is served: our own as they are shipped, and what we use of Kubernetes."""
     builtin = (
-        Kind("/api/v1", "namespaces", "Namespace", namespaced=False),
+        NAMESPACES,
         Kind("/api/v1", "secrets", "Secret"),
         Kind("/api/v1", "configmaps", "ConfigMap"),
         Kind("/apis/events.k8s.io/v1", "events", "Event"),
@@ -78,6 +82,11 @@ def _shipped(spec: Mapping[str, Any]) -> Kind:
     return Kind(api, names["plural"], names["kind"], spec["scope"] == "Namespaced", schema)
 
 
+def kind_of(plural: str) -> Kind:
+    """Return the kind of that plural."""
+    return next(kind for kind in kinds() if kind.plural == plural)
+
+
 def path(kind: Kind, namespace: str = "", name: str = "") -> str:
     """Return the path of an object, of a namespace's objects, or of all objects of a kind."""
     scope = f"/namespaces/{namespace}" if namespace else ""
@@ -89,14 +98,15 @@ def address_api(kind: Kind) -> str:
     return f"{kind.api}/{kind.plural}"
 
 
-def place(url: str) -> Place:
-    """Return what a path points at; raises Refused for one that is not served."""
+def place(url: str) -> Place | None:
+    """Return what a path points at, None for one that is not served."""
     match = _PATH.fullmatch(url)
-    found = match and next(
-        (kind for kind in kinds() if (kind.api, kind.plural) == (match["api"], match["plural"])), None
-    )
-    if match is None or found is None:
-        raise unknown_path()
+    if match is None:
+        return None
+    at = (match["api"], match["plural"])
+    found = next((kind for kind in kinds() if (kind.api, kind.plural) == at), None)
+    if found is None:
+        return None
     return Place(found, match["namespace"] or "", match["name"] or "", match["subresource"] or "")
 
 
@@ -113,17 +123,33 @@ def defaulted(schema: Mapping[str, Any], value: Any) -> Any:
     return kept
 
 
+# A bool is an int in Python: it comes first.
+_TYPES: dict[str, type] = {
+    "boolean": bool,
+    "integer": int,
+    "number": float,
+    "string": str,
+    "array": list,
+    "object": dict,
+    "null": type(None),
+}
+
+
 def violations(schema: Mapping[str, Any], value: Any, at: str = "") -> list[tuple[str, str, str]]:
     """Return what the schema has against a value, without its CEL rules: (reason, field, message)."""
-    types = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int}
     wanted = schema.get("type")
     if schema.get("x-kubernetes-int-or-string") or wanted is None:
         return []
-    if not isinstance(value, types[wanted]) or (wanted == "integer" and isinstance(value, bool)):
-        return [("FieldValueTypeInvalid", at, f'Invalid value: "{value}": {at} in body must be of type {wanted}')]
+    got = next(name for name, types in _TYPES.items() if isinstance(value, types))
+    if got != wanted:
+        name = at.rpartition(".")[2]
+        text = f'Invalid value: "{got}": {name} in body must be of type {wanted}: "{got}"'
+        return [("FieldValueTypeInvalid", at, text)]
     found: list[tuple[str, str, str]] = []
     if "enum" in schema and value not in schema["enum"]:
-        found.append(("FieldValueNotSupported", at, f'Unsupported value: "{value}"'))
+        supported = ", ".join(f'"{each}"' for each in schema["enum"])
+        text = f'Unsupported value: "{value}": supported values: {supported}'
+        found.append(("FieldValueNotSupported", at, text))
     if isinstance(value, str):
         if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
             found.append(("FieldValueTooLong", at, "Too long or too short"))

@@ -5,17 +5,20 @@ import binascii
 import uuid
 from collections.abc import Callable
 from copy import deepcopy
-from typing import Any
 
 from cipher_operator.kube.port import JSON_PATCH, Json
 from support.memory_api import answers
 from support.memory_api.answers import Answer
-from support.memory_api.kinds import Place, defaulted, place, violations
+from support.memory_api.kinds import NAMESPACES, Place, defaulted, violations
 from support.memory_api.patches import json_patch, merge_patch
 from support.memory_api.store import Store, address
 
 NOW = "2026-01-01T00:00:00Z"
 IMMUTABLE = "Forbidden: field is immutable when `immutable` is set"
+UNCHECKED = (
+    "some validation rules were not checked because the object was invalid; correct the existing errors to complete "
+    "validation"
+)
 Admission = Callable[[str, Place, Json], None]
 """Called with verb (CREATE, UPDATE), place and object before it is stored; raises Refused."""
 
@@ -26,8 +29,7 @@ class Server:
     def __init__(self, store: Store, admission: Admission) -> None:
         self.store, self._admission = store, admission
 
-    def create(self, url: str, body: Json) -> Answer:
-        where = place(url)
+    def create(self, where: Place, body: Json) -> Answer:
         kind, made = where.kind, deepcopy(body)
         metadata = made.setdefault("metadata", {})
         name = metadata.get("name") or (metadata.get("generateName", "") and metadata["generateName"] + _suffix())
@@ -59,23 +61,20 @@ class Server:
         metadata["managedFields"] = [{"manager": "somebody", "operation": "Update", "fieldsV1": {"f:metadata": {}}}]
         return Answer(201, self.store.put(address(kind, where.namespace, name), made))
 
-    def update(self, url: str, body: Json) -> Answer:
-        where = place(url)
+    def update(self, where: Place, body: Json) -> Answer:
         return self._write(where, self._existing(where), body)
 
-    def patch(self, url: str, patch: Json | list[Json], content_type: str) -> Answer:
-        where = place(url)
+    def patch(self, where: Place, patch: Json | list[Json], content_type: str) -> Answer:
         existing = self._existing(where)
         if content_type == JSON_PATCH:
             assert isinstance(patch, list)
             patched = json_patch(existing, patch)
         else:
             patched = merge_patch(existing, patch)
-        return self._write(where, existing, patched)
+        return self._write(where, existing, patched, patched=True)
 
-    def delete(self, url: str) -> Answer:
+    def delete(self, where: Place) -> Answer:
         """Delete as a person does: at once, or when the last finalizer goes."""
-        where = place(url)
         existing = self._existing(where)
         at = address(where.kind, where.namespace, where.name)
         metadata = existing["metadata"]
@@ -92,8 +91,8 @@ class Server:
             existing = self.store.put(at, existing)
         return Answer(200, existing)
 
-    def get(self, url: str) -> Json:
-        return self._existing(place(url))
+    def get(self, where: Place) -> Json:
+        return self._existing(where)
 
     def _existing(self, where: Place) -> Json:
         found = self.store.get(address(where.kind, where.namespace, where.name))
@@ -105,23 +104,25 @@ class Server:
         """Refuse what is created in a namespace that is not there or about to go."""
         if not where.kind.namespaced:
             return
-        namespaces = place("/api/v1/namespaces").kind
-        found = self.store.get(address(namespaces, "", where.namespace))
+        found = self.store.get(address(NAMESPACES, "", where.namespace))
         if found is None:
             raise answers.not_found("namespaces", where.namespace)
         if "deletionTimestamp" in found["metadata"]:
             raise answers.terminating(where.kind.qualified, name, where.namespace)
 
-    def _write(self, where: Place, existing: Json, body: Json) -> Answer:
+    def _write(self, where: Place, existing: Json, body: Json, *, patched: bool = False) -> Answer:
         kind, wanted, before = where.kind, deepcopy(body), existing["metadata"]
         metadata = wanted.setdefault("metadata", {})
         version = metadata.get("resourceVersion")
         if kind.custom and not version:
             raise answers.invalid(
-                kind.kind,
+                kind.qualified,
                 where.name,
                 ("FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0: must be specified for an update"),
             )
+        if patched and metadata.get("uid") != before["uid"]:
+            cause = ("FieldValueInvalid", "metadata.uid", f'Invalid value: "{metadata.get("uid")}": field is immutable')
+            raise answers.invalid(kind.qualified_kind, where.name, cause)
         if metadata.get("uid", before["uid"]) != before["uid"]:
             raise answers.conflict(
                 kind.qualified,
@@ -162,7 +163,8 @@ class Server:
             return Answer(200, existing)
         at = address(kind, where.namespace, where.name)
         if "deletionTimestamp" in before and not wanted["metadata"].get("finalizers"):
-            return Answer(200, self.store.remove(at, wanted))
+            self.store.remove(at, wanted)
+            return Answer(200, wanted)
         return Answer(200, self.store.put(at, wanted))
 
     def _finalizers(self, where: Place, before: Json, after: Json) -> None:
@@ -172,7 +174,7 @@ class Server:
         if new and "deletionTimestamp" in before:
             listed = ", ".join(f'"{each}"' for each in new)
             raise answers.invalid(
-                where.kind.kind,
+                where.kind.qualified_kind,
                 where.name,
                 (
                     "FieldValueForbidden",
@@ -188,15 +190,15 @@ class Server:
             return _secret(body)
         if where.kind.schema is None:
             return body
-        parts = {name: schema for name, schema in where.kind.schema["properties"].items() if name in ("spec", "status")}
-        stored: dict[str, Any] = {**body}
-        found: list[tuple[str, str, str]] = []
-        for name, schema in parts.items():
-            if name in stored and stored[name] is not None:
-                stored[name] = defaulted(schema, stored[name])
-                found += violations(schema, stored[name], name)
+        properties = where.kind.schema["properties"]
+        parts = {name: properties[name] for name in ("spec", "status") if name in properties}
+        stored = {**body, **defaulted({"properties": parts}, {name: body[name] for name in parts if body.get(name)})}
+        found = [
+            each for name, schema in parts.items() if name in stored for each in violations(schema, stored[name], name)
+        ]
         if found:
-            raise answers.invalid(where.kind.kind, body["metadata"]["name"], *found)
+            found.append(("FieldValueInvalid", "<nil>", f"Invalid value: null: {UNCHECKED}"))
+            raise answers.invalid(where.kind.qualified_kind, body["metadata"]["name"], *found)
         return stored
 
     def _changeable(self, where: Place, before: Json, after: Json) -> None:
@@ -212,7 +214,7 @@ class Server:
         if before.get("type") != after.get("type"):
             found.insert(0, ("FieldValueInvalid", "type", f'Invalid value: "{after.get("type")}": field is immutable'))
         if found:
-            raise answers.invalid(where.kind.kind, where.name, *found)
+            raise answers.invalid(where.kind.qualified_kind, where.name, *found)
 
 
 def _secret(body: Json) -> Json:
