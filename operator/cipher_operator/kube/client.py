@@ -129,7 +129,7 @@ class KubeClient:
             raise _unavailable(error) from None
         if answer.status == 401:
             self._access.expire()
-        return decode_answer(path, answer.status, answer.headers, content)
+        return decode_answer(path, answer.status, answer.headers, content, body)
 
     @contextlib.asynccontextmanager
     async def _stream(
