@@ -8,7 +8,8 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import DEFAULT_KEYS, CAKind, CARef, Connection, SSLMode
+from cipher_operator.api.reserved import DATABASES
+from cipher_operator.api.spec import DEFAULT_KEYS, CAKind, CARef, ChannelBinding, Connection, SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password, read_admin_connection
 
 CANARY = "s3cr3t"
@@ -153,7 +154,11 @@ INVALID = [
     ("host is a socket", KEYS | {"STORAGE_DATABASE_HOST": b"/tmp"}, "Unix sockets"),
     ("two hosts", KEYS | {"STORAGE_DATABASE_HOST": b"a,b"}, "several hosts"),
     ("host with two newlines", KEYS | {"STORAGE_DATABASE_HOST": b"h\n\n"}, "`STORAGE_DATABASE_HOST`"),
-    ("template0", KEYS | {"STORAGE_DATABASE_NAME": b"template0"}, "`template0`"),
+    *(
+        (name, KEYS | {"STORAGE_DATABASE_NAME": name.encode()}, f"`{name}`, which belongs to the server itself")
+        for name in sorted(DATABASES)
+    ),
+    *((f"{name} in a URL", url(database=f"/{name}"), f"`{name}`, which belongs") for name in sorted(DATABASES)),
     ("URL not UTF-8", {"CIPHER_PG_URL": b"postgres://\xff"}, "`CIPHER_PG_URL` is not UTF-8"),
     ("password not UTF-8", KEYS | {"STORAGE_DATABASE_PASSWORD": b"\xff"}, "`STORAGE_DATABASE_PASSWORD` is not UTF-8"),
     ("NUL in password", KEYS | {"STORAGE_DATABASE_PASSWORD": b"a\0b"}, "NUL"),
@@ -177,6 +182,27 @@ def test_kept_parameters() -> None:
     )
     assert (admin.channel_binding, admin.ssl_negotiation, admin.require_auth) == ("require", "direct", "md5")
     assert (admin.max_connections, admin.connect_timeout, admin.warnings) == (10, 7, ())
+
+
+@pytest.mark.parametrize("binding", ChannelBinding)
+def test_channel_binding_can_be_said_for_every_method_and_the_spec_goes_first(binding: ChannelBinding) -> None:
+    spec = replace(SPEC, channel_binding=binding)
+    assert read_admin_connection(KEYS, spec, None).channel_binding == binding.value
+    plain = replace(spec, host="plain.example.com")
+    assert read_admin_connection(KEYS, plain, None).channel_binding == binding.value
+    assert read_admin_connection(url("?channel_binding=prefer"), spec, None).channel_binding == binding.value
+    assert read(url(f"?channel_binding={binding}")).channel_binding == binding.value
+    assert read(KEYS).channel_binding is None
+
+
+@pytest.mark.parametrize(
+    ("query", "kept"),
+    [("", None), ("?target_session_attrs=any", None), ("?target_session_attrs=read-write", "read-write"),
+     ("?target_session_attrs=primary", "primary")],
+)  # fmt: skip
+def test_which_of_several_servers_is_wanted_is_kept(query: str, kept: str | None) -> None:
+    admin = read(url(query))
+    assert (admin.target_session_attrs, admin.warnings) == (kept, ())
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,9 @@ def install(plane: ControlPlane) -> None:
 class Operator:
     """The operator as a process, under its own ServiceAccount."""
 
+    patience = 30.0
+    """Seconds in which it must be ready after its start."""
+
     def __init__(self, plane: ControlPlane, folder: Path, *flags: str) -> None:
         self._folder = folder
         self._kubeconfig = plane.kubeconfig_for_service_account(
@@ -50,7 +53,7 @@ class Operator:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
-        wait_until(self._serving, "the operator serves", 30)
+        wait_until(self._serving, "the operator serves", self.patience)
         return self
 
     def _serving(self) -> bool:

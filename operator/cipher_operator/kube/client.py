@@ -17,16 +17,12 @@ from cipher_operator.kube.access import Access
 from cipher_operator.kube.answers import decode_answer
 from cipher_operator.kube.port import (
     JSON,
-    JSON_PATCH,
     METADATA_LIST,
     METADATA_ONLY,
-    ApiError,
     ApiUnavailable,
     Json,
 )
 from cipher_operator.kube.streaming import ListReader, NotReadable, lines
-
-__all__ = ["JSON_PATCH", "ApiError", "ApiUnavailable", "Json", "KubeClient"]
 
 TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
@@ -129,7 +125,7 @@ class KubeClient:
             raise _unavailable(error) from None
         if answer.status == 401:
             self._access.expire()
-        return decode_answer(path, answer.status, answer.headers, content, body)
+        return decode_answer(answer.status, answer.headers, content, body)
 
     @contextlib.asynccontextmanager
     async def _stream(
@@ -151,7 +147,7 @@ class KubeClient:
             if answer.status >= 400:
                 with _translated():
                     content = await answer.read()
-                decode_answer(path, answer.status, answer.headers, content)
+                decode_answer(answer.status, answer.headers, content)
             yield answer
 
 

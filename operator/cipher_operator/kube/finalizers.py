@@ -20,6 +20,11 @@ class Holdable:
     finalizers: Sequence[str]
     deleting: bool = False
 
+    @property
+    def name(self) -> str:
+        """Return the object's name."""
+        return self.path.rpartition("/")[2]
+
 
 async def find(kube: Kube, path: str) -> Holdable | None:
     """Return the object at a path, without its content; None where there is none. Raises ApiError, ApiUnavailable."""
@@ -67,30 +72,37 @@ async def add(kube: Kube, held: Holdable, finalizer: str) -> None:
             now = found
 
 
-async def remove(kube: Kube, held: Holdable, finalizer: str) -> None:
-    """Remove a finalizer. Returns when it is not there, or the object is gone or another one. Raises ApiError."""
+async def remove(kube: Kube, held: Holdable, finalizer: str, *, as_seen: bool = False) -> bool:
+    """Remove a finalizer. Returns whether it is not there, or the object is gone or another one. Raises ApiError.
+
+    With `as_seen` only off the object as it was read: False where somebody changed it since, who may need it.
+    """
     now = held
     for attempt in range(TRIES):
         if finalizer not in now.finalizers:
-            return
+            return True
         at = f"/metadata/finalizers/{list(now.finalizers).index(finalizer)}"
         steps: list[Json] = [
             _test("uid", now.uid),
+            *([_test("resourceVersion", now.resource_version)] if as_seen else ()),
             {"op": "test", "path": at, "value": finalizer},
             {"op": "remove", "path": at},
         ]
         try:
             await kube.patch(now.path, steps, JSON_PATCH)
-            return
+            return True
         except ApiError as error:
             if error.status == 404:
-                return
+                return True
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
             found = await find(kube, now.path)
             if found is None or found.uid != now.uid:
-                return
+                return True
+            if as_seen:
+                return False
             now = found
+    return False
 
 
 def _test(field: str, value: str) -> Json:

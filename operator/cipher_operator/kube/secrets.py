@@ -3,9 +3,10 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from cipher_operator.kube.finalizers import Holdable
 from cipher_operator.kube.port import ApiError, Json, Kube
 
 
@@ -19,13 +20,39 @@ class SecretObject:
     resource_version: str
     type: str
     data: Mapping[str, bytes]
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    owner_uids: tuple[str, ...]
-    finalizers: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[Mapping[str, Any], ...] = ()
+    finalizers: tuple[str, ...] = ()
+    deleting: bool = False
+    immutable: bool = False
 
     def __repr__(self) -> str:
         return f"SecretObject({self.namespace}/{self.name})"
+
+    @classmethod
+    def of(cls, namespace: str, name: str, data: Mapping[str, bytes]) -> "SecretObject":
+        """Return one that only its content is known of, as from a file."""
+        return cls(namespace, name, "", "", "Opaque", data)
+
+    @property
+    def controller_uid(self) -> str | None:
+        """Return the uid of the object that controls it."""
+        return next((str(owner.get("uid")) for owner in self.owners if owner.get("controller")), None)
+
+    @property
+    def holdable(self) -> Holdable:
+        """Return it as an object that finalizers are put on."""
+        path = secret_path(self.namespace, self.name)
+        return Holdable(path, self.uid, self.resource_version, self.finalizers, self.deleting)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ConfigMapObject:
+    """A ConfigMap as it was read: `data` and `binaryData` as bytes."""
+
+    resource_version: str
+    data: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -56,10 +83,10 @@ async def get_secret(kube: Kube, namespace: str, name: str) -> SecretObject | No
     return None if body is None else _parse(body)
 
 
-async def get_configmap(kube: Kube, namespace: str, name: str) -> dict[str, bytes] | None:
+async def get_configmap(kube: Kube, namespace: str, name: str) -> ConfigMapObject | None:
     """Return a ConfigMap's content, None where there is none. Raises ApiError, ApiUnavailable."""
     body = await _get(kube, configmap_path(namespace, name))
-    return None if body is None else decode_configmap(body)
+    return None if body is None else ConfigMapObject(body["metadata"]["resourceVersion"], decode_configmap(body))
 
 
 async def create_secret(kube: Kube, namespace: str, name: str, content: SecretContent) -> SecretObject:
@@ -68,13 +95,20 @@ async def create_secret(kube: Kube, namespace: str, name: str, content: SecretCo
 
 
 async def replace_secret(kube: Kube, existing: SecretObject, content: SecretContent) -> SecretObject:
-    """Replace all of a Secret but its type, which cannot change, and its finalizers; return it.
+    """Replace a Secret's data, labels and annotations, and put our owner reference first; return it.
+
+    Its type cannot change; its finalizers, its other owners and whether it is immutable are others' to say.
 
     Raises ApiError, status 409 where it is not the Secret that was read any more.
     """
     body = _body(existing.namespace, existing.name, replace(content, type=existing.type))
     body["metadata"] |= {"uid": existing.uid, "resourceVersion": existing.resource_version}
     body["metadata"]["finalizers"] = list(existing.finalizers)
+    uid, owners = content.owner["uid"], body["metadata"]["ownerReferences"]
+    # A second controller is refused; an owner of ours of a former life is not kept.
+    owners += [dict(owner) for owner in existing.owners if owner.get("uid") != uid and not owner.get("controller")]
+    if existing.immutable:
+        body["immutable"] = True
     return _parse(await kube.put(secret_path(existing.namespace, existing.name), body))
 
 
@@ -124,8 +158,10 @@ def _parse(body: Json) -> SecretObject:
         data=decode_secret(body),
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
-        owner_uids=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
+        owners=tuple(metadata.get("ownerReferences") or ()),
         finalizers=tuple(metadata.get("finalizers") or ()),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        immutable=body.get("immutable") is True,
     )
 
 
