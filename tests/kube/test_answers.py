@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from cipher_operator.kube.answers import MAX_READ, MAX_SAID, decode_answer
+from cipher_operator.kube.answers import decode_answer
 from cipher_operator.kube.port import ApiError, ApiUnavailable
-from cipher_operator.kube.secrets import Refusal, refusal
+from cipher_operator.kube.redaction import MAX_READ, MAX_SAID
+from cipher_operator.kube.refusals import Refusal, refusal
 
 PASSWORD, URL = "Qx7mT2vK9pLd4sWz8aYb", "postgresql://app:Qx7mT2vK9pLd4sWz8aYb@db.example.com:5432/chat"
 PLAIN = {"password": PASSWORD, "CIPHER_PG_URL": URL, "host": "db.example.com", "port": "5432"}

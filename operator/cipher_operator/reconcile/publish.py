@@ -10,7 +10,8 @@ from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.core.rotation import ANNOTATION_PASSWORD_SET, password_annotations
 from cipher_operator.core.secret import AppSecretData, app_secret_data, read_app_secret
 from cipher_operator.kube.port import ApiError
-from cipher_operator.kube.secrets import Refusal, SecretContent, SecretObject, create_secret, refusal, replace_secret
+from cipher_operator.kube.refusals import Refusal, refusal
+from cipher_operator.kube.secrets import SecretContent, SecretObject, create_secret, replace_secret
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent
 from cipher_operator.reconcile.prove import login_of
