@@ -160,9 +160,8 @@ class Scene:
         return taken
 
     def write_ca(self, text: str, kind: str = "ConfigMap", key: str = "ca.crt") -> None:
-        fields = {"ConfigMap": "data", "Secret": "stringData"}
-        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "pg-ca"}, fields[kind]: {key: text}}
-        self.namespace.plane.kubectl("-n", self.namespace.name, "apply", "-f", "-", input=json.dumps(body))
+        plural, field = {"ConfigMap": ("configmaps", "data"), "Secret": ("secrets", "stringData")}[kind]
+        self.namespace.apply(plural, "pg-ca", {field: {key: text}})
 
 
 def produce(row: Row, scene: Scene, record: Record) -> None:
