@@ -111,11 +111,11 @@ def _offline(arguments: argparse.Namespace) -> int:
         print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
     label = "/".join(filter(None, manifests.storage.key))
-    try:
-        found = asyncio.run(examine(manifests, settings, settings.instance_id or UNKNOWN_INSTANCE))
-    except Failure as failure:
-        print(f"{label}: {failure.reason}: {failure.message}", file=sys.stderr)
-        if failure.reason is Reason.CONFLICT and settings.instance_id is None:
+    rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
+    found = asyncio.run(examine(manifests, rules, settings.dial_policy))
+    if isinstance(found, Failure):
+        print(f"{label}: {found.reason}: {found.message}", file=sys.stderr)
+        if found.reason is Reason.CONFLICT and settings.instance_id is None:
             print(
                 "If that is this storage itself, give --instance-id (by default the uid of namespace kube-system).",
                 file=sys.stderr,
@@ -126,6 +126,7 @@ def _offline(arguments: argparse.Namespace) -> int:
             print(line)
         print(f"{label}: {len(found.pending)} statements to run" if found.pending else f"{label}: nothing to do")
     else:
+        assert found.observed is not None  # it did not fail
         version = found.observed.server.version
         print(f"{label}: usable; PostgreSQL {version // 10_000}.{version % 10_000}")
     return 0

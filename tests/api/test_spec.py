@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cipher_operator.api import reserved
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.api.spec import (
@@ -15,9 +16,11 @@ from cipher_operator.api.spec import (
     App,
     CAKind,
     CARef,
+    ChannelBinding,
     Connection,
     Database,
     DeletionPolicy,
+    DoorVerification,
     KeyRef,
     ManagementPolicy,
     SecretKeys,
@@ -77,6 +80,10 @@ def test_every_field_is_read() -> None:
             },
             "sslMode": "verify-ca",
             "caRef": {"kind": "ConfigMap", "name": "ca", "key": "ca.pem"},
+            "host": "db.example.com",
+            "port": 5433,
+            "database": "postgres",
+            "channelBinding": "disable",
         },
         "database": {"name": "My-DB", "create": False},
         "schema": "cipher",
@@ -95,6 +102,9 @@ def test_every_field_is_read() -> None:
             "port": 6432,
             "caPath": "/ca.crt",
             "maxConnections": 3,
+            "sslMode": "verify-full",
+            "caRef": {"name": "pooler-ca"},
+            "verify": "Always",
         },
         "passwordRotation": {"interval": "720h"},
         "interval": "0s",
@@ -106,13 +116,25 @@ def test_every_field_is_read() -> None:
     }
     assert parse_spec("team", "chat", spec) == Spec(
         connection=Connection(
-            "pg", SecretKeys(*"ABCDEFG"), SSLMode.VERIFY_CA, CARef(kind=CAKind.CONFIG_MAP, name="ca", key="ca.pem")
+            "pg",
+            SecretKeys(*"ABCDEFG"),
+            SSLMode.VERIFY_CA,
+            CARef(kind=CAKind.CONFIG_MAP, name="ca", key="ca.pem"),
+            host="db.example.com",
+            port=5433,
+            database="postgres",
+            channel_binding=ChannelBinding.DISABLE,
         ),
         database=Database("My-DB", create=False),
         schema="cipher",
         user=User(UserMode.SHARED, "u", 50, KeyRef("own", "pw")),
         extensions=("vector", "pg_trgm"),
-        app=App("s", {"a": "b"}, {"c": "d"}, "pooler", 6432, "/ca.crt", 3),
+        app=App(
+            *("s", {"a": "b"}, {"c": "d"}, "pooler", 6432, "/ca.crt", 3),
+            ssl_mode=SSLMode.VERIFY_FULL,
+            ca=CARef(CAKind.SECRET, "pooler-ca", "ca.crt"),
+            verify=DoorVerification.ALWAYS,
+        ),
         rotation_interval=720 * 3_600.0,
         interval=0.0,
         deletion_policy=DeletionPolicy.DELETE,
@@ -134,6 +156,12 @@ def test_every_field_is_read() -> None:
         ({"connection.secretRef.keys": "url"}, "`spec.connection.secretRef.keys` must be an object"),
         ({"connection.sslMode": "on"}, "`spec.connection.sslMode` must be one of disable, allow, prefer, require"),
         ({"connection.caRef": {}}, "`spec.connection.caRef.name` must be set"),
+        ({"connection.host": 1}, "`spec.connection.host` must be a string"),
+        ({"connection.port": "5432"}, "`spec.connection.port` must be a whole number"),
+        ({"connection.channelBinding": "off"}, "`spec.connection.channelBinding` must be one of disable, prefer"),
+        ({"app.sslMode": "prefer"}, "`spec.app.sslMode` must be one of disable, require, verify-ca, verify-full"),
+        ({"app.caRef": {}}, "`spec.app.caRef.name` must be set"),
+        ({"app.verify": "Sometimes"}, "`spec.app.verify` must be one of IfReachable, Always, Never"),
         ({"database.name": "a\0b"}, "`spec.database.name` must not contain NUL"),
         ({"database.create": "yes"}, "`spec.database.create` must be true or false"),
         ({"user.mode": "shared"}, "`spec.user.mode` must be one of Dedicated, Shared"),
@@ -157,6 +185,30 @@ def test_says_which_field_is_wrong(changes: dict[str, Any], message: str) -> Non
     assert caught.value.reason is Reason.INVALID_SPEC
     assert caught.value.failure_class is FailureClass.STALLED
     assert caught.value.message.startswith(message)
+
+
+RESERVED = [
+    *(("database.name", name) for name in sorted(reserved.DATABASES)),
+    *(("schema", name) for name in (*sorted(reserved.SCHEMAS), *(f"{each}x" for each in reserved.SCHEMA_PREFIXES))),
+    *(("user.name", name) for name in (*sorted(reserved.ROLES), *(f"{each}x" for each in reserved.ROLE_PREFIXES))),
+]
+
+
+@pytest.mark.parametrize(("field", "name"), RESERVED)
+def test_a_reserved_name_is_refused_whatever_schema_let_it_in(field: str, name: str) -> None:
+    with pytest.raises(Failure) as caught:
+        parse_spec("team", "chat", crd.changed(MINIMAL, {field: name}))
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert caught.value.message == f"`spec.{field}` must not be one that PostgreSQL or the provider reserves for itself"
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("database.name", "postgres"), ("database.name", "neondb"), ("schema", "public"), ("schema", "cipher"),
+     ("schema", "supabase"), ("user.name", "cipher_user"), ("user.name", "neon")],
+)  # fmt: skip
+def test_what_exists_on_a_providers_server_may_be_used(field: str, name: str) -> None:
+    parse_spec("team", "chat", crd.changed(MINIMAL, {field: name}))
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)

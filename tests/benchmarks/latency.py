@@ -1,4 +1,4 @@
-"""`python -m benchmarks.latency`: first provisioning and a steady-state check over a slow network, TLS and SCRAM.
+"""`python -m benchmarks latency`: first provisioning and a steady-state check over a slow network, TLS and SCRAM.
 
 A proxy delays every byte by half a round trip each way. Beside the operator's own run stands the same plan sent as
 most tools send it: one statement at a time, each in its own round trip.
@@ -98,7 +98,7 @@ async def one_storage(admin: Provisioner, proxy: FaultProxy) -> tuple[Figures, F
 
     async def check() -> None:
         run = await admin.run(replace(wanted, established=True))
-        assert not run.changes, run.changes
+        assert not run.executed, run.executed
 
     return await measured(proxy, first), await measured(proxy, check)
 
@@ -124,7 +124,7 @@ def row(name: str, runs: list[Figures]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.latency", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks latency", description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rtt", type=float, default=0.04, help="round trip of the network, in seconds")
     parser.add_argument("--majors", type=int, nargs="+", default=[14, 16, 18])
@@ -140,7 +140,3 @@ def main() -> None:
                 print(row(f"{major}: check, {title}", [check for _, check in runs]), flush=True)
             alone = create_database_seconds(server, options.rounds)
             print(f"| {major}: CREATE DATABASE alone, on loopback | {alone:.2f} | | | | |", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.races`: several runs of one storage from nothing, at once, each with its own connections.
+"""`python -m benchmarks races`: several runs of one storage from nothing, at once, each with its own connections.
 
 What two operators would do that both believe to lead. Converged means: all runs ended without a failure, the login
 works, the marker claims the database, and a further run finds nothing to do.
@@ -21,7 +21,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.core.marker import DATABASE
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
-from support.provision import Provisioner, desired, plain_admin, superuser
+from support.provision import Provisioner, desired, plain_admin, seen, superuser
 
 _numbers = itertools.count()
 
@@ -86,9 +86,9 @@ async def one_round(way_in: Provisioner, clients: int) -> list[Round]:
 async def _left_over(way_in: Provisioner, wanted: Any) -> str:
     """Return what is not as it shall be, empty where all is."""
     again = await way_in.run(replace(wanted, established=True))
-    if again.changes:
-        return f"a further run had to change: {' '.join(again.changes)}"
-    marker = again.observed.roles[wanted.owner].marker
+    if again.executed:
+        return f"a further run had to change: {' '.join(again.executed)}"
+    marker = seen(again).roles[wanted.owner].marker
     if marker is None or DATABASE not in marker.created:
         return "the marker does not claim the database"
     await way_in.prove(wanted)
@@ -128,7 +128,7 @@ def report(title: str, rounds: list[list[Round]]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="benchmarks.races", description=__doc__)
+    parser = argparse.ArgumentParser(prog="benchmarks races", description=__doc__)
     parser.add_argument("--rounds", type=int, default=50)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--majors", type=int, nargs="+", default=[14, 16, 18])
@@ -143,7 +143,3 @@ def main() -> None:
             ):
                 rounds = asyncio.run(race(server, way_in, options.rounds, options.clients))
                 report(f"{major}, {title}", rounds)
-
-
-if __name__ == "__main__":
-    main()

@@ -13,26 +13,30 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import App, SSLMode
+from cipher_operator.api.spec import App, CAKind, CARef, SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.core.connection.url import parse_url
 from cipher_operator.core.secret import (
     PUBLIC_CA_BUNDLE,
     AppCredentials,
     AppEndpoint,
-    app_endpoint,
+    app_door,
     app_login,
     app_secret_data,
     check_password,
     check_publishable,
     read_app_secret,
 )
+from support.certificates import certificate_of_shape
+from support.golden import check_golden
 
 GOLDEN = Path(__file__).parent / "golden"
 CA = "-----BEGIN CERTIFICATE-----\nMIH…\n-----END CERTIFICATE-----\n"
 ADMIN = AdminConnection("db.example.com", 5432, "admin", Password("adm1n"), "postgres", SSLMode.REQUIRE)
 POOLER = replace(ADMIN, host="aws-0-eu-west-1.pooler.supabase.com", port=6543, user="postgres.abcdefghij")
 APP = App("chat-cipher", {}, {}, None, None, None, None)
+POOLER_CA = CARef(CAKind.CONFIG_MAP, "pooler-ca", "ca.crt")
+POOLER_PEM = certificate_of_shape(200)
 LOGIN = AppCredentials("cipher_user", Password("p@ss/word?#:%"))
 ENDPOINT = AppEndpoint("h", 5432, "d", SSLMode.REQUIRE)
 
@@ -52,6 +56,19 @@ CASES: dict[str, tuple[AdminConnection, App, bool]] = {
     "verify-full-public-ca": (replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL), APP, True),
     "max-connections-from-spec": (replace(ADMIN, max_connections=5), replace(APP, max_connections=10), True),
     "max-connections-from-url": (replace(ADMIN, max_connections=5), APP, True),
+    "channel-binding-disabled": (replace(ADMIN, channel_binding="disable"), APP, True),
+    "channel-binding-required": (replace(ADMIN, channel_binding="require"), APP, True),
+    "one-of-several-servers": (replace(ADMIN, target_session_attrs="read-write"), APP, True),
+    "door-without-tls": (
+        replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL, ca=CA, channel_binding="require", target_session_attrs="primary"),
+        replace(APP, host="127.0.0.1", port=6432, ssl_mode=SSLMode.DISABLE),
+        True,
+    ),
+    "door-with-a-ca-of-its-own": (
+        replace(ADMIN, ssl_mode=SSLMode.VERIFY_FULL, ca=CA),
+        replace(APP, host="pooler.svc", ssl_mode=SSLMode.VERIFY_CA, ca=POOLER_CA, ca_path="/etc/cipher/pooler.crt"),
+        True,
+    ),
     "other-door": (ADMIN, replace(APP, host="pgbouncer.default.svc", port=6432), True),
     "ipv6": (replace(ADMIN, host="2001:db8::1"), APP, True),
     "supabase-pooler": (POOLER, APP, True),
@@ -67,8 +84,8 @@ CASES: dict[str, tuple[AdminConnection, App, bool]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_golden(name: str) -> None:
     admin, app, ssl_in_use = CASES[name]
-    data = app_secret_data(app_endpoint(admin, app, "cipher_db", ssl_in_use=ssl_in_use), LOGIN)
-    assert data == json.loads((GOLDEN / f"app-secret-{name}.json").read_text())
+    data = app_secret_data(app_door(admin, app, "cipher_db", ssl_in_use=ssl_in_use, ca=POOLER_PEM), LOGIN).data
+    check_golden(f"app-secret-{name}.json", json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def test_no_golden_is_left_over() -> None:
@@ -76,7 +93,7 @@ def test_no_golden_is_left_over() -> None:
 
 
 def test_keys_are_the_contract() -> None:
-    keys = list(app_secret_data(replace(ENDPOINT, ca=CA), LOGIN))
+    keys = list(app_secret_data(replace(ENDPOINT, ca=CA), LOGIN).data)
     assert keys == [
         "CIPHER_PG_URL",
         "STORAGE_DATABASE_HOST",
@@ -122,7 +139,7 @@ DIALECTS = [
 @pytest.mark.parametrize(("mode", "path", "node", "libpq"), DIALECTS)
 @pytest.mark.parametrize("pool", [None, 10])
 def test_dialects(mode: SSLMode, path: str | None, node: str, libpq: str, pool: int | None) -> None:
-    data = app_secret_data(replace(ENDPOINT, tls=mode, ca_path=path, max_connections=pool), LOGIN)
+    data = app_secret_data(replace(ENDPOINT, tls=mode, ca_path=path, max_connections=pool), LOGIN).data
     assert data["CIPHER_PG_URL"].partition("?")[2] == node + ("&max_connections=10" if pool else "")
     assert data["uri"].partition("?")[2] == libpq
     assert data["STORAGE_DATABASE_SSL"] == ("false" if mode is SSLMode.DISABLE else "true")
@@ -144,7 +161,8 @@ def decode_uri(text: str) -> str:
 
 @given(printable, password, printable.filter(lambda name: len(name.encode()) <= 63), hosts, st.integers(1, 65535))
 def test_both_urls_read_back(role: str, word: str, database: str, host: str, port: int) -> None:
-    data = app_secret_data(AppEndpoint(host, port, database, SSLMode.REQUIRE), AppCredentials(role, Password(word)))
+    endpoint = AppEndpoint(host, port, database, SSLMode.REQUIRE)
+    data = app_secret_data(endpoint, AppCredentials(role, Password(word))).data
     ours = parse_url(data["uri"])
     libpq = conninfo_to_dict(data["uri"])
     node = urlsplit(data["CIPHER_PG_URL"])
@@ -173,7 +191,7 @@ def test_both_urls_read_back(role: str, word: str, database: str, host: str, por
 )
 def test_cipher_is_given_the_password_as_libpq_prepares_it(word: str, prepared: str) -> None:
     # node-pg 8.16 sends a password as it is; what the server keeps is made of the prepared one.
-    data = app_secret_data(ENDPOINT, AppCredentials("u", Password(word)))
+    data = app_secret_data(ENDPOINT, AppCredentials("u", Password(word))).data
     assert unquote(urlsplit(data["CIPHER_PG_URL"]).password or "") == prepared
     assert data["STORAGE_DATABASE_PASSWORD"] == prepared
     assert data["password"] == word, "what the user brought is read back as it is"
@@ -240,15 +258,15 @@ def test_everything_else_is_published(admin: AdminConnection, host: str | None, 
 
 @given(printable, password)
 def test_read_back_from_the_cluster(role: str, word: str) -> None:
-    data = app_secret_data(ENDPOINT, AppCredentials(role, Password(word)))
+    data = app_secret_data(ENDPOINT, AppCredentials(role, Password(word))).data
     published = read_app_secret({key: value.encode() for key, value in data.items()})
     assert published is not None
     assert (published.user, published.role, published.password) == (role, role, Password(word))
 
 
 def test_read_back_through_the_pooler() -> None:
-    endpoint = app_endpoint(POOLER, APP, "postgres", ssl_in_use=True)
-    data = {key: value.encode() for key, value in app_secret_data(endpoint, LOGIN).items()}
+    endpoint = app_door(POOLER, APP, "postgres", ssl_in_use=True)
+    data = {key: value.encode() for key, value in app_secret_data(endpoint, LOGIN).data.items()}
     published = read_app_secret(data)
     assert published is not None
     assert (published.user, published.role) == ("cipher_user.abcdefghij", "cipher_user")

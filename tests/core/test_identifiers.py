@@ -3,7 +3,7 @@
 import ast
 import re
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -16,17 +16,26 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.names import MAX_USER_NAME, default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import parse_spec
-from cipher_operator.core.plan.access import schemas_in
+from cipher_operator.core.connection.password import Password
 from cipher_operator.core.schema import INDEXES, TABLES, Index, Table
-from cipher_operator.core.steps import Step, statements_of
-from cipher_operator.core.steps.composing import compose, identifiers, quoted
+from cipher_operator.core.sql import removals, steps
+from cipher_operator.core.sql.composing import compose, identifiers, quoted, schemas_in
+from cipher_operator.core.sql.step import Change, Kind, Step, statements_of
+from cipher_operator.postgres.apply import with_passwords
 from support import crd
 from support.hostile import CONTROL, HOSTILE, MARK
 from support.sql_log import outside_quotes
 from support.storages import MINIMAL
 
 NAMES = HOSTILE | {name: value for name, value in CONTROL.items() if "\0" not in value}
-STEPS = get_args(Step)
+STEPS = [
+    function
+    for module in (steps, removals)
+    for function in vars(module).values()
+    if isinstance(function, types.FunctionType)
+    and function.__module__ == module.__name__
+    and get_type_hints(function)["return"] is Step
+]
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1)
 
 
@@ -61,28 +70,33 @@ def _value(hint: Any, name: str) -> Any:
         return (name, name)
     if get_origin(hint) is types.UnionType:
         return _value(get_args(hint)[0], name)
-    return {str: name, int: 7, bool: True}[hint]
+    return {str: name, int: 7, bool: True, Password: Password(name), Change: Change.SET_LOGGED}[hint]
 
 
-def _step(kind: type, name: str) -> Step:
-    hints = {field: hint for field, hint in get_type_hints(kind).items() if field in kind.__slots__}  # type: ignore[attr-defined]
-    made: Step = kind(**{field: _value(hint, name) for field, hint in hints.items()})
-    return made
+def _step(make: Callable[..., Step], name: str) -> Step:
+    hints = {field: hint for field, hint in get_type_hints(make).items() if field != "return"}
+    return make(**{field: _value(hint, name) for field, hint in hints.items()})
 
 
-@pytest.mark.parametrize("kind", STEPS, ids=lambda kind: str(kind.__name__))
-def test_every_step_keeps_every_text_within_quotes(kind: type) -> None:
-    plain = _around_names(_step(kind, "plain"))
+def test_every_kind_of_step_has_its_one_function() -> None:
+    made = {make.__name__: str(_step(make, "plain").kind) for make in STEPS}
+    assert made == {str(kind): str(kind) for kind in Kind}
+
+
+@pytest.mark.parametrize("make", STEPS, ids=lambda make: str(make.__name__))
+def test_every_step_keeps_every_text_within_quotes(make: Callable[..., Step]) -> None:
+    plain = _around_names(_step(make, "plain"))
     assert plain
     for name in NAMES.values():
-        around = _around_names(_step(kind, name))
+        around = _around_names(_step(make, name))
         assert around == plain
         assert MARK not in around
 
 
 def _around_names(step: Step) -> str:
     """Return the step's statements without what is quoted; psycopg writes a space before a literal with backslashes."""
-    statements = "; ".join(each.as_string(None) for each in statements_of([step]))
+    sent = [with_passwords(each, lambda password: password.password.reveal()) for each in statements_of([step])]
+    statements = "; ".join(each.as_string(None) for each in sent)
     return re.sub(r"\s+", " ", outside_quotes(statements))
 
 
@@ -138,10 +152,12 @@ def test_names_that_postgresql_would_cut_or_nobody_can_read_are_refused(path: st
 SOURCES = sorted(Path(cipher_operator.__file__).parent.rglob("*.py"))
 # Where a template is no literal, and why that holds nothing from outside.
 TEMPLATES = {
-    ("core/steps/composing.py", "compose"): "its callers' templates, which are looked at here too",
-    ("core/steps/composing.py", "number"): "an int",
-    ("core/steps/tables.py", "_column"): "types and defaults of core/schema.py",
+    ("core/sql/composing.py", "compose"): "its callers' templates, which are looked at here too",
+    ("core/sql/composing.py", "number"): "an int",
+    ("core/sql/steps.py", "_column"): "types and defaults of core/schema.py",
+    ("core/sql/steps.py", "mend_table"): "a Change",
     ("postgres/inspect.py", "catalog_query"): "constants of the module",
+    ("postgres/proof_sql.py", "_fill"): "constants of core/cipher_sql.py",
 }
 
 
@@ -184,4 +200,13 @@ def test_nothing_else_talks_to_a_server() -> None:
         for _, call in _calls(ast.parse(path.read_text()))
         if getattr(call.func, "attr", "") in {"execute", "executemany", "exec_", "exec_params", "send_query"}
     }
-    assert talking == {"apply.py", "inspect.py", "login.py", "remove.py", "session.py"}
+    assert talking == {
+        "apply.py",
+        "indexes.py",
+        "inspect.py",
+        "limits.py",
+        "login.py",
+        "mend.py",
+        "remove.py",
+        "session.py",
+    }

@@ -6,18 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from psycopg import sql
+from psycopg.adapt import Transformer
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core import steps
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.credentials import Known, Wanted, wanted_credential
-from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.credentials import Known, wanted_credential
+from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import Identity, Marker, Place, parse_marker
 from cipher_operator.core.observed import Admin, Database, Local, Observed, Schema, Server
-from cipher_operator.core.plan.plan import plan
+from cipher_operator.core.orders import Credential, Orders
+from cipher_operator.core.plan.plan import Plan, plan
 from cipher_operator.core.schema import TABLES
-from cipher_operator.postgres.apply import render
+from cipher_operator.core.sql import removals, steps
+from cipher_operator.core.sql.step import Kind
+from cipher_operator.postgres.apply import render, verifier, with_passwords
 from support.golden import check_golden
 
 IDENTITY = Identity("instance-1", "team", "chat", "uid-1")
@@ -27,8 +30,10 @@ DESIRED = Desired(
     create_database=True,
     schema="public",
     user="app",
-    credential=Credential("app", "SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy"),
+    shared=False,
 )
+WORD = Password("not for people")
+NEW_LOGIN = Orders(Credential("app", WORD))
 SUPERUSER = Admin("postgres", superuser=True, createrole=True, createdb=True)
 CLOUD = Admin("cloud_admin", superuser=False, createrole=True, createdb=True)
 NOTHING = frozenset[str]()
@@ -54,45 +59,75 @@ PLANS = {
         seen(CLOUD, 160_000, EXISTING, replace(EMPTY, schema=None)),
     ),
     "shared-pg16": (
-        replace(DESIRED, user="cloud_admin", credential=None),
+        replace(DESIRED, user="cloud_admin", shared=True),
         seen(replace(CLOUD, createrole=False), 160_000, EXISTING, replace(EMPTY, schema=OWN_SCHEMA)),
     ),
 }
 
 
+def planned(name: str) -> Plan:
+    wanted, observed = PLANS[name]
+    return plan(wanted, Orders() if wanted.shared else NEW_LOGIN, observed)
+
+
 @pytest.mark.parametrize("name", list(PLANS))
 def test_plan_golden(name: str) -> None:
-    made = plan(*PLANS[name])
+    made = planned(name)
     check_golden(f"plan-{name}.sql", "\n".join(made.lines()) + "\n")
-    assert "SCRAM" not in "".join(made.lines()), "no verifier is shown to people"
+    for shown in ("".join(made.lines()), repr(made)):
+        assert "SCRAM" not in shown, "no verifier is shown to people"
+        assert WORD.reveal() not in shown
 
 
 def test_every_message_starts_with_the_prefix_or_stands_alone() -> None:
-    for name, (wanted, observed) in PLANS.items():
-        made = plan(wanted, observed)
+    for name in PLANS:
+        made = planned(name)
         for message in made.messages():
-            text = render(message, made.lock, made.fence, None).as_string(None)
-            if steps.is_alone(message[0]):
-                assert len(message) == 1, name
+            text = render(message, made.lock, None).as_string(None)
+            if message.alone:
+                assert len(message.steps) == 1, name
                 assert ";" not in text, name
             else:
                 assert text.startswith("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; "), name
                 assert "pg_advisory_xact_lock" in text, name
 
 
+def test_the_first_step_of_a_plan_for_roles_of_ours_is_its_marker() -> None:
+    for name, (wanted, _) in PLANS.items():
+        kinds = [step.kind for step in planned(name).steps]
+        if wanted.shared:
+            assert kinds[-1] is Kind.WRITE_TABLE_MARKER, name
+        else:
+            assert kinds[:2] == [Kind.CREATE_OWNER, Kind.WRITE_MARKER], name
+
+
+def test_a_password_is_equal_by_login_and_word_and_never_sent_itself() -> None:
+    one = steps.set_password("app", WORD)
+    assert one == steps.set_password("app", Password(WORD.reveal()))
+    assert one != steps.set_password("app_b", WORD)
+    assert one != steps.set_password("app", Password("another"))
+    (statement,) = one.statements
+    assert statement.as_string(None) == "ALTER ROLE \"app\" LOGIN PASSWORD '***'"
+    with pytest.raises(TypeError, match="replaced before it is sent"):
+        statement.as_bytes(Transformer())
+    first, second = (with_passwords(statement, verifier).as_string(None) for _ in range(2))
+    assert "SCRAM-SHA-256$4096:" in first
+    assert first != second, "a new salt each time"
+
+
 def test_a_read_only_server_is_named_before_anything_is_planned() -> None:
     observed = replace(seen(SUPERUSER, 160_000), server=Server(160_000, "postgres", True, SUPERUSER))
     with pytest.raises(Failure) as refused:
-        plan(DESIRED, observed)
+        plan(DESIRED, NEW_LOGIN, observed)
     assert refused.value.reason is Reason.READ_ONLY_SERVER
 
 
 @given(st.text(min_size=1, max_size=40).filter(lambda text: "\0" not in text))
 def test_quoting_survives_any_identifier(name: str) -> None:
     statements = [
-        *steps.DropRole(name).statements(),
-        *steps.GrantDatabase(name, name).statements(),
-        *steps.CreateTable(name, TABLES[0], name).statements(),
+        *removals.drop_role(name).statements,
+        *steps.grant_database(name, name).statements,
+        *steps.create_table(name, TABLES[0], name).statements,
     ]
     quoted = '"' + name.replace('"', '""') + '"'
     for statement in statements:
@@ -147,19 +182,22 @@ def test_a_strangers_comment_is_no_marker(comment: str | None) -> None:
 
 A, B, NEW = Password("a"), Password("b"), Password("new")
 CREDENTIALS = {
-    "first run: the login that was not set last": (Known("u"), Wanted(None, NEW, True)),
-    "published and well: nothing changes": (Known("u", ("u", A)), Wanted("u", A, False)),
-    "rotation goes to the other login": (Known("u", ("u", A), rotate=True), Wanted("u_b", NEW, True)),
-    "and back": (Known("u", ("u_b", A), rotate=True), Wanted("u", NEW, True)),
-    "Secret lost: the other login than status names": (Known("u", None, "u"), Wanted("u_b", NEW, True)),
-    "a pending password is used again": (Known("u", None, "u", Wanted("u_b", B, False)), Wanted("u_b", B, False)),
-    "pending rotation goes on": (
-        Known("u", ("u", A), "u", Wanted("u_b", B, False), rotate=True),
-        Wanted("u_b", B, False),
+    "first run: the login that was not set last": (Known("u"), Credential(None, NEW, True)),
+    "published and well: nothing changes": (Known("u", ("u", A)), Credential("u", A, False)),
+    "rotation goes to the other login": (Known("u", ("u", A), rotate=True), Credential("u_b", NEW, True)),
+    "and back": (Known("u", ("u_b", A), rotate=True), Credential("u", NEW, True)),
+    "Secret lost: the other login than status names": (Known("u", None, "u"), Credential("u_b", NEW, True)),
+    "a pending password is used again": (
+        Known("u", None, "u", Credential("u_b", B, False)),
+        Credential("u_b", B, False),
     ),
-    "a password the user brings may be the login's already": (Known("u", given=A), Wanted("u", A, False)),
-    "a password the user brings stays in place": (Known("u", ("u", A), given=A), Wanted("u", A, False)),
-    "and is changed in place": (Known("u", ("u", A), given=B), Wanted("u", B, True)),
+    "pending rotation goes on": (
+        Known("u", ("u", A), "u", Credential("u_b", B, False), rotate=True),
+        Credential("u_b", B, False),
+    ),
+    "a password the user brings may be the login's already": (Known("u", given=A), Credential("u", A, False)),
+    "a password the user brings stays in place": (Known("u", ("u", A), given=A), Credential("u", A, False)),
+    "and is changed in place": (Known("u", ("u", A), given=B), Credential("u", B, True)),
 }
 
 

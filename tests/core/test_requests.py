@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from cipher_operator.api.spec import parse_resource
-from cipher_operator.core.outcome import Outcome, next_status
 from cipher_operator.core.requests import MAX_VALUE, Requests
+from cipher_operator.reconcile.report.status import next_status
+from cipher_operator.reconcile.result import Result
 
 SOURCE = {"instance": "one", "namespace": "team", "name": "chat"}
 ROTATE = "storage.cipher.dev/rotate-requested-at"
@@ -46,6 +47,6 @@ def test_new_requests(case: str) -> None:
 
 def test_a_field_that_was_taken_away_is_forgotten_so_that_it_can_ask_again() -> None:
     previous = {"handledRequests": {"adoptFrom": "one/team/chat", "rotate": "1"}}
-    outcome = Outcome(handled={"adoptFrom": ""})
-    status = next_status(outcome, previous, 2, "2026-01-01T00:00:00Z", progress_deadline=600)
+    result = Result(handled={"adoptFrom": ""})
+    status = next_status(result, previous, 2, "2026-01-01T00:00:00Z", progress_deadline=600)
     assert status["handledRequests"] == {"rotate": "1"}

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.connection.url import UNUSABLE_DATABASES, parse_url, quote, unquote
+from cipher_operator.api.reserved import DATABASES as UNUSABLE_DATABASES
+from cipher_operator.core.connection.url import parse_url, quote, unquote
 
 # Every part of these URLs that must not come back carries this word.
 CANARY = "s3cr3t"

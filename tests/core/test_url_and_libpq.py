@@ -18,8 +18,9 @@ from psycopg import pq
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.spec import DEFAULT_KEYS, App, Connection, SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password, read_admin_connection
-from cipher_operator.core.connection.url import PARAMETERS, parse_host, parse_url, quote, unquote
-from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
+from cipher_operator.core.connection.url import PARAMETERS, parse_url, quote, unquote
+from cipher_operator.core.connection.values import parse_host
+from cipher_operator.core.secret import AppCredentials, app_door, app_secret_data
 from support.hostile_urls import ACCEPTED, REFUSED
 
 LIBPQ = {option.keyword.decode() for option in pq.Conninfo.get_defaults()}
@@ -156,8 +157,8 @@ def test_the_uri_that_the_operator_publishes_is_read_as_the_same_place() -> None
         admin = read({DEFAULT_KEYS.url: url.encode()})
         assert admin is not None
         database = admin.database or "postgres"
-        endpoint = app_endpoint(replace(admin, ssl_mode=SSLMode.REQUIRE), app, database, ssl_in_use=True)
-        data = app_secret_data(endpoint, AppCredentials("cipher", Password("pä@:/?#%")))
+        endpoint = app_door(replace(admin, ssl_mode=SSLMode.REQUIRE), app, database, ssl_in_use=True)
+        data = app_secret_data(endpoint, AppCredentials("cipher", Password("pä@:/?#%"))).data
         again = read({DEFAULT_KEYS.url: data["uri"].encode()})
         assert again is not None, data["uri"]
         assert (again.host, again.port, again.database) == (admin.host, admin.port, database)

@@ -6,20 +6,24 @@ from typing import Any
 
 import pytest
 
-from cipher_operator.api import conditions, durations, names
+from cipher_operator.api import conditions, durations, names, reserved
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import (
     AdoptionPolicy,
     CAKind,
+    ChannelBinding,
     DeletionPolicy,
+    DoorSSLMode,
+    DoorVerification,
     ManagementPolicy,
     SSLMode,
     UserMode,
     parse_spec,
 )
-from cipher_operator.core import outcome, requests
-from cipher_operator.core.connection import admin, url
+from cipher_operator.core import requests
+from cipher_operator.core.connection import admin, values
+from cipher_operator.reconcile.report import status
 from support import crd
 
 FULL: dict[str, Any] = {
@@ -32,7 +36,11 @@ FULL: dict[str, Any] = {
     "schema": "cipher",
     "user": {"mode": "Dedicated", "name": "u", "passwordSecretRef": {"name": "p", "key": "k"}},
     "extensions": [{"name": "vector"}],
-    "app": {"labels": {"a": "b"}, "annotations": {"c": "d"}},
+    "app": {
+        "labels": {"a": "b"},
+        "annotations": {"c": "d"},
+        "caRef": {"kind": "ConfigMap", "name": "ca", "key": "ca.pem"},
+    },
     "passwordRotation": {"interval": "720h"},
     "interval": "5m",
     "adoptFrom": {"instance": "i", "namespace": "n", "name": "x"},
@@ -80,6 +88,10 @@ def test_parser_reads_exactly_the_fields_of_the_schema() -> None:
     [
         ("spec.connection.sslMode", SSLMode),
         ("spec.connection.caRef.kind", CAKind),
+        ("spec.connection.channelBinding", ChannelBinding),
+        ("spec.app.sslMode", DoorSSLMode),
+        ("spec.app.caRef.kind", CAKind),
+        ("spec.app.verify", DoorVerification),
         ("spec.user.mode", UserMode),
         ("spec.deletionPolicy", DeletionPolicy),
         ("spec.adoptionPolicy", AdoptionPolicy),
@@ -125,7 +137,7 @@ def test_bounds() -> None:
     assert crd.schema("spec.database.name")["maxLength"] == names.MAX_NAME
     assert crd.schema("spec.app.maxConnections")["maximum"] == admin.MAX_POOL
     plan = crd.schema("status.plan")
-    assert (plan["maxItems"], plan["items"]["maxLength"]) == (outcome.PLAN_LINES, outcome.PLAN_LINE_LENGTH)
+    assert (plan["maxItems"], plan["items"]["maxLength"]) == (status.PLAN_LINES, status.PLAN_LINE_LENGTH)
 
 
 def test_a_status_that_the_operator_can_write_is_never_over_a_bound() -> None:
@@ -136,9 +148,35 @@ def test_a_status_that_the_operator_can_write_is_never_over_a_bound() -> None:
     for word, field in [*((str(type_), "type") for type_ in ConditionType), *((str(r), "reason") for r in Reason)]:
         assert re.fullmatch(condition[field]["pattern"], word) and len(word) <= condition[field]["maxLength"]
     assert crd.schema("status.database")["maxLength"] >= names.MAX_NAME
-    assert crd.schema("status.user")["maxLength"] >= url.MAX_LOGIN
+    assert crd.schema("status.user")["maxLength"] >= values.MAX_LOGIN
     secret_name = crd.schema("spec.app.secretName")["maxLength"]
     assert len(names.default_secret_name("n" * 63)) <= secret_name <= crd.schema("status.binding.name")["maxLength"]
+
+
+def _words(rule: str) -> set[str]:
+    """Return the names that a rule lists in brackets."""
+    return {word for listed in re.findall(r"self in \[(.*?)\]", rule) for word in re.findall(r"'([^']*)'", listed)}
+
+
+def _prefixes(rule: str) -> set[str]:
+    """Return what a rule refuses at the beginning, as a call or in one expression."""
+    (expression,) = re.findall(r"self\.matches\('\^\((.*?)\)'\)", rule) or [""]
+    return {*re.findall(r"self\.startsWith\('([^']*)'\)", rule), *filter(None, expression.split("|"))}
+
+
+@pytest.mark.parametrize(
+    ("path", "listed", "prefixes"),
+    [
+        ("spec.database.name", reserved.DATABASES, ()),
+        ("spec.connection.database", reserved.DATABASES, ()),
+        ("spec.schema", reserved.SCHEMAS, reserved.SCHEMA_PREFIXES),
+        ("spec.user.name", reserved.ROLES, reserved.ROLE_PREFIXES),
+    ],
+)
+def test_reserved_names_are_those_of_the_parser(path: str, listed: frozenset[str], prefixes: tuple[str, ...]) -> None:
+    (rule,) = [each["rule"] for each in crd.schema(path)[crd.RULES] if "reserves" in each["message"]]
+    assert _words(rule) == listed
+    assert _prefixes(rule) == set(prefixes)
 
 
 def test_default_user_name_obeys_the_schema() -> None:
@@ -146,6 +184,7 @@ def test_default_user_name_obeys_the_schema() -> None:
     for namespace, name in [("team", "chat"), ("n" * 63, "x" * 63), ("0", "a.b-c")]:
         derived = names.default_user_name(namespace, name)
         assert re.fullmatch(node["pattern"], derived) and len(derived) <= node["maxLength"]
+        assert not reserved.is_reserved_role(derived)
 
 
 @pytest.mark.parametrize("path", ["spec.interval", "spec.passwordRotation.interval"])

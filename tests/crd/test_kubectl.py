@@ -1,13 +1,14 @@
 """What people and tools see: kubectl, server-side apply, status and selectors."""
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from cipher_operator.api.conditions import Draft, merge
 from cipher_operator.api.failures import ConditionType
-from cipher_operator.core.outcome import PLAN_LINE_LENGTH, PLAN_LINES
+from cipher_operator.reconcile.report.status import PLAN_LINE_LENGTH, PLAN_LINES
 from devcluster import ControlPlane, KubectlError
 from support import crd
 from support.storages import MINIMAL, Storages
@@ -21,11 +22,13 @@ STATUS = {
     "user": "cipher_user",
     "serverVersion": "16.4",
     "binding": {"name": "chat-cipher"},
+    "passwordSetAt": NOW,
 }
 
 
 def test_explain_shows_the_descriptions(installed: ControlPlane) -> None:
-    for field in ("spec.connection.caRef", "spec.user.name", "status.handledRequests"):
+    for field in ("spec.connection.caRef", "spec.connection.host", "spec.app.verify", "spec.user.name",
+                  "status.handledRequests"):  # fmt: skip
         shown = " ".join(installed.kubectl("explain", f"cstore.{field}").split())
         assert " ".join(crd.schema(field)["description"].split()) in shown
 
@@ -58,9 +61,9 @@ def test_apply_twice_changes_nothing(storages: Storages, installed: ControlPlane
         pytest.param(None, {"connection.sslMode": "verify-ca"},
                      "spec.connection.caRef: Required value: must be set when `sslMode` is 'verify-ca'", id="new"),
         pytest.param({"database.name": "a"}, {"database.name": "b"},
-                     "spec.database.name: Forbidden: is immutable: the storage stays in its database", id="changed"),
+                     "spec.database.name: Forbidden: cannot be changed: the storage stays in its", id="changed"),
         pytest.param({"database.name": "a"}, {"database": None},
-                     "spec.database.name: Forbidden: is immutable: the storage stays in its database", id="removed"),
+                     "spec.database.name: Forbidden: cannot be changed: the storage stays in its", id="removed"),
     ],
 )  # fmt: skip
 def test_refused_apply_says_what_to_do(
@@ -87,8 +90,10 @@ def test_columns(storages: Storages, installed: ControlPlane) -> None:
     wide = installed.kubectl(*get, "cipherstorage", "chat", "-o", "wide").splitlines()
     assert narrow[0].split() == ["NAME", "READY", "REASON", "DATABASE", "USER", "AGE"]
     assert narrow[1].split()[:5] == ["chat", "True", "Ready", "cipher_db", "cipher_user"]
-    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "MESSAGE"]
-    assert wide[1].split()[6:] == ["chat-cipher", "16.4", "all", "well"]
+    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "PASSWORD-AGE", "SUSPENDED", "MESSAGE"]
+    assert wide[1].split()[6:8] == ["chat-cipher", "16.4"]
+    assert re.fullmatch(r"\d+[dy]\w*", wide[1].split()[8]), "how long ago the password was set"
+    assert wide[1].split()[9:] == ["false", "all", "well"]
     assert "chat" in installed.kubectl(*get, "cipher", "-o", "name")
 
 
@@ -138,6 +143,8 @@ def test_the_largest_status_is_stored_whole(storages: Storages) -> None:
         ({"plan": ["x"] * 129}, "status.plan"),
         ({"plan": ["x" * 2_049]}, "status.plan[0]"),
         ({"observedGeneration": -2}, "status.observedGeneration"),
+        ({"passwordSetAt": "yesterday"}, "status.passwordSetAt"),
+        ({"handledRequests": {"rotate": "v" * 257}}, "status.handledRequests.rotate"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cipher_operator.api import reserved
 from cipher_operator.api.durations import parse_duration
 from cipher_operator.api.spec import parse_spec
 from support import crd
@@ -15,20 +16,16 @@ VERIFIED = {"connection.sslMode": "verify-full", "connection.caRef": {"name": "c
 BRING = {"user.passwordSecretRef": {"name": "own"}}
 
 RESERVED = "reserves for itself"
-RESERVED_DATABASES = (
-    *("template0", "template1"),
-    *("rdsadmin", "cloudsqladmin", "alloydbadmin", "azure_maintenance", "azure_sys", "_supabase"),
-)
-RESERVED_SCHEMAS = (
-    *("pg_temp", "pg_catalog", "information_schema"),
-    *("supabase_functions", "heroku_ext", "pgbouncer", "pgsodium", "rdsadmin"),
-)
+RESERVED_DATABASES = sorted(reserved.DATABASES)
+RESERVED_SCHEMAS = (*sorted(reserved.SCHEMAS), *(f"{prefix}x" for prefix in reserved.SCHEMA_PREFIXES))
 RESERVED_ROLES = (
-    *("pg_monitor", "public", "none", "user", "current_role", "current_user", "session_user", "postgres"),
+    *sorted(reserved.ROLES),
+    *(f"{prefix}x" for prefix in reserved.ROLE_PREFIXES),
     *("rdsadmin", "rds_superuser", "cloudsqlsuperuser", "azure_pg_admin", "azuresu", "alloydbsuperuser"),
-    *("supabase_admin", "anon", "authenticated", "authenticator", "service_role", "dashboard_user", "pgbouncer"),
-    *("neon_superuser", "neondb_owner", "neondb", "streaming_replica"),
+    *("supabase_admin", "neon_superuser", "neondb_owner", "neondb", "pg_monitor"),
 )
+POOLED = {"app.host": "pooler", "app.sslMode": "verify-ca", "app.caRef": {"name": "pooler-ca"}, "app.caPath": "/ca.crt"}
+PLAIN = {"connection.host": "db.example.com"}
 BAD_KEY = "keys must be 'name' or 'prefix/name'"
 THEIRS = "these decide who owns or prunes the Secret"
 INTERVAL = "must be '0s', or a duration such as '5m' of at least '10s' and at most '24h'"
@@ -55,6 +52,34 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({**VERIFIED, "connection.caRef.kind": "Node"}, "spec.connection.caRef.kind", 'values: "Secret", "ConfigMap"'),
     ({**VERIFIED, "connection.caRef.name": None}, "spec.connection.caRef.name", "Required value"),
     ({**VERIFIED, "connection.caRef.key": "a/b"}, "spec.connection.caRef.key", PATTERN),
+    ({**VERIFIED, "app.sslMode": "verify-full", "app.caPath": None}, "spec.app.caPath", "`connection.caRef` is set"),
+    ({**POOLED, "app.caPath": None}, "spec.app.caPath", "`connection.caRef` is set, or `app.caRef`"),
+    ({**POOLED, "app.sslMode": None}, "spec.app.caRef", "may only be specified when `app.sslMode`"),
+    ({**POOLED, "app.sslMode": "require"}, "spec.app.caRef", "may only be specified when `app.sslMode`"),
+    ({**POOLED, **VERIFIED, "app.sslMode": "disable"}, "spec.app.caRef", "may only be specified when `app.sslMode`"),
+    ({**POOLED, "app.caRef": None}, "spec.app.caRef", "must be set when `app.sslMode` is 'verify-ca'"),
+    ({**POOLED, "app.sslMode": "prefer"}, "spec.app.sslMode", 'supported values: "disable", "require", "verify-ca"'),
+    ({**POOLED, "app.secretName": "pooler-ca"}, "spec.app.secretName", "must not be the Secret in `app.caRef`"),
+    ({**POOLED, "app.caRef.kind": "Node"}, "spec.app.caRef.kind", 'values: "Secret", "ConfigMap"'),
+    ({**POOLED, "app.caRef.key": "a/b"}, "spec.app.caRef.key", PATTERN),
+    ({"app.caRef": {}}, "spec.app.caRef.name", "Required value"),
+    ({"app.verify": "never"}, "spec.app.verify", 'supported values: "IfReachable", "Always", "Never"'),
+    *(
+        ({"connection.host": host}, "spec.connection.host", PATTERN)
+        for host in ("postgresql://u:p@db", "/run/postgresql", "a,b", "db:5432", "[::1]", "db/x", "-db", "db.")
+    ),
+    ({"connection.host": "h" * 254}, "spec.connection.host", LONG),
+    ({"connection.port": 5432}, "spec.connection.port", "may only be specified when `host` is set"),
+    ({"connection.database": "d"}, "spec.connection.database", "may only be specified when `host` is set"),
+    ({**PLAIN, "connection.port": 0}, "spec.connection.port", "greater than or equal to 1"),
+    ({**PLAIN, "connection.port": 65_536}, "spec.connection.port", "less than or equal to 65535"),
+    ({**PLAIN, "connection.database": "a b"}, "spec.connection.database", PATTERN),
+    ({**PLAIN, "connection.database": "d" * 64}, "spec.connection.database", LONG),
+    *(
+        ({**PLAIN, "connection.database": name}, "spec.connection.database", RESERVED)
+        for name in RESERVED_DATABASES
+    ),
+    ({"connection.channelBinding": "off"}, "spec.connection.channelBinding", '"disable", "prefer", "require"'),
     *(
         ({"database.name": name}, "spec.database.name", RESERVED)
         for name in RESERVED_DATABASES
@@ -124,6 +149,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"app.host": "http://pooler"}, "spec.app.host", PATTERN),
     ({"app.host": "/run/postgresql"}, "spec.app.host", PATTERN),
     ({"app.host": "a,b"}, "spec.app.host", PATTERN),
+    ({"app.host": "db:5432"}, "spec.app.host", PATTERN),
     ({"app.port": 0}, "spec.app.port", "greater than or equal to 1"),
     ({"app.port": 65_536}, "spec.app.port", "less than or equal to 65535"),
     ({"app.port": "5432"}, "spec.app.port", 'must be of type integer: "string"'),
@@ -167,6 +193,27 @@ ACCEPTED: list[dict[str, Any]] = [
     {**VERIFIED, "connection.caRef": {"kind": "ConfigMap", "name": "bundle", "key": "ca.pem"}},
     # A ConfigMap is no Secret: the same name is no conflict.
     {**VERIFIED, "connection.caRef": {"kind": "ConfigMap", "name": "x"}, "app.secretName": "x"},
+    *(
+        {**POOLED, **changes}
+        for changes in (
+            {},
+            {"app.sslMode": "verify-full"},
+            {"app.sslMode": "verify-full", "app.caRef": None, "app.caPath": None},
+            {"app.sslMode": None, "connection.sslMode": "verify-full"},
+            # The operator verifies, and pods go through a side-car that speaks plain.
+            {
+                "connection.sslMode": "verify-full",
+                "connection.caRef": {"name": "ca"},
+                "app.sslMode": "disable",
+                "app.caRef": None,
+                "app.caPath": None,
+            },
+            {"connection.sslMode": "verify-ca", "connection.caRef": {"name": "ca"}, "app.caRef": None},
+        )
+    ),
+    *({"app.verify": choice} for choice in ("IfReachable", "Always", "Never")),
+    *({**PLAIN, "connection.host": host} for host in ("10.0.0.1", "fd00::1", "my_db.svc", "xn--mnchen-3ya.example")),
+    {**PLAIN, "connection.port": 6432, "connection.database": "postgres", "connection.channelBinding": "disable"},
     {"app.caPath": "/etc/ssl/certs/ca-certificates.crt", "connection.sslMode": "verify-full"},
     *({"database.name": name} for name in ("My-DB", "postgres", "neondb", "d4abc", "7eleven", "d" * 63)),
     {"database.create": False},
@@ -185,7 +232,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"app.labels": {"app.kubernetes.io/name": "chat", "team": "", "example.com/tier": "a.b_c-1"}},
     {"app.annotations": {"reloader.stakater.com/match": "true", "note": "any text: v" + "x" * 1000}},
     {"app.labels": {"app.kubernetes.io/instances": "x", "argocd.argoproj.io.example/x": "x"}},
-    *({"app.host": host} for host in ("pooler.example.com", "10.0.0.1", "fd00::1", "my_pooler")),
+    *({"app.host": host} for host in ("pooler.example.com", "10.0.0.1", "fd00::1", "::ffff:10.0.0.1", "my_pooler")),
     {"app.port": 1, "app.maxConnections": 1},
     {"app.port": 65_535, "app.maxConnections": 10_000},
     {"deletionPolicy": "Delete", "adoptionPolicy": "IfUnowned", "managementPolicy": "Observe", "suspend": True},

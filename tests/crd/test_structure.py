@@ -9,6 +9,7 @@ import yaml
 
 from support import crd
 
+CHANGED = "cannot be changed: "
 NODES = list(crd.nodes(crd.schema()))
 BOUNDS = {
     "string": {"maxLength"},
@@ -64,7 +65,7 @@ def test_descriptions_say_default_range_and_choices() -> None:
 def test_immutable_field_says_so_in_rule_and_description(field: str) -> None:
     assert "Immutable" in crd.schema(f"spec.{field}")["description"]
     targets = [
-        f"{path}{rule.get('fieldPath', '')}" for path, rule in crd.rules() if rule["message"].startswith("is immutable")
+        f"{path}{rule.get('fieldPath', '')}" for path, rule in crd.rules() if rule["message"].startswith(CHANGED)
     ]
     assert targets.count(f"spec.{field}") + targets.count(f".spec.{field}") == 1
 
@@ -78,8 +79,13 @@ def test_a_missing_object_gets_the_defaults_of_its_fields() -> None:
 
 
 def test_rules_say_what_must_be() -> None:
-    openings = {"must", "may", "is", "keys"}
+    openings = {"must", "may", "cannot", "keys"}
     assert [rule["message"] for _, rule in crd.rules() if rule["message"].split()[0] not in openings] == []
+
+
+def test_no_rule_says_the_words_by_which_tools_delete_and_make_anew() -> None:
+    # "is immutable" in an API error is what they look for when they are told to force, and the data goes along.
+    assert [rule["message"] for _, rule in crd.rules() if "immutable" in rule["message"].lower()] == []
 
 
 def test_rules_at_the_root_are_about_changes_only() -> None:
@@ -110,6 +116,8 @@ def test_document() -> None:
         "Age": 0,
         "Secret": 1,
         "Server": 1,
+        "Password-Age": 1,
+        "Suspended": 1,
         "Message": 1,
     }
 

@@ -58,6 +58,8 @@ ACCEPTED: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any]]
     ("other fields beside the immutable ones", {"database.name": "a", "user.name": "u", "app.secretName": "s"}, READY,
      {"database.create": False, "user.connectionLimit": 50, "app.port": 6432, "suspend": True, "interval": "0s"}),
     ("another connection Secret", {}, READY, {"connection.secretRef.name": "pg-admin-2"}),
+    ("another way in for the operator, and for pods", {}, READY,
+     {"connection.host": "db.example.com", "app.host": "pooler", "app.sslMode": "disable", "app.verify": "Never"}),
     ("policies", {}, READY,
      {"deletionPolicy": "Delete", "adoptionPolicy": "IfUnowned", "managementPolicy": "Observe"}),
 ]  # fmt: skip
@@ -74,7 +76,7 @@ def test_refuses_change(
     answer = storages.try_update(stored.body, crd.changed(before, changes))
     assert not answer.accepted
     messages = [message for where, message in answer.causes if where == field]
-    (message,) = [message for message in messages if message.startswith("Forbidden: is immutable")]
+    (message,) = [message for message in messages if message.startswith("Forbidden: cannot be changed")]
     assert "Create a new CipherStorage" in message
 
 
@@ -83,6 +85,9 @@ READS_DEFAULT = [
     pytest.param({"user.passwordSecretRef.name": "taken-cipher"}, id="password"),
     pytest.param(
         {"connection.sslMode": "verify-ca", "connection.caRef.name": "taken-cipher", "app.caPath": "/ca.crt"}, id="CA"
+    ),
+    pytest.param(
+        {"app.sslMode": "verify-ca", "app.caRef.name": "taken-cipher", "app.caPath": "/ca.crt"}, id="CA of the pods"
     ),
 ]
 
@@ -99,7 +104,7 @@ def test_a_secret_that_is_read_is_not_the_default_app_secret(storages: Storages,
     for answer in (created, changed):
         assert not answer.accepted
         ((where, message),) = answer.causes
-        assert where == "spec.app.secretName" and message.startswith("Required value: must be set when `connection` or")
+        assert where == "spec.app.secretName" and message.startswith("Required value: must be set when `connection`, ")
     assert storages.try_create(spec, name="other").accepted
     assert storages.try_create(crd.changed(spec, {"app.secretName": "chat"}), name="taken").accepted
 

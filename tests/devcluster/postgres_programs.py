@@ -79,6 +79,15 @@ def find_postgres(
     return found
 
 
+def find_dump_programs() -> Installation:
+    """Return the newest PostgreSQL with `pg_dump`, `pg_dumpall` and `pg_restore`, fetched when there is none.
+
+    Many packages leave them out. Raises SetupError.
+    """
+    local = [each for each in _local() if (each.bin / "pg_dump").exists() and (each.bin / "pg_restore").exists()]
+    return max(local, key=lambda each: each.major) if local else _from_wheel(max(_WHEEL_FOLDERS))
+
+
 def available_majors() -> list[int]:
     """Return the majors that can be started here: on the machine, or as a package."""
     return sorted(({each.major for each in _local()} | set(npm_postgres.majors())) & set(MAJORS))

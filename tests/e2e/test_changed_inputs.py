@@ -7,12 +7,11 @@ import psycopg
 import pytest
 
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import parse_marker
+from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from support.cluster import Namespace, ready_storage, wait_until
-from support.provision import superuser
+from support.provision import desired, superuser
 
 
 @pytest.fixture
@@ -27,8 +26,8 @@ async def restore(original: PostgresServer, copy: PostgresServer, database: str,
     ((comment,),) = original.execute(f"SELECT shobj_description('{user}_owner'::regrole, 'pg_authid')")
     marker = parse_marker(comment)
     assert marker is not None
-    older = Credential(user, scram_verifier(Password("of-last-year"), b"0123456789abcdef"))
-    await superuser(copy).run(Desired(marker.identity, database, True, "public", user, older))
+    older = Credential(user, Password("of-last-year"))
+    await superuser(copy).run(desired(identity=marker.identity, database=database, user=user, credential=older))
 
 
 async def test_a_copy_of_the_server_with_an_older_password_is_published_with_one_that_works(

@@ -7,7 +7,8 @@ import yaml
 
 from cipher_operator.kube import access as module
 from cipher_operator.kube.access import AccessError, in_cluster, load_access
-from cipher_operator.kube.client import ApiError, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError
 from devcluster import ControlPlane
 
 IN_POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}

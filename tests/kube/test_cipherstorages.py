@@ -15,7 +15,8 @@ from cipher_operator.kube.cipherstorages import (
     storage_keys,
     storages,
 )
-from cipher_operator.kube.client import ApiError, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError
 from support.cluster import Namespace
 
 Read = Callable[[], Awaitable[Resource]]

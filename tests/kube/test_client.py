@@ -10,7 +10,8 @@ import yaml
 
 from cipher_operator.kube import client as module
 from cipher_operator.kube.access import load_access
-from cipher_operator.kube.client import JSON_PATCH, ApiError, ApiUnavailable, KubeClient
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import JSON_PATCH, ApiError, ApiUnavailable
 from devcluster import ControlPlane
 from support.cluster import Namespace
 

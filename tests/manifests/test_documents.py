@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from cipher_operator.api.reasons import Reason
-from cipher_operator.runtime.settings import FLAGS
+from cipher_operator.runtime.flags import FLAGS
 from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY, documents
 

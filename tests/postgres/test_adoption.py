@@ -1,6 +1,5 @@
 """Taking over what people made by hand, or what another storage owns, without downtime and without a grab."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,14 +10,22 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import AdoptFrom
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity
+from cipher_operator.core.orders import Credential
 from cipher_operator.core.plan.removal import claimed, plan_inside, plan_outside
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
 from devcluster import PostgresServer
-from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, desired, plain_admin, snapshot, superuser
+from support.provision import (
+    APP_PASSWORD,
+    CIPHER_START,
+    Provisioner,
+    Storage,
+    desired,
+    plain_admin,
+    snapshot,
+    superuser,
+)
 
 _names = iter(range(10_000))
 
@@ -34,10 +41,9 @@ def admin(request: pytest.FixtureRequest, server: PostgresServer) -> Provisioner
     return superuser(server) if request.param == "superuser" else plain_admin(server, "cloud_admin")
 
 
-def by_hand(server: PostgresServer, admin: Provisioner) -> Desired:
+def by_hand(server: PostgresServer, admin: Provisioner) -> Storage:
     """Do what Cipher's own documentation tells people to do, as this admin; then let the app start once."""
     wanted = desired(f"hand{next(_names)}", adopt_unowned=True)
-    assert wanted.credential is not None
     way = {"user": admin.admin.user, "password": admin.admin.password.reveal()}
     server.execute(f'CREATE DATABASE "{wanted.database}"', **way)
     server.execute(f"CREATE USER \"{wanted.user}\" WITH PASSWORD '{APP_PASSWORD.reveal()}'", **way)
@@ -61,7 +67,7 @@ async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: Postgres
         assert "IfUnowned" in refused.value.message
         assert snapshot(server, wanted.database) == before, "refused without a write"
         run = await admin.run(wanted)
-        assert not any("PASSWORD" in line for line in run.changes), "the password is kept"
+        assert not any("PASSWORD" in line for line in run.executed), "the password is kept"
         for statement in CIPHER_START:
             pod.execute(statement)
     await admin.prove(wanted)
@@ -73,7 +79,7 @@ async def test_what_was_made_by_hand_is_adopted_under_live_pods(server: Postgres
     )
     assert owners == [(wanted.owner,)]
     again = await admin.run(replace(wanted, established=True, adopt_unowned=False))
-    assert again.changes == [], "what was adopted stays ours when the policy is taken back"
+    assert again.executed == (), "what was adopted stays ours when the policy is taken back"
     await admin.remove(wanted)
     with admin.app(wanted) as app:
         assert app.execute("SELECT current_user").fetchone() == (wanted.user,)
@@ -89,11 +95,10 @@ async def test_without_its_password_an_adopted_login_is_left_to_its_pods(
 ) -> None:
     wanted = by_hand(server, admin)
     new = Password("generated")
-    generated = replace(wanted, credential=Credential(None, scram_verifier(new, os.urandom(16)), change=True))
+    generated = replace(wanted, credential=Credential(None, new, change=True))
     run = await admin.run(generated)
-    assert run.desired.credential is not None
-    assert run.desired.credential.login == wanted.logins[1]
-    await admin.prove(run.desired, new)
+    assert run.orders.login == wanted.logins[1]
+    await admin.prove(wanted.following(run), new)
     with admin.app(wanted) as pod:
         for statement in CIPHER_START:
             pod.execute(statement)
@@ -119,7 +124,7 @@ async def test_the_admin_itself_is_never_adopted(server: PostgresServer) -> None
         await admin.run(desired(name, user=name, adopt_unowned=True))
 
 
-def moved(wanted: Desired, **changes: object) -> Desired:
+def moved(wanted: Storage, **changes: object) -> Storage:
     identity = Identity("instance-2", "elsewhere", "renamed", "uid-new")
     source = AdoptFrom(wanted.identity.instance, wanted.identity.namespace, wanted.identity.name)
     return replace(wanted, identity=identity, adopt_from=source, **changes)  # type: ignore[arg-type]
@@ -133,9 +138,9 @@ async def test_adopt_from_moves_a_storage_and_the_former_owner_says_so(
     with admin.app(old) as pod:
         pod.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())")
     new_password = Password("moved")
-    new = moved(old, credential=Credential(None, scram_verifier(new_password, os.urandom(16)), change=True))
+    new = moved(old, credential=Credential(None, new_password, change=True))
     run = await admin.run(new)
-    await admin.prove(run.desired, new_password)
+    await admin.prove(new.following(run), new_password)
     await admin.prove(old)  # pods that still hold the old Secret go on
     before = snapshot(server, old.database)
     with pytest.raises(Failure) as loser:
@@ -143,7 +148,7 @@ async def test_adopt_from_moves_a_storage_and_the_former_owner_says_so(
     assert loser.value.reason is Reason.CONFLICT
     assert "'elsewhere/renamed'" in loser.value.message
     assert snapshot(server, old.database) == before, "never a fight"
-    assert (await admin.run(replace(run.desired, established=True))).changes == []
+    assert (await admin.run(replace(new.following(run), established=True))).executed == ()
 
 
 async def test_adopt_from_with_another_user_name_takes_the_tables(server: PostgresServer, admin: Provisioner) -> None:
@@ -152,7 +157,7 @@ async def test_adopt_from_with_another_user_name_takes_the_tables(server: Postgr
     with admin.app(old) as pod:
         pod.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())")
     name = f"other_{old.user}"
-    verifier = scram_verifier(APP_PASSWORD, os.urandom(16))
+    verifier = APP_PASSWORD
     new = moved(old, user=name, credential=Credential(name, verifier))
     await admin.run(new)
     await admin.prove(new)
@@ -174,14 +179,14 @@ async def test_what_was_taken_over_outlives_the_deletion_of_its_former_owner(
     with admin.app(old) as pod:
         pod.execute("INSERT INTO cipher_store VALUES ('k', 'kept', now(), now())")
     name = f"other_{old.user}"
-    new = moved(old, user=name, credential=Credential(name, scram_verifier(APP_PASSWORD, os.urandom(16))))
+    new = moved(old, user=name, credential=Credential(name, APP_PASSWORD))
     await admin.run(new)
     await admin.remove(old)
     with admin.app(new) as app:
         assert app.execute("SELECT value FROM cipher_store").fetchall() == [("kept",)]
     left = server.execute("SELECT rolname FROM pg_roles WHERE rolname LIKE %s", [f"{old.user}%"])
     assert left == [], "its own roles are gone"
-    assert (await admin.run(replace(new, established=True))).changes == []
+    assert (await admin.run(replace(new, established=True))).executed == ()
 
 
 @pytest.mark.parametrize("database", ["made by the storage", "made by others"])
@@ -194,11 +199,11 @@ async def test_a_deletion_that_stalled_before_the_take_over_drops_nothing(
     await admin.run(old)
     async with admin.connect(old.database) as session:
         observed = await observe(session, old)
-    marker = claimed(old, observed)
+    marker = claimed(old, old.orders, observed)
     assert marker is not None
     inside, outside = plan_inside(old, observed, marker, ()), plan_outside(old, observed, marker)
     name = f"other_{old.user}"
-    new = moved(old, user=name, credential=Credential(name, scram_verifier(APP_PASSWORD, os.urandom(16))))
+    new = moved(old, user=name, credential=Credential(name, APP_PASSWORD))
     await admin.run(new)
     before = snapshot(server, old.database)
     for planned in (inside, outside):
@@ -225,7 +230,7 @@ async def test_a_noinherit_login_can_be_adopted(server: PostgresServer, admin: P
     server.execute(f'ALTER ROLE "{wanted.user}" NOINHERIT')
     await admin.run(wanted)
     await admin.prove(wanted)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
 
 
 async def test_a_stranger_cannot_be_adopted_by_a_login_that_only_looks_like_ours(server: PostgresServer) -> None:

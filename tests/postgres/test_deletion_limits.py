@@ -10,9 +10,8 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import AdoptFrom
-from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
-from support.provision import Provisioner, desired, plain_admin, superuser
+from support.provision import Provisioner, Storage, desired, plain_admin, superuser
 
 _numbers = itertools.count()
 
@@ -28,7 +27,7 @@ def admin(request: pytest.FixtureRequest, server: PostgresServer) -> Provisioner
     return superuser(server) if request.param == "superuser" else plain_admin(server, "cloud_admin")
 
 
-def fresh(prefix: str, **changes: object) -> Desired:
+def fresh(prefix: str, **changes: object) -> Storage:
     return desired(f"{prefix}{next(_numbers)}", **changes)
 
 
@@ -101,11 +100,11 @@ async def test_what_another_storage_took_over_outlives_its_former_owner(
     await admin.remove(old)
     with admin.app(heir) as app:
         assert app.execute("SELECT value FROM cipher_store").fetchall() == [("kept",)]
-    assert (await admin.run(replace(heir, established=True))).changes == []
+    assert (await admin.run(replace(heir, established=True))).executed == ()
 
 
 async def test_what_was_taken_over_from_a_shared_login_outlives_it(server: PostgresServer, admin: Provisioner) -> None:
-    old = fresh("shared", user=admin.admin.user, credential=None)
+    old = fresh("shared", user=admin.admin.user, shared=True, credential=None)
     server.execute(f'CREATE DATABASE "{old.database}" OWNER "{admin.admin.user}"')
     await admin.run(old)
     heir = fresh("heir", database=old.database, adopt_unowned=True)

@@ -2,12 +2,14 @@
 
 import asyncio
 import socket
+import threading
+from collections.abc import Iterator
 
 import pytest
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.postgres import dial
+from cipher_operator.postgres import dial, lookup
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, is_blocked, parse_blocked_ranges, resolve
 
 DEFAULT = DialPolicy(parse_blocked_ranges(DEFAULT_BLOCKED), 2.0)
@@ -80,29 +82,79 @@ async def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatc
     assert len(await resolve("several.example", 1, DEFAULT)) == dial.MAX_ADDRESSES
 
 
-async def test_a_resolver_that_hangs_costs_the_timeout_and_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    import threading
+class Zones:
+    """A resolver whose tarpit zones say nothing until the end of the test."""
 
-    released = threading.Event()
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.released = threading.Event()
+        self.asked: list[str] = []
+        monkeypatch.setattr(dial, "_addresses", self.look)
 
-    def hangs(host: bytes, port: int, flags: int = 0) -> tuple[str, ...]:
+    def look(self, host: str, port: int, flags: int = 0) -> tuple[str, ...]:
         if flags:
             raise socket.gaierror(socket.EAI_NONAME, "not numeric")
-        released.wait(10)
+        self.asked.append(host)
+        if host.startswith("tarpit"):
+            self.released.wait(30)
+            raise socket.gaierror(socket.EAI_AGAIN, "no answer")
         return ("10.0.0.1",)
 
-    monkeypatch.setattr(dial, "_addresses", hangs)
-    loop = asyncio.get_running_loop()
-    begin = loop.time()
+
+@pytest.fixture
+def zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[Zones]:
+    made = Zones(monkeypatch)
+    yield made
+    made.released.set()
+
+
+QUICK = DialPolicy((), 0.2)
+
+
+async def reason(host: str, policy: DialPolicy = QUICK) -> Reason | None:
     try:
-        results = await asyncio.gather(
-            *(resolve("hangs.example", 1, DialPolicy((), 0.2)) for _ in range(dial.MAX_LOOKUPS + 5)),
-            return_exceptions=True,
-        )
-    finally:
-        released.set()
-    assert loop.time() - begin < 2
-    assert {getattr(result, "reason", None) for result in results} == {Reason.DNS_FAILURE}
+        await resolve(host, 1, policy)
+    except Failure as failure:
+        return failure.reason
+    return None
+
+
+async def test_a_resolver_that_hangs_costs_the_timeout_and_one_thread(zones: Zones) -> None:
+    begin = asyncio.get_running_loop().time()
+    reasons = await asyncio.gather(*(reason("tarpit.example") for _ in range(100)))
+    assert set(reasons) == {Reason.DNS_FAILURE}
+    assert asyncio.get_running_loop().time() - begin < 2
+    assert await reason("tarpit.example") is Reason.DNS_FAILURE
+    assert zones.asked == ["tarpit.example"], "one look-up of a name at a time, whoever asks, and again"
+
+
+async def test_a_dozen_silent_zones_take_nothing_from_a_healthy_name(zones: Zones) -> None:
+    for _ in range(20):
+        asked = [reason(f"tarpit-{number}.example") for number in range(12)]
+        answers = await asyncio.gather(*asked, *(reason("healthy.example") for _ in range(4)))
+        assert answers[12:] == [None] * 4
+
+
+async def test_zones_without_end_are_a_failure_of_nobody_else(zones: Zones) -> None:
+    policy = DialPolicy((), 0.05)
+    for begin in range(0, 4 * lookup.MAX_THREADS, 16):
+        await asyncio.gather(*(reason(f"tarpit-{begin + number}.example", policy) for number in range(16)))
+    assert await reason("healthy.example", policy) is Reason.UNKNOWN, "not its own fault, so it does not count as down"
+    zones.released.set()
+    for _ in range(100):
+        await asyncio.sleep(0.02)
+        if await reason("healthy.example") is None:
+            break
+    else:
+        raise AssertionError("the threads have come back")
+
+
+async def test_names_that_were_silent_leave_room_for_new_ones(zones: Zones) -> None:
+    policy = DialPolicy((), 0.05)
+    hosts = [f"tarpit-{number}.example" for number in range(lookup.MAX_SILENT + 10)]
+    await asyncio.gather(*(reason(host, policy) for host in hosts))
+    for _ in range(3):
+        await asyncio.gather(*(reason(host, policy) for host in hosts))
+    assert await reason("healthy.example", policy) is None
 
 
 def test_ranges() -> None:

@@ -49,7 +49,7 @@ async def test_pgvector_works_for_the_app(server: PostgresServer) -> None:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             app.execute("CREATE FUNCTION cipher_extensions.trap() RETURNS int LANGUAGE sql AS 'SELECT 1'")
     established = replace(wanted, established=True)
-    assert (await admin.run(established)).changes == []
+    assert (await admin.run(established)).executed == ()
     await admin.remove(wanted)
 
 
@@ -62,7 +62,7 @@ async def test_an_extension_that_is_there_is_used_where_it_is(server: PostgresSe
     with admin.app(wanted) as app:
         for statement in VECTOR:
             app.execute(statement)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
 
 
 async def test_an_admin_who_may_not_is_told_the_sql_that_mends_it(server: PostgresServer) -> None:

@@ -13,7 +13,6 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING
 from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.session import Session
@@ -21,7 +20,7 @@ from devcluster.postgres_data import hand_over
 from devcluster.tls import CertificateAuthority
 from support.admins import changed, footprint
 from support.german import NATIVE, SPOKEN, German, speaking
-from support.provision import CIPHER_START, OPEN, Provisioner, desired, plain_admin
+from support.provision import CIPHER_START, OPEN, Provisioner, Storage, desired, plain_admin
 
 HBA = """
 host all german_rejected 127.0.0.1/32 reject
@@ -50,7 +49,7 @@ async def test_a_storage_lives_on_a_german_server(german: German) -> None:
         for statement in CIPHER_START:
             app.execute(statement)
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes) == (0, [])
+    assert (second.statements, second.executed) == (0, ())
     await admin.remove(wanted)
     assert changed(before, footprint(german.server, "postgres")) == {}
 
@@ -199,7 +198,7 @@ async def test_a_session_that_nobody_but_a_superuser_may_end_delays_a_deletion(g
                 assert failure.reason is Reason.LOCK_TIMEOUT
 
 
-def close(german: German, wanted: Desired) -> None:
+def close(german: German, wanted: Storage) -> None:
     """Leave the storage as a removal does that ended after it had looked inside."""
     ((comment,),) = german.server.execute(
         "SELECT description FROM pg_shdescription WHERE objoid = %s::regrole", [f'"{wanted.owner}"']

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from support.hostile import HOSTILE, MARK
-from support.provision import Provisioner, desired, plain_admin, snapshot, superuser
+from support.provision import APP_PASSWORD, Provisioner, Storage, desired, plain_admin, snapshot, superuser
 from support.sql_log import PREFIX, outside_quotes, statements
 
 NAMES = HOSTILE | {
@@ -51,10 +51,9 @@ def _server(standard_strings: str) -> Iterator[PostgresServer]:
         yield running
 
 
-def _named(name: str) -> Desired:
+def _named(name: str) -> Storage:
     wanted = desired("chat", database=name, schema=name, user=name)
-    assert wanted.credential is not None
-    return replace(wanted, credential=Credential(name, wanted.credential.verifier))
+    return replace(wanted, credential=Credential(name, APP_PASSWORD))
 
 
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES.keys())
@@ -81,7 +80,7 @@ async def _live(server: PostgresServer, admin: Provisioner, name: str) -> None:
         app.execute("INSERT INTO cipher_store VALUES ('k', 'v', now(), now())")
     made = snapshot(server, name)
     again = await admin.run(wanted)
-    assert (again.changes, again.pending) == ([], ())
+    assert (again.executed, again.pending) == ((), ())
     assert snapshot(server, name) == made
     await admin.remove(wanted)
     assert snapshot(server) == before

@@ -8,12 +8,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority
 from support.admins import PASSWORD, SHAPES, Shape, changed, footprint
 from support.majors import majors
-from support.provision import CIPHER_START, Provisioner
+from support.provision import CIPHER_START, Provisioner, Storage
 
 NOT_C = ("--locale=C.UTF-8",)
 """A cluster as providers make it: what has collation C here has it because the operator asked for it."""
@@ -43,7 +42,7 @@ def admin_of(server: PostgresServer, shape: Shape) -> Provisioner:
 _names = iter(range(10_000))
 
 
-def start_cipher(admin: Provisioner, wanted: Desired) -> psycopg.Connection[Any]:
+def start_cipher(admin: Provisioner, wanted: Storage) -> psycopg.Connection[Any]:
     """Do what the app does at its start and return its open connection."""
     app = admin.app(wanted)
     for statement in CIPHER_START:
@@ -115,7 +114,7 @@ async def test_a_cell_provisions_rests_and_leaves(
     rest = footprint(server, wanted.database)
     admin.opened.clear()
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes, len(admin.opened)) == (0, [], 1)
+    assert (second.statements, second.executed, len(admin.opened)) == (0, (), 1)
     assert footprint(server, wanted.database) == rest
 
     with admin.app(wanted):  # a pod that is still connected

@@ -12,11 +12,11 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import parse_spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
-from cipher_operator.core.desired import Desired
-from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
+from cipher_operator.core.door import AppCredentials, app_door
+from cipher_operator.core.secret import app_secret_data
 from devcluster import PostgresServer
 from support.admins import changed, footprint
-from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, desired, plain_admin, superuser
+from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, Storage, desired, plain_admin, superuser
 
 _names = iter(range(10_000))
 
@@ -27,12 +27,12 @@ def one() -> Iterator[PostgresServer]:
         yield running
 
 
-def published_uri(admin: AdminConnection, wanted: Desired) -> str:
+def published_uri(admin: AdminConnection, wanted: Storage) -> str:
     """Return the URL that pods are given, in libpq's dialect."""
     spec = parse_spec("team", "chat", {"connection": {"secretRef": {"name": "pg"}}})
-    endpoint = app_endpoint(admin, spec.app, wanted.database, ssl_in_use=False)
+    endpoint = app_door(admin, spec.app, wanted.database, ssl_in_use=False)
     assert wanted.credential is not None and wanted.credential.login is not None
-    return app_secret_data(endpoint, AppCredentials(wanted.credential.login, APP_PASSWORD))["uri"]
+    return app_secret_data(endpoint, AppCredentials(wanted.credential.login, APP_PASSWORD)).data["uri"]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ async def test_an_existing_database_of_any_name(one: PostgresServer, name: str) 
         assert app.execute("SELECT current_database()").fetchone() == (name,)
         for statement in CIPHER_START:
             app.execute(statement)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
     await admin.remove(wanted)
     assert changed(before, footprint(one, name)) == {}
 
@@ -94,7 +94,7 @@ async def test_an_icu_cluster_gets_a_database_whose_prefix_scans_use_the_key(
                 "EXPLAIN (FORMAT JSON) SELECT value FROM cipher_store WHERE key LIKE 'cipher:messages:42%'"
             ).fetchone()
             uses_key.append("cipher_store_pkey" in json.dumps(scan) and "Index Cond" in json.dumps(scan))
-        assert (await admin.run(replace(wanted, established=True))).changes == []
+        assert (await admin.run(replace(wanted, established=True))).executed == ()
     assert uses_key == [True, False], "a database of others keeps its own collation"
     for wanted in (ours, theirs):
         await admin.remove(wanted)
@@ -123,7 +123,7 @@ async def test_a_standby_is_read_only_until_it_is_promoted(
         assert "ERROR:" not in standby.log_text(), "what cannot work is not tried"
         primary.stop()
         standby.execute("SELECT pg_promote()")
-        assert (await there.run(replace(ready, established=True))).changes == []
+        assert (await there.run(replace(ready, established=True))).executed == ()
         await there.run(new)
         await there.prove(new)
         await there.remove(ready)
@@ -153,7 +153,7 @@ async def test_a_read_only_setting_is_named_and_ends_with_it(
     with login:
         login.execute(f"{setting} RESET default_transaction_read_only".encode())
         login.execute("SELECT pg_reload_conf()")
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
 
 
 async def test_an_ipv6_literal_host(postgres_server: Callable[..., PostgresServer]) -> None:

@@ -1,7 +1,6 @@
 """Through a connection pooler: provisioning, rest, password change and deletion, in transaction and session mode."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,14 +10,13 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from devcluster.longrun import SetupError
 from devcluster.pgbouncer import find_pgbouncer
 from support.admins import changed, footprint
 from support.poolers import Pooler
-from support.provision import CIPHER_START, Provisioner, desired, plain_admin
+from support.provision import CIPHER_START, Provisioner, Storage, desired, plain_admin
 
 _names = iter(range(10_000))
 
@@ -44,7 +42,7 @@ def admin(request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[Pr
         yield Provisioner(replace(direct.admin, port=pooler.port))
 
 
-async def remove_at_last(admin: Provisioner, wanted: Desired) -> None:
+async def remove_at_last(admin: Provisioner, wanted: Storage) -> None:
     """Remove, again while the pooler's own session, which is no business of the admin's, is still in the database."""
     for _ in range(20):
         try:
@@ -67,12 +65,12 @@ async def test_a_storage_lives_behind_a_pooler(server: PostgresServer, admin: Pr
         for statement in CIPHER_START:
             app.execute(statement)
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes) == (0, [])
+    assert (second.statements, second.executed) == (0, ())
     new = Password("through-the-pooler")
     rotated = replace(
         wanted,
         established=True,
-        credential=Credential(wanted.logins[1], scram_verifier(new, os.urandom(16)), change=True),
+        credential=Credential(wanted.logins[1], new, change=True),
     )
     await admin.run(rotated)
     await admin.prove(rotated, new)
@@ -88,7 +86,7 @@ async def test_storages_side_by_side_share_server_connections(server: PostgresSe
     server.execute(f'CREATE DATABASE {shared} OWNER "{admin.admin.user}"')
     for _ in range(2):
         runs = await asyncio.gather(*(admin.run(wanted) for wanted in several))
-    assert [run.changes for run in runs] == [[] for _ in several]
+    assert [run.executed for run in runs] == [() for _ in several]
     for wanted in several:
         await admin.prove(wanted)
         with admin.app(wanted) as app:

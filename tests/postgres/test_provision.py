@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 
@@ -14,13 +13,12 @@ from hypothesis import strategies as st
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.marker import Identity, parse_marker
+from cipher_operator.core.orders import Credential
 from cipher_operator.core.plan.plan import plan, settle
+from cipher_operator.core.sql.step import Kind
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
-from cipher_operator.postgres.provision import converge
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.majors import majors
@@ -28,8 +26,10 @@ from support.provision import (
     APP_PASSWORD,
     CIPHER_START,
     Provisioner,
+    Storage,
     desired,
     plain_admin,
+    seen,
     snapshot,
     superuser,
 )
@@ -73,7 +73,7 @@ async def test_first_run_provisions_and_second_run_writes_nothing(server: Postgr
     before = snapshot(server, wanted.database)
     admin.opened.clear()
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes, len(admin.opened)) == (0, [], 1)
+    assert (second.statements, second.executed, len(admin.opened)) == (0, (), 1)
     assert snapshot(server, wanted.database) == before
     owner = server.execute("SELECT datdba::regrole::text FROM pg_database WHERE datname = %s", [wanted.database])
     assert owner == [(admin.admin.user,)]
@@ -88,7 +88,7 @@ async def test_an_app_table_and_index_by_either_login_belong_to_the_owner_role(
     rotated = replace(
         wanted,
         established=True,
-        credential=Credential(wanted.logins[1], scram_verifier(new, os.urandom(16)), change=True),
+        credential=Credential(wanted.logins[1], new, change=True),
     )
     await admin.run(rotated)
     await admin.prove(rotated, new)
@@ -111,9 +111,9 @@ async def test_an_existing_database_keeps_its_grants_and_owner(server: PostgresS
     admin.opened.clear()
     run = await admin.run(wanted)
     assert len(admin.opened) == 2
-    assert not any("REVOKE" in line for line in run.changes)
+    assert not any("REVOKE" in line for line in run.executed)
     await admin.prove(wanted)
-    marker = parse_marker(run.observed.roles[wanted.owner].comment)
+    marker = parse_marker(seen(run).roles[wanted.owner].comment)
     assert marker is not None
     assert "database" not in marker.created
 
@@ -126,7 +126,7 @@ async def test_a_schema_of_its_own(server: PostgresServer, admin: Provisioner) -
         for statement in CIPHER_START:
             app.execute(statement)
     again = await admin.run(replace(wanted, established=True))
-    assert again.changes == []
+    assert again.executed == ()
 
 
 DRIFT = {
@@ -179,9 +179,9 @@ async def test_drift_is_healed_in_one_run(server: PostgresServer, admin: Provisi
     healed = await admin.run(established)
     # Before 15, PUBLIC may create in `public`: what the owner role lost there it still has.
     harmless = drift == "schema grant revoked" and server.installation.major < 15
-    assert bool(healed.changes) is not harmless, "the drift was not seen"
+    assert bool(healed.executed) is not harmless, "the drift was not seen"
     await admin.prove(wanted)
-    assert (await admin.run(established)).changes == []
+    assert (await admin.run(established)).executed == ()
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["Dedicated", "Shared"])
@@ -190,15 +190,15 @@ async def test_a_schema_whose_owner_lost_its_privileges_is_healed(
 ) -> None:
     wanted = fresh(schema="cipher")
     if shared:
-        wanted = replace(wanted, user=admin.admin.user, credential=None)
+        wanted = replace(wanted, user=admin.admin.user, shared=True, credential=None)
     await admin.run(wanted)
     server.execute(f'REVOKE ALL ON SCHEMA cipher FROM "{wanted.owner}"', database=wanted.database)
     established = replace(wanted, established=True)
     healed = await admin.run(established)
     with admin.app(wanted) as app:
         app.execute("SELECT count(*) FROM cipher.cipher_store")
-    assert healed.changes or admin.admin.user == server.superuser, "a superuser needs no privilege"
-    assert (await admin.run(established)).changes == []
+    assert healed.executed or admin.admin.user == server.superuser, "a superuser needs no privilege"
+    assert (await admin.run(established)).executed == ()
 
 
 async def test_planning_after_applying_is_empty_for_any_mixture_of_drift(one: PostgresServer) -> None:
@@ -217,7 +217,7 @@ async def test_planning_after_applying_is_empty_for_any_mixture_of_drift(one: Po
                 with contextlib.suppress(psycopg.Error):
                     inject(one, admin, wanted, drift)
             await admin.run(established)
-            assert (await admin.run(established)).changes == []
+            assert (await admin.run(established)).executed == ()
 
         asyncio.run_coroutine_threadsafe(check(), loop).result()
 
@@ -322,7 +322,7 @@ async def test_two_storages_share_a_database_in_schemas_of_their_own(one: Postgr
     second = fresh(database=first.database, schema="second")
     await admin.run(second)
     await admin.prove(second)
-    assert (await admin.run(replace(first, established=True))).changes == []
+    assert (await admin.run(replace(first, established=True))).executed == ()
 
 
 async def test_another_storage_with_the_same_login_conflicts(one: PostgresServer) -> None:
@@ -346,31 +346,29 @@ async def test_a_recreated_storage_finds_its_data_and_leaves_the_old_login_valid
     again = replace(
         first,
         identity=replace(first.identity, uid="uid-2"),
-        credential=Credential(None, scram_verifier(new, os.urandom(16)), change=True),
+        credential=Credential(None, new, change=True),
     )
     run = await admin.run(again)
-    assert run.desired.credential is not None
-    assert run.desired.credential.login == first.logins[1]
-    await admin.prove(run.desired, new)
+    assert run.orders.login == first.logins[1]
+    await admin.prove(again.following(run), new)
     await admin.prove(first)
-    marker = run.observed.roles[first.owner].marker
+    marker = seen(run).roles[first.owner].marker
     assert marker is not None
     assert (marker.identity.uid, marker.rev) == ("uid-2", 2)
-    later = replace(run.desired, established=True, published=first.logins[1])
-    noted = (await admin.run(later)).observed.roles[first.owner].marker
+    later = replace(again.following(run), established=True, published=first.logins[1])
+    noted = seen(await admin.run(later)).roles[first.owner].marker
     assert noted is not None
     assert noted.published == "login_b"
-    assert (await admin.run(later)).changes == []
+    assert (await admin.run(later)).executed == ()
 
 
 async def test_a_password_lost_in_a_crash_is_made_anew_for_the_same_login(one: PostgresServer) -> None:
     admin, first = superuser(one), fresh()
     await admin.run(first)
     for number in range(3):
-        lost = Credential(None, scram_verifier(Password(f"lost-{number}"), os.urandom(16)), change=True)
+        lost = Credential(None, Password(f"lost-{number}"), change=True)
         run = await admin.run(replace(first, credential=lost))
-        assert run.desired.credential is not None
-        assert run.desired.credential.login == first.logins[1]
+        assert run.orders.login == first.logins[1]
     await admin.prove(first)
 
 
@@ -407,10 +405,10 @@ async def test_a_database_that_nobody_looked_into_is_not_dropped(one: PostgresSe
 async def test_a_claim_survives_a_failure_behind_the_creation(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
     async with admin.connect("postgres") as session:
-        first = plan(wanted, await observe(session, wanted))
+        first = plan(wanted, wanted.orders, await observe(session, wanted))
         await apply(session, first, wanted)
     run = await admin.run(wanted)
-    marker = run.observed.roles[wanted.owner].marker
+    marker = seen(run).roles[wanted.owner].marker
     assert marker is not None
     assert "database" in marker.created
 
@@ -420,14 +418,14 @@ async def test_public_access_to_our_tables_is_told(one: PostgresServer) -> None:
     await admin.run(wanted)
     one.execute("GRANT SELECT ON cipher_store TO PUBLIC", database=wanted.database)
     run = await admin.run(replace(wanted, established=True))
-    assert run.changes == []
+    assert run.executed == ()
     assert run.warnings == ("table 'cipher_store' is open to PUBLIC: REVOKE that grant",)
 
 
 async def test_shared_mode_takes_no_unmarked_table_without_being_asked(one: PostgresServer) -> None:
     name = f"shared_{next(_names)}"
     admin = plain_admin(one, name, "NOCREATEROLE NOCREATEDB")
-    wanted = fresh(user=name, credential=None, create_database=False)
+    wanted = fresh(user=name, shared=True, credential=None, create_database=False)
     one.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{name}"')
     with admin.app(wanted) as app:
         for statement in CIPHER_START:
@@ -492,20 +490,20 @@ async def test_extra_columns_tables_and_grants_are_left_alone(one: PostgresServe
         f'ALTER TABLE reports OWNER TO "{wanted.owner}"',
     ):
         one.execute(statement, database=wanted.database)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
 
 
 async def test_shared_mode_for_an_admin_who_may_not_create_roles(server: PostgresServer) -> None:
     name = f"heroku_{next(_names)}"
     admin = plain_admin(server, name, "NOCREATEROLE NOCREATEDB")
-    wanted = fresh(user=name, credential=None, create_database=False)
+    wanted = fresh(user=name, shared=True, credential=None, create_database=False)
     server.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{name}"')
     before = server.execute("SELECT rolname FROM pg_roles ORDER BY 1")
     await admin.run(wanted)
     with admin.app(wanted) as app:
         for statement in CIPHER_START:
             app.execute(statement)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
     assert server.execute("SELECT rolname FROM pg_roles ORDER BY 1") == before
     with pytest.raises(Failure) as conflict:
         await admin.run(replace(wanted, identity=replace(wanted.identity, name="other")))
@@ -518,7 +516,7 @@ async def test_shared_mode_for_an_admin_who_may_not_create_roles(server: Postgre
 async def test_the_shared_mode_outlives_the_table_with_its_marker(one: PostgresServer, again: str) -> None:
     name = f"heroku_{next(_names)}"
     admin = plain_admin(one, name, "NOCREATEROLE NOCREATEDB")
-    wanted = fresh(user=name, credential=None, create_database=False)
+    wanted = fresh(user=name, shared=True, credential=None, create_database=False)
     one.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{name}"')
     await admin.run(wanted)
     one.execute("DROP TABLE cipher_store", database=wanted.database)
@@ -527,8 +525,8 @@ async def test_the_shared_mode_outlives_the_table_with_its_marker(one: PostgresS
             for statement in CIPHER_START:
                 app.execute(statement)
     established = replace(wanted, established=True)
-    assert (await admin.run(established)).changes
-    assert (await admin.run(established)).changes == []
+    assert (await admin.run(established)).executed
+    assert (await admin.run(established)).executed == ()
     with pytest.raises(Failure) as other:
         await admin.run(replace(established, identity=replace(wanted.identity, name="other")))
     assert other.value.reason is Reason.CONFLICT
@@ -569,12 +567,10 @@ async def test_observe_mode_plans_and_writes_nothing(one: PostgresServer) -> Non
 async def test_a_thawed_former_leader_changes_nothing(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
     await admin.run(wanted)
-    stale = replace(
-        wanted, established=True, credential=Credential(wanted.user, scram_verifier(Password("x"), b"1" * 16), True)
-    )
+    stale = replace(wanted, established=True, credential=Credential(wanted.user, Password("x"), True))
     async with admin.connect(wanted.database) as session:
-        old_plan = plan(stale, await observe(session, stale))
-        newer = replace(stale, credential=Credential(wanted.logins[1], scram_verifier(Password("y"), b"2" * 16), True))
+        old_plan = plan(stale, stale.orders, await observe(session, stale))
+        newer = replace(stale, credential=Credential(wanted.logins[1], Password("y"), True))
         await admin.run(newer)
         before = snapshot(one, wanted.database)
         with pytest.raises(psycopg.errors.DivisionByZero):
@@ -591,10 +587,14 @@ async def test_concurrent_runs_of_one_storage_converge(
         wanted = fresh()
         if database_exists:
             server.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{admin.admin.user}"')
-        await asyncio.gather(*(admin.run(wanted) for _ in range(4)))
+        reports = await asyncio.gather(*(admin.report(wanted) for _ in range(4)))
+        # One of them wrote the marker first; who sees another's gives way, to begin anew with what is true then.
+        stopped = [report.failure for report in reports if report.failure is not None]
+        assert len(stopped) < len(reports)
+        assert all("marker changed" in failure.message for failure in stopped), stopped
         final = await admin.run(replace(wanted, established=True))
-        assert final.changes == []
-        marker = final.observed.roles[wanted.owner].marker
+        assert final.executed == ()
+        marker = seen(final).roles[wanted.owner].marker
         assert marker is not None
         assert ("database" in marker.created) is not database_exists
         await admin.prove(wanted)
@@ -644,17 +644,17 @@ async def test_a_hostile_tenant_gains_nothing(server: PostgresServer, admin: Pro
     before = server.execute(attributes, [f"^{wanted.user}"])
     server.execute("DROP TABLE public.cipher_lists", database=wanted.database)
     run = await admin.run(replace(wanted, established=True))
-    assert run.changes
+    assert run.executed
     assert server.execute(attributes, [f"^{wanted.user}"]) == before
     assert not any(row[1] for row in before)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
     await admin.prove(wanted)
 
 
 async def test_no_plain_password_reaches_the_server_log(server: PostgresServer, admin: Provisioner) -> None:
     secret = Password("Plain-Text-Must-Not-Be-Logged")
     wanted = fresh()
-    verified = replace(wanted, credential=Credential(wanted.user, scram_verifier(secret, os.urandom(16))))
+    verified = replace(wanted, credential=Credential(wanted.user, secret))
     await admin.run(verified)
     await admin.prove(verified, secret)
     log = server.log_text()
@@ -720,8 +720,8 @@ async def test_two_storages_racing_for_one_database_never_both_claim_it(one: Pos
         claims = []
         for wanted in (first, second):
             run = await admin.run(replace(wanted, established=True))
-            assert run.changes == []
-            marker = run.observed.roles[wanted.owner].marker
+            assert run.executed == ()
+            marker = seen(run).roles[wanted.owner].marker
             assert marker is not None
             claims.append("database" in marker.created)
         assert sorted(claims) == [False, True]
@@ -729,10 +729,10 @@ async def test_two_storages_racing_for_one_database_never_both_claim_it(one: Pos
 
 async def test_an_interrupted_first_run_does_not_claim_a_database_that_others_made(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
-    await interrupted_before("CreateDatabase", admin, wanted)
+    await interrupted_before(Kind.CREATE_DATABASE, admin, wanted)
     one.execute(f'CREATE DATABASE "{wanted.database}"')
     run = await admin.run(wanted)
-    marker = run.observed.roles[wanted.owner].marker
+    marker = seen(run).roles[wanted.owner].marker
     assert marker is not None
     assert "database" not in marker.created
     await admin.prove(wanted)
@@ -742,7 +742,7 @@ async def test_a_deletion_after_an_interrupted_first_run_leaves_the_database_tha
     one: PostgresServer,
 ) -> None:
     admin, wanted = superuser(one), fresh()
-    await interrupted_before("CreateDatabase", admin, wanted)
+    await interrupted_before(Kind.CREATE_DATABASE, admin, wanted)
     one.execute(f'CREATE DATABASE "{wanted.database}"')
     await admin.remove(wanted)
     assert one.execute("SELECT 1 FROM pg_database WHERE datname = %s", [wanted.database]) == [(1,)]
@@ -754,44 +754,23 @@ async def test_a_database_that_an_interrupted_first_run_made_is_ours(
 ) -> None:
     wanted, deleted = fresh(), fresh()
     for each in (wanted, deleted):
-        await interrupted_before("LiftLimit", admin, each)
-    run = await admin.run(replace(wanted, identity=replace(wanted.identity, uid="made again")))
-    marker = run.observed.roles[wanted.owner].marker
+        await interrupted_before(Kind.LIFT_LIMIT, admin, each)
+    wanted = replace(wanted, identity=replace(wanted.identity, uid="made again"))
+    run = await admin.run(wanted)
+    marker = seen(run).roles[wanted.owner].marker
     assert marker is not None and "database" in marker.created
-    assert run.observed.database is not None
-    assert (run.observed.database.public, run.observed.database.connection_limit) == (frozenset(), -1)
+    database = seen(run).database
+    assert database is not None
+    assert (database.public, database.connection_limit) == (frozenset(), -1)
     for each in (wanted, deleted):
         await admin.remove(each)
         assert server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [each.database]) == []
 
 
-async def interrupted_before(step: str, admin: Provisioner, wanted: Desired) -> None:
+async def interrupted_before(step: Kind, admin: Provisioner, wanted: Storage) -> None:
     """Run the plan of a first run up to a step, as a crash would."""
     async with admin.connect("postgres") as session:
-        first = plan(settle(wanted, await observe(session, wanted)), await observe(session, wanted))
-        names = [type(each).__name__ for each in first.steps]
-        await apply(session, replace(first, steps=first.steps[: names.index(step)]), wanted, observe=False)
-
-
-async def test_an_index_on_a_large_table_is_built_beside_its_writers_and_repaired(one: PostgresServer) -> None:
-    admin, wanted = plain_admin(one, f"large_{next(_names)}"), fresh()
-    await admin.run(wanted)
-    one.execute(
-        "INSERT INTO cipher_store SELECT 'k' || n, repeat('x', 1500), now(), now() FROM generate_series(1, 60000) n; "
-        "ANALYZE cipher_store; DROP INDEX idx_cipher_store_updated_at",
-        database=wanted.database,
-    )
-    extended: list[float] = []
-    established = replace(wanted, established=True)
-    run = await converge(admin.connect, established, maintenance=None, extend=extended.append)
-    assert any("CREATE INDEX CONCURRENTLY" in line for line in run.changes)
-    assert extended, "no limit of the run cuts it off"
-    one.execute(
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_cipher_store_updated_at'::regclass",
-        database=wanted.database,
-    )
-    repaired = await converge(admin.connect, established, maintenance=None, extend=extended.append)
-    assert [line.split(" ")[0] for line in repaired.changes] == ["DROP", "CREATE"]
-    assert (await admin.run(established)).changes == []
-    indexes = "SELECT count(*) FROM pg_class WHERE relname LIKE 'idx_cipher_store%'"
-    assert one.execute(indexes, database=wanted.database) == [(1,)]
+        observed = await observe(session, wanted)
+        first = plan(wanted, settle(wanted, wanted.orders, observed), observed)
+        kinds = [each.kind for each in first.steps]
+        await apply(session, replace(first, steps=first.steps[: kinds.index(step)]), wanted, observe=False)

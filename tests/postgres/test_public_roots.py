@@ -12,7 +12,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode, parse_spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
-from cipher_operator.core.secret import PUBLIC_CA_BUNDLE, AppCredentials, app_endpoint, app_secret_data
+from cipher_operator.core.secret import PUBLIC_CA_BUNDLE, AppCredentials, app_door, app_secret_data
 from cipher_operator.postgres import tls
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
@@ -109,11 +109,11 @@ async def test_a_storage(server: PostgresServer, roots: Path, tmp_path: Path, mo
     before = footprint(server, "postgres")
     await admin.provision(wanted)
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes) == (0, [])
+    assert (second.statements, second.executed) == (0, ())
 
     app = parse_spec("team", "chat", {"connection": {"secretRef": {"name": "pg"}}}).app
-    endpoint = app_endpoint(admin.admin, app, wanted.database, ssl_in_use=True)
-    published = app_secret_data(endpoint, AppCredentials(wanted.user, APP_PASSWORD))
+    endpoint = app_door(admin.admin, app, wanted.database, ssl_in_use=True)
+    published = app_secret_data(endpoint, AppCredentials(wanted.user, APP_PASSWORD)).data
     assert "certificates" not in published
     assert f"sslmode={mode.value}&sslrootcert={PUBLIC_CA_BUNDLE}" in published["uri"]
     opened = open_both(published, roots)

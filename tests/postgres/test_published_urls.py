@@ -19,7 +19,7 @@ from psycopg import sql
 from cipher_operator.api.spec import App, SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection, Password
 from cipher_operator.core.connection.certificates import certificate_blocks
-from cipher_operator.core.secret import AppCredentials, app_endpoint, app_secret_data
+from cipher_operator.core.secret import AppCredentials, app_door, app_secret_data
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
@@ -188,8 +188,8 @@ async def _app_secret(row: Row, server: PostgresServer, ca_path: Path) -> dict[s
             encrypted = session.ssl_in_use
     app = App("chat-cipher", {}, {}, None, None, str(ca_path) if ca else None, 7)
     password = Password(server.password if row.login == server.superuser else ODD_PASSWORD)
-    endpoint = app_endpoint(admin, app, row.database, ssl_in_use=encrypted)
-    data = app_secret_data(endpoint, AppCredentials(row.login, password))
+    endpoint = app_door(admin, app, row.database, ssl_in_use=encrypted)
+    data = dict(app_secret_data(endpoint, AppCredentials(row.login, password)).data)
     assert "max_connections=7" in data["CIPHER_PG_URL"]
     assert data.get("certificates") == ca
     return data

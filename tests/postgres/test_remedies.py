@@ -1,6 +1,5 @@
 """What an admin may not do is said with the SQL that mends it: each test runs that very SQL, and the run succeeds."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,12 +9,11 @@ import pytest
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from support.admins import changed, footprint
 from support.majors import majors
-from support.provision import CIPHER_START, Provisioner, desired, plain_admin
+from support.provision import CIPHER_START, Provisioner, Storage, desired, plain_admin
 
 _names = iter(range(10_000))
 
@@ -58,14 +56,14 @@ def mend(server: PostgresServer, failure: Failure, database: str, *, admin: str 
     return statement
 
 
-async def refused(admin: Provisioner, wanted: Desired) -> Failure:
+async def refused(admin: Provisioner, wanted: Storage) -> Failure:
     with pytest.raises(Failure) as failure:
         await admin.run(wanted)
     return failure.value
 
 
 async def settle(
-    server: PostgresServer, admin: Provisioner, wanted: Desired, *, old_admin: str = "", most: int = 3
+    server: PostgresServer, admin: Provisioner, wanted: Storage, *, old_admin: str = "", most: int = 3
 ) -> list[str]:
     """Run and mend until the run succeeds; return the statements that it took."""
     taken: list[str] = []
@@ -81,13 +79,13 @@ async def settle(
 
 
 async def works_and_leaves(
-    server: PostgresServer, admin: Provisioner, wanted: Desired, before: dict[str, list[str]]
+    server: PostgresServer, admin: Provisioner, wanted: Storage, before: dict[str, list[str]]
 ) -> None:
     await admin.prove(wanted)
     with admin.app(wanted) as app:
         for statement in CIPHER_START:
             app.execute(statement)
-        assert (await admin.run(replace(wanted, established=True))).changes == []
+        assert (await admin.run(replace(wanted, established=True))).executed == ()
     await admin.remove(wanted)
     assert changed(before, footprint(server, wanted.database)) == {}
 
@@ -108,7 +106,7 @@ async def test_a_database_of_another_admin_takes_grant_options(server: PostgresS
     if schema == "public" and server.installation.major >= 15:
         expected.append(f'GRANT USAGE, CREATE ON SCHEMA "public" TO "{admin.admin.user}" WITH GRANT OPTION')
     assert taken == expected
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
     await admin.remove(wanted)
     before = footprint(server, wanted.database)
     await admin.run(wanted)
@@ -144,7 +142,7 @@ async def test_an_admin_without_createdb_or_createrole(server: PostgresServer) -
 
 async def test_shared_mode_where_the_database_is_missing_or_closed(server: PostgresServer) -> None:
     admin = new_admin(server, "NOCREATEROLE NOCREATEDB")
-    wanted = desired(f"s{next(_names)}", user=admin.admin.user, credential=None)
+    wanted = desired(f"s{next(_names)}", user=admin.admin.user, shared=True, credential=None)
     failure = await refused(admin, wanted)
     assert f'ALTER ROLE "{admin.admin.user}" CREATEDB' in failure.message
     server.execute(f'CREATE DATABASE "{wanted.database}"')
@@ -161,9 +159,7 @@ async def test_a_second_admin_after_the_first(server: PostgresServer) -> None:
     wanted = desired(f"t{next(_names)}")
     before = footprint(server, "postgres")
     await old.run(wanted)
-    second = replace(
-        wanted, established=True, credential=Credential(wanted.logins[1], scram_verifier(Password("b"), b"2" * 16))
-    )
+    second = replace(wanted, established=True, credential=Credential(wanted.logins[1], Password("b")))
     await old.run(second)
     established = replace(wanted, established=True)
     roles = ", ".join(f'"{name}"' for name in (wanted.owner, *wanted.logins))
@@ -171,10 +167,10 @@ async def test_a_second_admin_after_the_first(server: PostgresServer) -> None:
     if server.installation.major >= 16:
         expected.append(f'GRANT {roles} TO "{new.admin.user}" WITH ADMIN OPTION')
     assert await settle(server, new, established, old_admin=old.admin.user) == expected
-    assert (await new.run(established)).changes == []
+    assert (await new.run(established)).executed == ()
     for login in wanted.logins:
         password = Password(f"new-{login}")
-        verifier = scram_verifier(password, os.urandom(16))
+        verifier = password
         changing = replace(established, credential=Credential(login, verifier, change=True))
         await new.run(changing)
         await new.prove(changing, password)
@@ -242,7 +238,7 @@ async def test_a_noinherit_admin_heals_what_its_roles_own(server: PostgresServer
     ):
         server.execute(drift, database=wanted.database)
         await admin.run(established)
-        assert (await admin.run(established)).changes == []
+        assert (await admin.run(established)).executed == ()
         await admin.prove(wanted)
     if server.installation.major >= 16:
         return
@@ -253,4 +249,4 @@ async def test_a_noinherit_admin_heals_what_its_roles_own(server: PostgresServer
     failure = await refused(admin, established)
     assert "large table" in failure.message
     assert mend(server, failure, "postgres", admin=admin.admin.user) == f'ALTER ROLE "{admin.admin.user}" INHERIT'
-    assert any("CONCURRENTLY" in line for line in (await admin.run(established)).changes)
+    assert any("CONCURRENTLY" in line for line in (await admin.run(established)).executed)

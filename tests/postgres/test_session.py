@@ -1,17 +1,16 @@
 """A session on a real server: messages and results, and what ends it."""
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from psycopg import sql
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection, Password
-from cipher_operator.core.connection.scram import scram_verifier
+from cipher_operator.core.sql.steps import create_login
+from cipher_operator.postgres.apply import verifier, with_passwords
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer
@@ -52,9 +51,8 @@ async def test_facts(postgres: PostgresServer, session: Session) -> None:
 
 async def test_a_verifier_of_ours_logs_in(session: Session, admin: AdminConnection, postgres: PostgresServer) -> None:
     word = Password("pä ss\u00a0w\u00aard")
-    verifier = scram_verifier(word, secrets.token_bytes(16))
-    statement = sql.SQL("CREATE ROLE session_scram LOGIN PASSWORD {}").format(sql.Literal(verifier))
-    await session.execute(statement)
+    statement = create_login("session_scram", "pg_monitor", word, -1).statements[0]
+    await session.execute(with_passwords(statement, verifier))
     try:
         login = replace(admin, user="session_scram", password=word)
         async with await Session.open(login, "postgres", POLICY, app_login=True) as app:

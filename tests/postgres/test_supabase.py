@@ -1,7 +1,6 @@
 """Supabase: the operator at the shared pooler or at the project's own host, pods at the same door or the other."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,12 +14,11 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, Spec, parse_spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
 from cipher_operator.core.naming import user_name
+from cipher_operator.core.orders import Credential
 from cipher_operator.core.secret import (
     AppCredentials,
-    app_endpoint,
+    app_door,
     app_secret_data,
     check_publishable,
     read_app_secret,
@@ -29,7 +27,7 @@ from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority
 from support import node_pg
 from support.admins import PASSWORD, SHAPES, changed, footprint
-from support.provision import APP_PASSWORD, CIPHER_START, Provisioner
+from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, Storage
 from support.supavisor import Supavisor, resolve_to_loopback
 
 REF = "abcdefghijklmnopqrst"
@@ -84,8 +82,8 @@ def names(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def published(admin: AdminConnection, spec: Spec, role: str, password: Password = APP_PASSWORD) -> dict[str, str]:
     check_publishable(admin, spec.app, "postgres")
-    endpoint = app_endpoint(admin, spec.app, "postgres", ssl_in_use=True)
-    return app_secret_data(endpoint, AppCredentials(role, password))
+    endpoint = app_door(admin, spec.app, "postgres", ssl_in_use=True)
+    return dict(app_secret_data(endpoint, AppCredentials(role, password)).data)
 
 
 def open_both(project: Project, data: dict[str, str]) -> list[str]:
@@ -140,7 +138,7 @@ async def test_a_project(project: Project, door: str, pods: str | None, by_url: 
 
     rest = footprint(server, "postgres")
     second = await admin.run(replace(wanted, established=True))
-    assert (second.statements, second.changes) == (0, [])
+    assert (second.statements, second.executed) == (0, ())
     assert footprint(server, "postgres") == rest
 
     await rotate_through(admin, wanted, project, spec)
@@ -149,13 +147,11 @@ async def test_a_project(project: Project, door: str, pods: str | None, by_url: 
     assert changed(before, footprint(server, "postgres")) == {}
 
 
-async def rotate_through(admin: Provisioner, wanted: Desired, project: Project, spec: Spec) -> None:
+async def rotate_through(admin: Provisioner, wanted: Storage, project: Project, spec: Spec) -> None:
     """Change the password: the other login, by the same door, while the first still works."""
     new = Password("rotated-by-the-operator")
     other = wanted.logins[1]
-    rotated = replace(
-        wanted, established=True, credential=Credential(other, scram_verifier(new, os.urandom(16)), change=True)
-    )
+    rotated = replace(wanted, established=True, credential=Credential(other, new, change=True))
     await admin.run(rotated)
     await admin.prove(rotated, new)
     await admin.prove(wanted)
@@ -167,7 +163,7 @@ async def test_shared_mode_publishes_the_admin_and_owns_as_its_role(project: Pro
     spec = project.spec(mode="Shared")
     role = user_name(Resource("team", "chat", "uid", 1, "1", False, (), {}, {}, {}), spec, admin.admin)
     assert role == "supabase_login"
-    wanted = replace(SHAPE.wanted("shared", existing=True), user=role, credential=None)
+    wanted = replace(SHAPE.wanted("shared", existing=True), user=role, shared=True, credential=None)
     before = footprint(project.server, "postgres")
     await admin.run(wanted)
     tables = "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'cipher'"
@@ -176,7 +172,7 @@ async def test_shared_mode_publishes_the_admin_and_owns_as_its_role(project: Pro
     assert data["username"] == f"supabase_login.{REF}"
     with psycopg.connect(data["uri"], hostaddr="127.0.0.1") as app:
         assert app.execute("SELECT session_user").fetchone() == ("supabase_login",)
-    assert (await admin.run(replace(wanted, established=True))).changes == []
+    assert (await admin.run(replace(wanted, established=True))).executed == ()
     await admin.remove(wanted)
     assert changed(before, footprint(project.server, "postgres")) == {}
 

@@ -1,12 +1,17 @@
 """Series appear and disappear with the storages that they are about."""
 
+from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.runtime.metrics import Metrics
 
 KEY = ("ns", "chat")
 
 
-def condition(type_: str, status: str) -> dict[str, str]:
-    return {"type": type_, "status": status}
+def condition(type_: str, status: str) -> tuple[str, str]:
+    return type_, status
+
+
+def sample(reason: str, *conditions: tuple[str, str], statements: int = 0) -> Sample:
+    return Sample(reason, 0.1, statements, frozenset(conditions))
 
 
 def lines(metrics: Metrics, part: str) -> list[str]:
@@ -15,8 +20,8 @@ def lines(metrics: Metrics, part: str) -> list[str]:
 
 def test_only_the_status_of_now_has_a_series() -> None:
     metrics = Metrics()
-    metrics.outcome(KEY, "ConnectionRefused", 0.1, [condition("Ready", "False"), condition("Reconciling", "True")])
-    metrics.outcome(KEY, "Ready", 0.1, [condition("Ready", "True")])
+    metrics.run(KEY, sample("ConnectionRefused", condition("Ready", "False"), condition("Reconciling", "True")))
+    metrics.run(KEY, sample("Ready", condition("Ready", "True")))
     assert lines(metrics, "storage_condition") == [
         'cipher_operator_storage_condition{name="chat",namespace="ns",status="True",type="Ready"} 1.0'
     ]
@@ -29,7 +34,7 @@ def test_only_the_status_of_now_has_a_series() -> None:
 
 def test_a_storage_that_is_gone_leaves_no_series() -> None:
     metrics = Metrics()
-    metrics.outcome(KEY, "Ready", 0.1, [condition("Ready", "True")])
+    metrics.run(KEY, sample("Ready", condition("Ready", "True")))
     metrics.forget(KEY)
     metrics.forget(KEY)
     assert lines(metrics, "storage_condition") == []
@@ -38,7 +43,7 @@ def test_a_storage_that_is_gone_leaves_no_series() -> None:
 def test_counts() -> None:
     metrics = Metrics()
     metrics.connection("admin")
-    metrics.statements(3)
+    metrics.run(KEY, sample("Ready", statements=3))
     metrics.watch_queue(lambda: 1, lambda: 2, lambda: 4)
     text = metrics.render().decode()
     for line in (

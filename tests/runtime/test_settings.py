@@ -5,7 +5,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from cipher_operator.runtime.settings import FLAGS, Address, Settings, SettingsError, add_arguments, parse_settings
+from cipher_operator.runtime.flags import FLAGS, Address, Flag
+from cipher_operator.runtime.settings import Settings, SettingsError, add_arguments, parse_settings
 
 
 def test_defaults_are_those_of_the_design() -> None:
@@ -19,12 +20,19 @@ def test_defaults_are_those_of_the_design() -> None:
         ([], {"CIPHER_OPERATOR_WORKERS": "4"}, "workers", 4),
         (["--workers", "4"], {"CIPHER_OPERATOR_WORKERS": "5"}, "workers", 4),
         ([], {"CIPHER_OPERATOR_WORKERS": ""}, "workers", 32),
+        ([], {}, "workers_per_namespace", 8),
+        (["--workers-per-namespace", "2"], {}, "workers_per_namespace", 2),
         ([], {"CIPHER_OPERATOR_CONNECTIONS_PER_SERVER": "2"}, "connections_per_server", 2),
         (["--connect-timeout", "2s"], {}, "connect_timeout", 2.0),
         (["--interval", "0s"], {}, "interval", 0.0),
         (["--interval", "1h30m"], {}, "interval", 5400.0),
         (["--health-address", "127.0.0.1:0"], {}, "health_address", Address("127.0.0.1", 0)),
-        (["--metrics-address", ":9090"], {}, "metrics_address", Address("0.0.0.0", 9090)),
+        ([], {}, "health_address", Address("::", 8081)),
+        ([], {}, "metrics_address", Address("::", 8080)),
+        (["--health-address", ":8081"], {}, "health_address", Address("::", 8081)),
+        (["--metrics-address", ":9090"], {}, "metrics_address", Address("::", 9090)),
+        (["--metrics-address", "[::]:9090"], {}, "metrics_address", Address("::", 9090)),
+        (["--metrics-address", "0.0.0.0:9090"], {}, "metrics_address", Address("0.0.0.0", 9090)),
         (["--metrics-address", "[::1]:9090"], {}, "metrics_address", Address("::1", 9090)),
         (["--blocked-ranges", "none"], {}, "blocked_ranges", ()),
         (["--blocked-ranges", "10.0.0.0/8"], {}, "blocked_ranges", (ip_network("10.0.0.0/8"),)),
@@ -52,6 +60,10 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         (["--connect-timeout", "0s"], {}, "--connect-timeout: '0s' must be from 1s to 60s"),
         (["--health-address", "8081"], {}, "--health-address: '8081' must be host:port"),
         (["--health-address", "0.0.0.0:99999"], {}, "--health-address"),
+        (["--health-address", "::1:8081"], {}, "--health-address: '::1:8081' must have an IPv6 address in brackets"),
+        (["--health-address", "[::1:8081"], {}, "--health-address: '[::1:8081' must have an IPv6 address in brackets"),
+        (["--health-address", "[localhost]:8081"], {}, "--health-address"),
+        (["--workers-per-namespace", "0"], {}, "--workers-per-namespace: '0' must be a whole number from 1 to 1000"),
         (["--blocked-ranges", "private"], {}, "--blocked-ranges: 'private' is neither a CIDR"),
         (["--log-level", "trace"], {}, "--log-level: 'trace' must be one of: debug, info"),
         (["--log-format", ""], {}, "--log-format: must not be empty"),
@@ -73,10 +85,9 @@ def test_errors_name_the_flag_and_what_is_allowed(argv: list[str], environ: dict
 
 
 @pytest.mark.parametrize("flag", FLAGS, ids=lambda flag: flag.name)
-def test_every_default_as_written_is_the_default_of_the_field(flag: object) -> None:
-    written, attribute = flag.default, flag.attribute  # type: ignore[attr-defined]
-    if written:
-        assert flag.parse(written) == getattr(Settings(), attribute)  # type: ignore[attr-defined]
+def test_every_default_as_written_is_the_default_of_the_field(flag: Flag) -> None:
+    if flag.default:
+        assert flag.parse(flag.default) == getattr(Settings(), flag.attribute)
 
 
 def test_help_shows_every_flag_with_its_variable_and_says_that_leader_election_comes_later() -> None:

@@ -5,34 +5,44 @@ from typing import Any, cast
 
 import pytest
 
-from cipher_operator.queue.inputs import Inputs, Ref
-from cipher_operator.queue.scheduler import Scheduler
-from cipher_operator.reconcile.inventory import Key
-from cipher_operator.reconcile.references import references
+from cipher_operator.kube.reflector import Seen
+from cipher_operator.queue.queue import Queue
+from cipher_operator.queue.references import References, Version
+from cipher_operator.reconcile.inputs import Key, Ref, references
 from cipher_operator.runtime.triggers import Triggers
 
 KEY: Key = ("ns", "chat")
 SPEC = {"connection": {"secretRef": {"name": "pg"}}}
 
 
+PG: Ref = ("Secret", "ns", "pg")
+
+
 class Recorded:
-    """Stands for the scheduler."""
+    """Stands for the queue."""
 
     def __init__(self) -> None:
-        self.triggered: list[Key] = []
+        self.started: list[Key] = []
 
-    def trigger(self, key: Key, delay: float = 0.0) -> None:
-        self.triggered.append(key)
+    def enqueue(self, key: Key, **_: Any) -> None:
+        self.started.append(key)
+
+    def relearn(self, way: object) -> None:
+        """Needs are the queue's own business."""
+
+
+def references_of(queue: Recorded) -> "References[Key, Ref]":
+    return References(queue.enqueue)
 
 
 @pytest.fixture
-def scheduler() -> Recorded:
+def queue() -> Recorded:
     return Recorded()
 
 
 @pytest.fixture
-def triggers(scheduler: Recorded) -> Triggers:
-    return Triggers(cast("Scheduler[Key]", scheduler), Inputs())
+def triggers(queue: Recorded) -> Triggers:
+    return Triggers(cast("Queue[Key]", queue), references_of(queue))
 
 
 def storage(spec: Any = SPEC, **metadata: Any) -> dict[str, Any]:
@@ -57,24 +67,24 @@ def storage(spec: Any = SPEC, **metadata: Any) -> dict[str, Any]:
 )
 @pytest.mark.parametrize("type_", ["MODIFIED", None])
 def test_what_starts_a_run(
-    triggers: Triggers, scheduler: Recorded, type_: str | None, change: Mapping[str, Any], starts: bool
+    triggers: Triggers, queue: Recorded, type_: str | None, change: Mapping[str, Any], starts: bool
 ) -> None:
     triggers.storage("ADDED", storage())
-    assert scheduler.triggered == [KEY]
+    assert queue.started == [KEY]
     triggers.storage(type_, storage(**change))
-    assert scheduler.triggered == [KEY] * (2 if starts else 1)
+    assert queue.started == [KEY] * (2 if starts else 1)
 
 
-def test_a_relist_starts_nothing_that_did_not_change(triggers: Triggers, scheduler: Recorded) -> None:
+def test_a_relist_starts_nothing_that_did_not_change(triggers: Triggers, queue: Recorded) -> None:
     for _ in range(3):
         triggers.storage(None, storage())
-    assert scheduler.triggered == [KEY]
+    assert queue.started == [KEY]
 
 
-def test_a_storage_that_is_gone_is_run_once_more_to_be_forgotten(triggers: Triggers, scheduler: Recorded) -> None:
+def test_a_storage_that_is_gone_is_run_once_more_to_be_forgotten(triggers: Triggers, queue: Recorded) -> None:
     triggers.storage("ADDED", storage())
     triggers.storage("DELETED", storage())
-    assert (scheduler.triggered, triggers.knows(KEY)) == ([KEY, KEY], False)
+    assert (queue.started, triggers.knows(KEY)) == ([KEY, KEY], False)
 
 
 def test_the_end_of_an_old_object_that_comes_late_leaves_the_new_one_known(triggers: Triggers) -> None:
@@ -112,36 +122,84 @@ def test_references_of_any_spec(spec: object, expected: set[tuple[str, str, str]
     assert references(KEY, spec) == expected
 
 
-def test_a_secret_starts_those_that_read_it_when_its_content_is_new(scheduler: Recorded) -> None:
-    inputs = Inputs()
-    triggers = Triggers(cast("Scheduler[Key]", scheduler), inputs)
+def test_our_finalizer_that_somebody_takes_away_starts_a_run(triggers: Triggers, queue: Recorded) -> None:
+    held = {"finalizers": ["storage.cipher.dev/finalizer"]}
+    triggers.storage("ADDED", storage(**held))
+    triggers.storage("MODIFIED", storage(**held))
+    assert queue.started == [KEY]
+    triggers.storage("MODIFIED", storage())
+    assert queue.started == [KEY, KEY], "kubectl replace and Argo's Replace do that"
+
+
+def seen(revision: int, **facts: bool) -> Seen:
+    return Seen("uid", str(revision), **facts)
+
+
+def test_a_secret_is_looked_at_when_somebody_has_read_another_revision(queue: Recorded) -> None:
+    inputs, looked = references_of(queue), list[Ref]()
+    triggers = Triggers(cast("Queue[Key]", queue), inputs, looked.append)
     triggers.storage("ADDED", storage())
-    scheduler.triggered.clear()
-    inputs.seen(("Secret", "ns", "pg"), inputs.digest({"a": b"1"}), KEY)
-
-    def secret(type_: str | None, value: str) -> list[Key]:
-        scheduler.triggered.clear()
-        triggers.secret(type_, {"metadata": {"namespace": "ns", "name": "pg"}, "data": {"a": value}})
-        return scheduler.triggered
-
-    assert secret(None, "MQ==") == []
-    assert secret("MODIFIED", "Mg==") == [KEY]
-    assert secret("MODIFIED", "Mg==") == []
-    assert secret("DELETED", "Mg==") == [KEY]
-    assert secret("ADDED", "Mg==") == [KEY]
+    queue.started.clear()
+    inputs.read(KEY, PG, Version(5, "a"))
+    triggers.input(PG, seen(5))
+    triggers.input(("Secret", "ns", "unrelated"), seen(7))
+    assert looked == []
+    triggers.input(PG, seen(6))
+    assert looked == [PG]
+    assert queue.started == [], "only another content starts a run"
+    triggers.input(PG, None)
+    assert queue.started == [KEY]
 
 
-def test_a_change_of_the_spec_changes_what_is_watched(scheduler: Recorded) -> None:
-    inputs = Inputs()
-    triggers = Triggers(cast("Scheduler[Key]", scheduler), inputs)
+def test_a_change_of_the_spec_changes_what_is_watched(queue: Recorded) -> None:
+    inputs = references_of(queue)
+    triggers = Triggers(cast("Queue[Key]", queue), inputs)
     triggers.storage("ADDED", storage())
     triggers.storage("MODIFIED", storage({"connection": {"secretRef": {"name": "other"}}}, generation=2))
-    assert (inputs.watched(("Secret", "ns", "pg")), inputs.watched(("Secret", "ns", "other"))) == (False, True)
+    assert (inputs.watched(PG), inputs.watched(("Secret", "ns", "other"))) == (False, True)
 
 
-def test_an_input_that_a_storage_has_left_is_looked_at_again(scheduler: Recorded) -> None:
-    left: list[Ref] = []
-    triggers = Triggers(cast("Scheduler[Key]", scheduler), Inputs(), left.append)
+HOLDS: dict[str, tuple[bool, dict[str, bool], bool]] = {
+    "held for a storage that is known": (True, {"held": True}, False),
+    "held for one that is gone": (False, {"held": True}, True),
+    "held, and somebody deletes it": (True, {"held": True, "deleting": True}, True),
+    "not held": (False, {}, False),
+}
+
+
+@pytest.mark.parametrize("when", ["seen before all storages are known", "seen later"])
+@pytest.mark.parametrize("case", list(HOLDS))
+def test_a_secret_that_an_operator_before_held_is_let_go(queue: Recorded, case: str, when: str) -> None:
+    known, facts, expected = HOLDS[case]
+    looked = list[Ref]()
+    triggers = Triggers(cast("Queue[Key]", queue), references_of(queue), looked.append)
+    if known:
+        triggers.storage("ADDED", storage())
+    if when == "seen later":
+        triggers.complete()
+    triggers.input(PG, seen(5, **facts))
+    triggers.complete()
+    assert bool(looked) is expected
+
+
+def test_an_input_that_a_storage_has_left_is_looked_at_where_it_was_held(queue: Recorded) -> None:
+    left = list[Ref]()
+    triggers = Triggers(cast("Queue[Key]", queue), references_of(queue), left.append)
     triggers.storage("ADDED", storage())
+    triggers.input(PG, seen(5, held=True))
     triggers.storage("MODIFIED", storage({"connection": {"secretRef": {"name": "other"}}}, generation=2))
-    assert left == [("Secret", "ns", "pg")]
+    assert left == [PG]
+
+
+def test_storages_that_vanished_in_a_gap_of_the_watch_are_let_go(queue: Recorded) -> None:
+    inputs = references_of(queue)
+    triggers = Triggers(cast("Queue[Key]", queue), inputs)
+    triggers.storage("ADDED", storage())
+    triggers.only({KEY})
+    assert triggers.knows(KEY)
+    triggers.only(set(), namespace="another")
+    assert triggers.knows(KEY)
+    triggers.only(set())
+    assert not triggers.knows(KEY)
+    assert not inputs.watched(PG)
+    assert queue.started == [KEY, KEY], "the run finds nothing, and forgets it"

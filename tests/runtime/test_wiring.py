@@ -13,6 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from cipher_operator.reconcile.snapshot import version
 from cipher_operator.runtime import informer
 from cipher_operator.runtime import operator as module
 from cipher_operator.runtime.operator import StartError
@@ -101,7 +102,7 @@ async def test_the_app_secret_is_watched_too(account: Path, namespace: Namespace
         namespace.storage("chat")
         await operator.until(lambda: runs.count(key) == 1)
         app = ("Secret", namespace.name, "chat-cipher")
-        runs.inputs.seen(app, runs.inputs.digest({"a": b"1"}), key)
+        runs.around.inputs.read(key, app, version({"a": b"1"}, "", runs.around.digest))
         namespace.secret("chat-cipher", {"a": "1"})
         await asyncio.sleep(QUIET)
         assert runs.count(key) == 1, "our own write starts nothing"

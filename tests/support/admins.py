@@ -9,9 +9,8 @@ from dataclasses import dataclass, replace
 import psycopg
 
 from cipher_operator.api.spec import SSLMode
-from cipher_operator.core.desired import Desired
 from devcluster import PostgresServer
-from support.provision import Provisioner, admin_connection, desired
+from support.provision import Provisioner, Storage, admin_connection, desired
 
 PASSWORD = "admin-pw"
 
@@ -49,13 +48,13 @@ class Shape:
             for statement in self.before_15:
                 server.execute(statement, database=name)
 
-    def wanted(self, name: str, *, existing: bool) -> Desired:
+    def wanted(self, name: str, *, existing: bool) -> Storage:
         """Return a storage in a database of our own, or in the provider's."""
         wanted = desired(name)
         if existing:
             wanted = replace(wanted, schema=self.schema, database=self.database or wanted.database)
         if self.shared:
-            wanted = replace(wanted, user=self.admin, credential=None, create_database=False)
+            wanted = replace(wanted, user=self.admin, shared=True, credential=None, create_database=False)
         return wanted
 
 

@@ -11,6 +11,7 @@ from devcluster import PostgresServer
 from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_data import hand_over, server_identity
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
+from devcluster.tls import TlsFixture
 
 _CONFIGURATION = """\
 [databases]
@@ -29,21 +30,31 @@ default_pool_size = 4
 server_idle_timeout = 1
 ignore_startup_parameters = extra_float_digits
 """
+_TLS = """\
+client_tls_sslmode = require
+client_tls_cert_file = {certificate}
+client_tls_key_file = {key}
+"""
 
 
 class Pooler:
     """A running PgBouncer; `port` is where it listens.
 
     It knows the superuser and `users` (name to password), and asks the server for other logins. For that it keeps a
-    superuser's connection to their database, which ends a second after its last use.
+    superuser's connection to their database, which ends a second after its last use. With `tls` it takes only
+    encrypted clients, else only plain ones.
     """
 
     host = "127.0.0.1"
 
     def __init__(
-        self, server: PostgresServer, mode: Literal["transaction", "session"], users: Mapping[str, str] | None = None
+        self,
+        server: PostgresServer,
+        mode: Literal["transaction", "session"],
+        users: Mapping[str, str] | None = None,
+        tls: TlsFixture | None = None,
     ) -> None:
-        self._server, self._mode = server, mode
+        self._server, self._mode, self._tls = server, mode, tls
         self._users = {server.superuser: server.password} | dict(users or {})
         self._folder = Path()
         self._process: Process | None = None
@@ -67,7 +78,15 @@ class Pooler:
                 mode=self._mode,
             )
         )
-        for path in (users, configuration):
+        files = [users, configuration]
+        if self._tls is not None:
+            certificate, key = self._folder / "tls.crt", self._folder / "tls.key"
+            certificate.write_bytes(self._tls.certificate.read_bytes())
+            key.write_bytes(self._tls.key.read_bytes())
+            with configuration.open("a") as file:
+                file.write(_TLS.format(certificate=certificate, key=key))
+            files += [certificate, key]
+        for path in files:
             path.chmod(0o600)
             hand_over(path)
         log = self._folder / "pgbouncer.log"

@@ -1,24 +1,25 @@
 """Runs the operator's own provisioning against a test server, without a cluster."""
 
-import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import psycopg
 
+from cipher_operator.api.failures import Failure
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import scram_verifier
-from cipher_operator.core.desired import Credential, Desired
+from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import Identity
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.orders import Credential, Orders
 from cipher_operator.core.secret import AppCredentials, app_login
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.login import prove_login
-from cipher_operator.postgres.provision import Converged, converge
-from cipher_operator.postgres.remove import remove
+from cipher_operator.postgres.provision import Report, converge
+from cipher_operator.postgres.remove import Removal, remove
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 
@@ -32,16 +33,56 @@ def admin_connection(
     return AdminConnection(server.host, server.port, user, Password(password), database, mode)
 
 
-def desired(name: str = "chat", **changes: Any) -> Desired:
-    base = Desired(
+@dataclass(frozen=True, slots=True)
+class Storage(Desired):
+    """What a storage shall be together with the orders of a run, flat: a test changes either with `replace`."""
+
+    credential: Credential | None = None
+    published: str | None = None
+    established: bool = False
+    recreate: bool = False
+    adopted: bool = False
+    revoke_previous: bool = False
+    standing: str | None = None
+
+    @property
+    def orders(self) -> Orders:
+        return Orders(**{each.name: getattr(self, each.name) for each in fields(Orders) if hasattr(self, each.name)})
+
+    @property
+    def login(self) -> str:
+        """The login that pods use."""
+        return self.orders.login or self.user
+
+    def following(self, report: Report) -> "Storage":
+        """Return this storage with the login that a run has settled."""
+        return replace(self, credential=report.orders.credential)
+
+
+def desired(name: str = "chat", **changes: Any) -> Storage:
+    base = Storage(
         identity=Identity("instance-1", "team", name, f"uid-{name}"),
         database=f"db_{name}",
         create_database=True,
         schema="public",
         user=f"app_{name}",
-        credential=Credential(f"app_{name}", scram_verifier(APP_PASSWORD, os.urandom(16))),
+        shared=False,
+        credential=Credential(f"app_{name}", APP_PASSWORD),
     )
     return replace(base, **changes)
+
+
+def seen(report: Report) -> Observed:
+    """Return what a run observed last, where it had a session."""
+    assert report.observed is not None
+    return report.observed
+
+
+def told(report: Report) -> Report:
+    """Return the report of a run that did not stop. Raises what stopped it."""
+    if report.failure is not None:
+        raise report.failure
+    return report
 
 
 @dataclass
@@ -57,39 +98,56 @@ class Provisioner:
             self.opened.append(database)
             yield session
 
-    async def run(self, wanted: Desired, *, write: bool = True) -> Converged:
-        return await converge(self.connect, wanted, maintenance=self.admin.database, write=write)
+    async def run(self, wanted: Storage, *, write: bool = True) -> Report:
+        return told(await self.report(wanted, write=write))
 
-    async def provision(self, wanted: Desired, password: Password = APP_PASSWORD) -> Converged:
+    async def report(self, wanted: Storage, *, write: bool = True) -> Report:
+        """Run and return the report as it is, that of a failure too."""
+        return await converge(self.connect, wanted, wanted.orders, maintenance=self.admin.database, write=write)
+
+    async def provision(self, wanted: Storage, password: Password = APP_PASSWORD) -> Report:
         """Run, and test the login: what stands before publishing."""
-        run = await converge(
-            self.connect,
-            wanted,
-            maintenance=self.admin.database,
-            prove=lambda settled: self.prove(settled, password),
-        )
-        if not run.proven:
-            await self.prove(run.desired, password)
+
+        async def test(orders: Orders, ready: Awaitable[None]) -> Failure | None:
+            try:
+                await ready
+                await self.prove(replace(wanted, credential=orders.credential), password)
+            except Failure as failure:
+                return failure
+            return None
+
+        run = told(await converge(self.connect, wanted, wanted.orders, maintenance=self.admin.database, prove=test))
+        if not run.tested:
+            await self.prove(wanted.following(run), password)
+        elif run.refusal is not None:
+            raise run.refusal
         return run
 
-    async def remove(self, wanted: Desired) -> list[str]:
-        return await remove(self.connect, wanted, maintenance=self.admin.database)
+    async def removal(self, wanted: Storage) -> Removal:
+        return await remove(self.connect, wanted, wanted.orders, maintenance=self.admin.database)
 
-    async def prove(self, wanted: Desired, password: Password = APP_PASSWORD) -> None:
-        assert wanted.credential and wanted.credential.login
-        login = app_login(self.admin, AppCredentials(wanted.credential.login, password))
+    async def remove(self, wanted: Storage) -> tuple[str, ...]:
+        removal = await self.removal(wanted)
+        if removal.failure is not None:
+            raise removal.failure
+        return removal.lines
+
+    async def prove(self, wanted: Storage, password: Password = APP_PASSWORD) -> None:
+        given = self.admin.password if wanted.shared else password
+        login = app_login(self.admin, AppCredentials(wanted.login, given))
         async with await Session.open(login, wanted.database, OPEN, app_login=True) as session:
-            await prove_login(session, wanted)
+            await prove_login(session, wanted, wanted.login)
 
-    def app(self, wanted: Desired, password: Password = APP_PASSWORD) -> psycopg.Connection[Any]:
-        user = wanted.credential.login if wanted.credential else wanted.user
+    def app(self, wanted: Storage, password: Password = APP_PASSWORD) -> psycopg.Connection[Any]:
         return psycopg.connect(
             host=self.admin.host,
             port=self.admin.port,
-            user=user,
-            password=password.reveal() if wanted.credential else self.admin.password.reveal(),
+            user=wanted.login,
+            password=self.admin.password.reveal() if wanted.shared else password.reveal(),
             dbname=wanted.database,
             sslmode=self.admin.ssl_mode.value,
+            # As node-postgres does, whatever the login's settings say.
+            client_encoding="UTF8",
             autocommit=True,
         )
 

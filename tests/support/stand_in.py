@@ -5,16 +5,16 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 from cipher_operator.kube.access import load_access
-from cipher_operator.kube.cipherstorages import get_storage
-from cipher_operator.kube.client import ApiUnavailable, KubeClient
-from cipher_operator.kube.secrets import get_configmap, get_secret
-from cipher_operator.queue.inputs import Inputs
-from cipher_operator.reconcile.inventory import Key
+from cipher_operator.kube.port import ApiUnavailable
+from cipher_operator.queue.queue import Next
+from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.inputs import Key
+from cipher_operator.reconcile.snapshot import read_snapshot
+from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.runtime.operator import Operator
-from cipher_operator.runtime.settings import Settings, parse_settings
+from cipher_operator.runtime.settings import parse_settings
 
 
 class StandIn:
@@ -25,35 +25,29 @@ class StandIn:
         self.uids: list[str | None] = []
         self.ended: list[Key] = []
         self.seconds = 0.0
-        self.instance_id: str | None = None
-        self.inputs: Inputs
-        self.kube: KubeClient
+        self.around: Surroundings
 
-    def make(self, settings: Settings, kube: KubeClient, *, inputs: Inputs, instance_id: str, **_: Any) -> "StandIn":
-        self.kube, self.inputs, self.instance_id = kube, inputs, instance_id
+    @property
+    def instance_id(self) -> str:
+        return self.around.rules.instance
+
+    def make(self, around: Surroundings) -> "StandIn":
+        self.around = around
         return self
 
-    async def run(self, key: Key) -> float | None:
+    async def close(self) -> None:
+        """Nothing goes on beside its runs."""
+
+    async def run(self, key: Key, ticket: Ticket) -> Next:
         self.runs.append(key)
         try:
-            body = await get_storage(self.kube, *key)
-            self.uids.append(body["metadata"]["uid"] if body else None)
-            if body is not None:
-                await self._read(key, body["spec"])
+            snapshot = await read_snapshot(self.around.kube, self.around.inputs, key, self.around.digest)
         except ApiUnavailable:
-            return 1.0
+            return Next(after=1.0)
+        self.uids.append(snapshot.resource.uid if snapshot is not None else None)
         await asyncio.sleep(self.seconds)
         self.ended.append(key)
-        return None
-
-    async def _read(self, key: Key, spec: dict[str, Any]) -> None:
-        namespace = key[0]
-        name = spec["connection"]["secretRef"]["name"]
-        secret = await get_secret(self.kube, namespace, name)
-        self.inputs.seen(("Secret", namespace, name), self.inputs.digest(secret.data) if secret else None, key)
-        if (ca := spec["connection"].get("caRef")) is not None:
-            data = await get_configmap(self.kube, namespace, ca["name"])
-            self.inputs.seen(("ConfigMap", namespace, ca["name"]), self.inputs.digest(data) if data else None, key)
+        return Next(gone=snapshot is None)
 
     def count(self, key: Key) -> int:
         """Return how many runs have ended: what they read is known."""

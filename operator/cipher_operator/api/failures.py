@@ -28,11 +28,11 @@ STAGES = (
 
 
 class Failure(Exception):
-    """Why a storage cannot be made ready.
+    """Why a storage cannot be made ready. Read-only: who knows more makes a copy.
 
     `message` is written to status, events and logs: it names no host, port, password or other content of a
     Secret, and says what to do. `stage` is the condition that fails; None where it is not known to the raiser.
-    `sqlstate` is the five-character code, or None. `reached` are the stages that were proven before.
+    `sqlstate` is the five-character code, or None.
     """
 
     def __init__(
@@ -42,22 +42,44 @@ class Failure(Exception):
         *,
         stage: ConditionType | None = None,
         sqlstate: str | None = None,
-        reached: tuple[ConditionType, ...] = (),
     ) -> None:
         super().__init__(message)
-        self.reason = reason
-        self.message = message
-        self.stage = stage
-        self.sqlstate = sqlstate
-        self.reached = reached
+        self._reason = reason
+        self._message = message
+        self._stage = stage
+        self._sqlstate = sqlstate
+
+    @property
+    def reason(self) -> Reason:
+        """Return the reason as the conditions show it."""
+        return self._reason
+
+    @property
+    def message(self) -> str:
+        """Return what happened and what to do about it."""
+        return self._message
+
+    @property
+    def stage(self) -> ConditionType | None:
+        """Return the condition that fails."""
+        return self._stage
+
+    @property
+    def sqlstate(self) -> str | None:
+        """Return PostgreSQL's code for it."""
+        return self._sqlstate
 
     @property
     def failure_class(self) -> FailureClass:
         """Return how this failure is retried and published."""
-        return self.reason.failure_class
+        return self._reason.failure_class
 
     def at(self, stage: ConditionType) -> "Failure":
-        """Return this failure with its stage set, unless it already has one."""
-        if self.stage is None:
-            self.stage = stage
-        return self
+        """Return a copy that fails at this stage; itself where it has one."""
+        if self._stage is not None:
+            return self
+        return Failure(self._reason, self._message, stage=stage, sqlstate=self._sqlstate)
+
+    def saying(self, message: str) -> "Failure":
+        """Return a copy with another text."""
+        return Failure(self._reason, message, stage=self._stage, sqlstate=self._sqlstate)

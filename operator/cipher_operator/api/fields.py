@@ -1,6 +1,6 @@
 """Typed reading of JSON of any shape: what cannot be used is named by its path."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -58,11 +58,18 @@ class Fields:
             raise _invalid(f"{self._path}.{field}", "must be set")
         return value
 
-    def name(self, field: str, most: int) -> str | None:
-        """Return a name of at most `most` bytes for something in PostgreSQL, which cuts longer ones without a word."""
+    def name(self, field: str, most: int, reserved: Callable[[str], bool]) -> str | None:
+        """Return a name of at most `most` bytes for something in PostgreSQL, which cuts longer ones without a word.
+
+        `reserved` says which names are the server's or the provider's own.
+        """
         value = self.text(field)
         if value is not None and not (value.isprintable() and len(value.encode()) <= most):
             raise _invalid(f"{self._path}.{field}", f"must be printable and not longer than {most} bytes")
+        if value is not None and reserved(value):
+            raise _invalid(
+                f"{self._path}.{field}", "must not be one that PostgreSQL or the provider reserves for itself"
+            )
         return value
 
     def texts(self, field: str) -> Mapping[str, str]:

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     CHANGES_PENDING = "ChangesPending"
     PROGRESSING = "Progressing"
     DELETING = "Deleting"
+    BUILDING_INDEX = "BuildingIndex"
 
     CONNECTION_REFUSED = "ConnectionRefused"
     DNS_FAILURE = "DNSFailure"
@@ -56,6 +57,7 @@ class Reason(StrEnum):
     TARGET_CHANGED = "TargetChanged"
     DATABASE_LOST = "DatabaseLost"
     DELETION_BLOCKED = "DeletionBlocked"
+    UNSUPPORTED_SERVER = "UnsupportedServer"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
     @property
@@ -101,8 +103,10 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.TARGET_CHANGED: _S,
     Reason.DATABASE_LOST: _S,
     Reason.DELETION_BLOCKED: _S,
+    Reason.UNSUPPORTED_SERVER: _S,
     Reason.PROGRESS_DEADLINE_EXCEEDED: _S,
     Reason.CHANGES_PENDING: _S,
+    Reason.BUILDING_INDEX: _T,
 }
 
 ADVICE: dict[Reason, str] = {
@@ -111,6 +115,7 @@ ADVICE: dict[Reason, str] = {
     Reason.CHANGES_PENDING: "Read `status.plan`; set `managementPolicy: Manage` to let the operator apply it.",
     Reason.PROGRESSING: "Wait: the operator is at work.",
     Reason.DELETING: "Wait: the operator is removing what it created.",
+    Reason.BUILDING_INDEX: "Wait: an index of a large table is being built while its writers go on.",
     Reason.CONNECTION_REFUSED: "Start PostgreSQL, or correct host and port in the connection Secret.",
     Reason.DNS_FAILURE: "Correct the host in the connection Secret, or mend the cluster's DNS.",
     Reason.CONNECT_TIMEOUT: "Open the way to the server: firewall, security group, network policy, or host and port.",
@@ -146,5 +151,6 @@ ADVICE: dict[Reason, str] = {
     "`storage.cipher.dev/recreate-requested-at` to begin again empty.",
     Reason.DELETION_BLOCKED: "Remove what the message names, or let go with the annotation "
     '`storage.cipher.dev/force-delete: "true"`.',
+    Reason.UNSUPPORTED_SERVER: "Use a PostgreSQL server of version 13 to 18.",
     Reason.PROGRESS_DEADLINE_EXCEEDED: "The cause stands in the Ready condition; it is still retried, slowly.",
 }

@@ -3,57 +3,47 @@ schema may still have any shape, so every reading names the field that it cannot
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 from cipher_operator.api import names
+from cipher_operator.api.choices import (
+    AdoptionPolicy,
+    CAKind,
+    ChannelBinding,
+    DeletionPolicy,
+    DoorSSLMode,
+    DoorVerification,
+    ManagementPolicy,
+    SSLMode,
+    UserMode,
+)
 from cipher_operator.api.fields import Fields
+from cipher_operator.api.reserved import is_reserved_database, is_reserved_role, is_reserved_schema
 
-
-class SSLMode(StrEnum):
-    """libpq's sslmode values."""
-
-    DISABLE = "disable"
-    ALLOW = "allow"
-    PREFER = "prefer"
-    REQUIRE = "require"
-    VERIFY_CA = "verify-ca"
-    VERIFY_FULL = "verify-full"
-
-
-class UserMode(StrEnum):
-    """Whose login is published."""
-
-    DEDICATED = "Dedicated"
-    SHARED = "Shared"
-
-
-class DeletionPolicy(StrEnum):
-    """What happens to the data when the CipherStorage is deleted."""
-
-    RETAIN = "Retain"
-    DELETE = "Delete"
-
-
-class AdoptionPolicy(StrEnum):
-    """Whether unmarked objects of our names may be taken over."""
-
-    NEVER = "Never"
-    IF_UNOWNED = "IfUnowned"
-
-
-class ManagementPolicy(StrEnum):
-    """Whether the operator writes or only plans."""
-
-    MANAGE = "Manage"
-    OBSERVE = "Observe"
-
-
-class CAKind(StrEnum):
-    """What the server's CA is kept in."""
-
-    SECRET = "Secret"
-    CONFIG_MAP = "ConfigMap"
+__all__ = [
+    "DEFAULT_KEYS",
+    "AdoptFrom",
+    "AdoptionPolicy",
+    "App",
+    "CAKind",
+    "CARef",
+    "ChannelBinding",
+    "Connection",
+    "Database",
+    "DeletionPolicy",
+    "DoorSSLMode",
+    "DoorVerification",
+    "KeyRef",
+    "ManagementPolicy",
+    "Resource",
+    "SSLMode",
+    "SecretKeys",
+    "Spec",
+    "User",
+    "UserMode",
+    "parse_resource",
+    "parse_spec",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +89,19 @@ class CARef:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The operator's way in, as administrator."""
+    """The operator's way in, as administrator.
+
+    `host`, `port` and `database` stand in the spec where the Secret holds a login alone; with `host` no URL is read.
+    """
 
     secret_name: str
     keys: SecretKeys
     ssl_mode: SSLMode | None
     ca: CARef | None
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
+    channel_binding: ChannelBinding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +124,7 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """What pods are given."""
+    """What pods are given; `ssl_mode` and `ca` None mean those of the connection."""
 
     secret_name: str
     labels: Mapping[str, str]
@@ -136,6 +133,9 @@ class App:
     port: int | None
     ca_path: str | None
     max_connections: int | None
+    ssl_mode: SSLMode | None = None
+    ca: CARef | None = None
+    verify: DoorVerification = DoorVerification.IF_REACHABLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +212,13 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
     mode = user.choice("mode", UserMode, UserMode.DEDICATED)
     return Spec(
         connection=_connection(connection),
-        database=Database(database.name("name", names.MAX_NAME), database.flag("create", default=True)),
-        schema=root.name("schema", names.MAX_NAME) or "public",
+        database=Database(
+            database.name("name", names.MAX_NAME, is_reserved_database), database.flag("create", default=True)
+        ),
+        schema=root.name("schema", names.MAX_NAME, is_reserved_schema) or "public",
         user=User(
             mode,
-            user.name("name", names.MAX_USER_NAME),
+            user.name("name", names.MAX_USER_NAME, is_reserved_role),
             user.number("connectionLimit", -1),
             _key_ref(user, "passwordSecretRef"),
         ),
@@ -235,16 +237,22 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
 def _connection(node: Fields) -> Connection:
     secret = node.node("secretRef")
     keys = secret.node("keys")
-    ca = node.node("caRef")
     return Connection(
         secret_name=secret.required("name"),
         keys=SecretKeys(**{field: keys.text(field) or getattr(DEFAULT_KEYS, field) for field in SecretKeys.__slots__}),
         ssl_mode=node.choice("sslMode", SSLMode, None),
-        ca=_ca_ref(ca) if ca else None,
+        ca=_ca_ref(node),
+        host=node.text("host"),
+        port=node.number("port", None),
+        database=node.text("database"),
+        channel_binding=node.choice("channelBinding", ChannelBinding, None),
     )
 
 
-def _ca_ref(node: Fields) -> CARef:
+def _ca_ref(parent: Fields) -> CARef | None:
+    node = parent.node("caRef")
+    if not node:
+        return None
     return CARef(node.choice("kind", CAKind, CAKind.SECRET), node.required("name"), node.text("key") or "ca.crt")
 
 
@@ -254,6 +262,7 @@ def _key_ref(parent: Fields, field: str) -> KeyRef | None:
 
 
 def _app(node: Fields, name: str) -> App:
+    mode = node.choice("sslMode", DoorSSLMode, None)
     return App(
         secret_name=node.text("secretName") or names.default_secret_name(name),
         labels=node.texts("labels"),
@@ -262,6 +271,9 @@ def _app(node: Fields, name: str) -> App:
         port=node.number("port", None),
         ca_path=node.text("caPath"),
         max_connections=node.number("maxConnections", None),
+        ssl_mode=SSLMode(mode) if mode is not None else None,
+        ca=_ca_ref(node),
+        verify=node.choice("verify", DoorVerification, DoorVerification.IF_REACHABLE),
     )
 
 

@@ -5,15 +5,7 @@ from dataclasses import dataclass
 
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.desired import other_login
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A login (None: not the one that the marker says was published last), its password, and whether it must be set."""
-
-    login: str | None
-    password: Password
-    change: bool
+from cipher_operator.core.orders import Credential
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +19,12 @@ class Known:
     user: str
     published: tuple[str, Password] | None = None
     last_login: str | None = None
-    pending: Wanted | None = None
+    pending: Credential | None = None
     given: Password | None = None
     rotate: bool = False
 
 
-def wanted_credential(known: Known, generate: Callable[[], Password]) -> Wanted:
+def wanted_credential(known: Known, generate: Callable[[], Password]) -> Credential:
     """Return the credential of this run.
 
     A change goes through the login that is not published, so that the published one stays valid until the next
@@ -40,10 +32,10 @@ def wanted_credential(known: Known, generate: Callable[[], Password]) -> Wanted:
     """
     if known.given is not None:
         # One that was never published may be the login's already; the login test tells.
-        return Wanted(known.user, known.given, change=known.published not in (None, (known.user, known.given)))
+        return Credential(known.user, known.given, change=known.published not in (None, (known.user, known.given)))
     if known.published is not None and not known.rotate:
-        return Wanted(*known.published, change=False)
+        return Credential(*known.published, change=False)
     if known.pending is not None:
         return known.pending
     last = known.published[0] if known.published is not None else known.last_login
-    return Wanted(other_login(known.user, last) if last else None, generate(), change=True)
+    return Credential(other_login(known.user, last) if last else None, generate(), change=True)

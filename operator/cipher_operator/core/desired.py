@@ -1,57 +1,28 @@
-"""What a storage shall be on the server: the spec with every name decided."""
+"""What a storage shall be on the server: the spec with every name decided, and nothing of its history."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
-from cipher_operator.api.spec import AdoptFrom
+from cipher_operator.api.spec import AdoptFrom, AdoptionPolicy, Resource, Spec, UserMode
+from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.marker import Identity, Place
-
-
-@dataclass(frozen=True, slots=True)
-class Credential:
-    """The login that is, or is about to be, published.
-
-    `login` None means not the one that the marker says was published last: with its Secret gone, that password may
-    still be in use. `verifier` is a SCRAM verifier, never the password. `change` asks to set it
-    although the role exists.
-    """
-
-    login: str | None
-    verifier: str = field(repr=False)
-    change: bool = False
+from cipher_operator.core.naming import database_name, user_name
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """One storage. In Shared mode `credential` is None and the admin's own role owns Cipher's relations."""
+    """One storage. Where it is `shared`, the admin's own login is published, and its role owns Cipher's relations."""
 
     identity: Identity
     database: str
     create_database: bool
     schema: str
     user: str
-    credential: Credential | None
+    shared: bool
     connection_limit: int = -1
     extensions: tuple[str, ...] = ()
     adopt_unowned: bool = False
     adopt_from: AdoptFrom | None = None
-    adopted: bool = False
-    """`adopt_from` has been carried out: what belongs to that owner now was taken back."""
-    established: bool = False
-    """The storage has been Ready before: what is missing now is lost, not new."""
-    recreate: bool = False
-    """A person asked to begin again where the data is lost."""
-    published: str | None = None
-    """The login that the app Secret holds, proven, and that this run does not change."""
-    database_made: bool = False
-    """This very run has created the database."""
-    revoke_previous: bool = False
-    """A person asked to end the login that is not published."""
-
-    @property
-    def shared(self) -> bool:
-        """Return whether the admin's own login is published."""
-        return self.credential is None
 
     @property
     def place(self) -> Place:
@@ -68,12 +39,25 @@ class Desired:
         """Return the two login roles between which a password change alternates."""
         return () if self.shared else (self.user, self.user + SECOND_LOGIN_SUFFIX)
 
-    def carried_out(self) -> "Desired":
-        """Return what is left to reach after a plan has run: what is asked for once is not asked for again."""
-        credential = self.credential
-        if credential is not None:
-            credential = replace(credential, change=False)
-        return replace(self, credential=credential, revoke_previous=False)
+
+def desired_from(resource: Resource, spec: Spec, admin: AdminConnection, instance: str) -> Desired:
+    """Return what this storage shall be: for a run, a deletion, `plan` and `check` alike.
+
+    `instance` is the operator's instance id. Raises Failure InvalidSpec where no database is named anywhere, and
+    TargetChanged where the connection Secret names another one than the storage lives in.
+    """
+    return Desired(
+        identity=Identity(instance, resource.namespace, resource.name, resource.uid),
+        database=database_name(spec, admin, resource.status),
+        create_database=spec.database.create,
+        schema=spec.schema,
+        user=user_name(resource, spec, admin),
+        shared=spec.user.mode is UserMode.SHARED,
+        connection_limit=spec.user.connection_limit,
+        extensions=spec.extensions,
+        adopt_unowned=spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
+        adopt_from=spec.adopt_from,
+    )
 
 
 def other_login(user: str, login: str) -> str:

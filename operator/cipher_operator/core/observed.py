@@ -1,13 +1,17 @@
 """What a server is, as plain values: the catalog query's answer in dataclasses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cipher_operator.core.marker import Marker, parse_marker
+from cipher_operator.core.relation import Relation, relation_from
 
 MODERN_MEMBERSHIP = 160000
 """server_version_num from which a membership has INHERIT and SET options."""
+
+INVALID = -2
+"""The connection limit of a database whose drop was interrupted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,9 @@ class Admin:
     createdb: bool
     inherit: bool = True
     """Until 15: what its memberships give is there without SET ROLE."""
+    createrole_through: tuple[str, ...] = ()
+    """Where it lacks CREATEROLE: the roles that it may act as and that have it. Attributes are not inherited."""
+    createdb_through: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +37,12 @@ class Server:
     database: str
     read_only: bool
     admin: Admin
+    started: float = 0.0
+    """When the postmaster started, in seconds since the epoch."""
+    product: str = "PostgreSQL"
+    """What version() says, cut."""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of what matters to sessions of others: what the configuration sets, as far as the admin's session shows it."""
 
     @property
     def modern(self) -> bool:
@@ -88,6 +101,13 @@ class Database:
     settable: bool = False
     """The session may SET ROLE to the owner."""
     connection_limit: int = -1
+    encoding: str = "UTF8"
+
+    @property
+    def invalid(self) -> bool:
+        """Return whether a DROP DATABASE was interrupted: nothing but another one is possible (release notes of 13.12,
+        14.9 and 15.4)."""
+        return self.connection_limit == INVALID
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,49 +122,6 @@ class Schema:
     """The session may SET ROLE to the owner."""
     granted: bool = False
     """The owner role has a grant of its own."""
-
-
-@dataclass(frozen=True, slots=True)
-class IndexFacts:
-    """An index as it is."""
-
-    columns: tuple[str | None, ...]
-    valid: bool
-    plain: bool
-    """A btree without predicate or expression, and not unique."""
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnFacts:
-    """A column as it is; `filled` by a default, an identity or a generation rule."""
-
-    type: str
-    not_null: bool
-    filled: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """A relation that has the name of one of Cipher's tables."""
-
-    kind: str
-    owner: str
-    owner_comment: str | None
-    owner_usage: bool
-    owner_admin: bool
-    owner_has_all: bool
-    """Its owner has every privilege on it: even those can be taken away."""
-    comment: str | None
-    pages: int
-    columns: Mapping[str, ColumnFacts]
-    primary_key: tuple[str, ...]
-    indexes: Mapping[str, IndexFacts]
-    foreign_grantees: tuple[str, ...]
-
-    @property
-    def owner_marker(self) -> Marker | None:
-        """Return the marker in the comment of the role that owns it."""
-        return parse_marker(self.owner_comment)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +149,8 @@ class Local:
     extensions: Mapping[str, tuple[str, bool]]
     """Wanted extensions that exist, each with its schema and whether the owner role may use that."""
     extension_schema: ExtensionSchema | None = None
+    event_triggers: tuple[str, ...] = ()
+    """Those in force, of whatever event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +161,10 @@ class Observed:
     roles: Mapping[str, Role]
     database: Database | None
     local: Local | None
+    dropping: frozenset[str] = frozenset()
+    """Databases that have the name that a deletion gives the desired one."""
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """What is set for every role: '' in all databases, '=' in the desired one; each `name=value`."""
 
 
 def decode(raw: Mapping[str, Any]) -> Observed:
@@ -192,7 +175,10 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             version=server["version"],
             database=server["database"],
             read_only=server["recovery"] or server["readonly"],
-            admin=Admin(**server["admin"]),
+            admin=_admin(server["admin"]),
+            started=server["started"],
+            product=server["product"],
+            settings={name: value for name, value in server["settings"].items() if value is not None},
         ),
         roles={name: _role(name, role) for name, role in raw["roles"].items()},
         database=None
@@ -208,8 +194,23 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             effective=frozenset(database["effective"]),
             settable=database["settable"],
             connection_limit=database["connlimit"],
+            encoding=database["encoding"],
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
+        dropping=frozenset(raw["dropping"]),
+        settings={scope: tuple(values) for scope, values in raw["settings"].items()},
+    )
+
+
+def _admin(admin: Mapping[str, Any]) -> Admin:
+    return Admin(
+        name=admin["name"],
+        superuser=admin["superuser"],
+        createrole=admin["createrole"],
+        createdb=admin["createdb"],
+        inherit=admin["inherit"],
+        createrole_through=tuple(admin["createrole_through"]),
+        createdb_through=tuple(admin["createdb_through"]),
     )
 
 
@@ -242,30 +243,11 @@ def _local(local: Mapping[str, Any]) -> Local:
             schema["settable"],
             schema["granted"],
         ),
-        relations={name: _relation(relation) for name, relation in local["relations"].items()},
+        relations={name: relation_from(relation) for name, relation in local["relations"].items()},
         taken_names=dict(local["taken"]),
         ungranted=tuple((kind, name) for kind, name in local["ungranted"]),
         default_privileges=frozenset(local["defaults"]),
         extensions={name: (schema, usage) for name, (schema, usage) in local["extensions"].items()},
         extension_schema=ExtensionSchema(**place) if (place := local["extension_schema"]) else None,
-    )
-
-
-def _relation(relation: Mapping[str, Any]) -> Relation:
-    return Relation(
-        kind=relation["kind"],
-        owner=relation["owner"],
-        owner_comment=relation["owner_comment"],
-        owner_usage=relation["owner_usage"],
-        owner_admin=relation["owner_admin"],
-        owner_has_all=relation["owner_has_all"],
-        comment=relation["comment"],
-        pages=relation["pages"],
-        columns={name: ColumnFacts(*facts) for name, facts in relation["columns"].items()},
-        primary_key=tuple(relation["pk"]),
-        indexes={
-            name: IndexFacts(tuple(index["columns"]), index["valid"], index["plain"])
-            for name, index in relation["indexes"].items()
-        },
-        foreign_grantees=tuple(relation["grantees"]),
+        event_triggers=tuple(local["event_triggers"]),
     )

@@ -8,10 +8,12 @@ from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
-from cipher_operator.core.observed import Observed, Relation, Role
+from cipher_operator.core.observed import Observed, Role
+from cipher_operator.core.orders import Orders
+from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,59 +35,61 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of a plan: its steps, and the marker tokens of what they create or take over."""
+    """A part of a plan: its steps, the marker tokens of what they create or take over, and steps for later."""
 
     steps: tuple[Step, ...] = ()
     created: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
+    deferred: tuple[Step, ...] = ()
 
 
-def judge(desired: Desired, observed: Observed) -> Claim:
+def judge(desired: Desired, orders: Orders, observed: Observed) -> Claim:
     """Return our claim on the storage.
 
     Raises Failure: DatabaseLost where an established storage is gone, Conflict for another owner's marker,
     AlreadyExists for an unmarked role, DatabaseMissing where the database shall not be created.
     """
-    if desired.established and not desired.recreate:
-        _refuse_lost(desired, observed)
+    if orders.established and not orders.recreate:
+        _refuse_lost(desired, orders, observed)
     if observed.database is None and not desired.create_database:
-        raise database_gone(desired)
+        raise database_gone(desired, orders)
     standing = standing_comment(desired, observed)
     if standing is None:
         if not desired.shared and (owner := observed.roles.get(desired.owner)) is not None:
-            _refuse_unmarked(desired, owner)
+            _refuse_unmarked(desired, orders, owner)
         return Claim(None, Marker(desired.identity, desired.place))
     marker = parse_marker(standing)
     if marker is None:
         if not desired.shared:
-            _refuse_unmarked(desired, observed.roles[desired.owner])
+            _refuse_unmarked(desired, orders, observed.roles[desired.owner])
         return Claim(standing, Marker(desired.identity, desired.place))
-    if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, marker):
+    if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, orders, marker):
         raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
-    marker = _true_claim(desired, observed, marker)
+    marker = _true_claim(desired, orders, observed, marker)
     return Claim(standing, replace(marker, identity=desired.identity, place=desired.place))
 
 
-def _true_claim(desired: Desired, observed: Observed, marker: Marker) -> Marker:
+def _true_claim(desired: Desired, orders: Orders, observed: Observed, marker: Marker) -> Marker:
     """Return the marker with its claims on database, schema and tables set right: they mean one place.
 
     The claim on the database is written before CREATE DATABASE, which runs in no transaction; it is true once the
     owner role has its grant there; until then its birthmark tells.
     """
     database = observed.database
+    renamed = marker.dropping in observed.dropping
     # A deletion that was begun and not finished says nothing of what is put inside from now on.
     marker = claims_here(desired, marker).without(CLOSING)
-    if database is None:
+    if database is None or renamed:
         return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
-    if desired.database_made and not desired.shared:
+    if orders.database_made and not desired.shared:
         return marker.having(DATABASE)
-    return proven_database(desired, observed, marker)
+    return proven_database(desired, orders, observed, marker)
 
 
-def proven_database(desired: Desired, observed: Observed, marker: Marker) -> Marker:
+def proven_database(desired: Desired, orders: Orders, observed: Observed, marker: Marker) -> Marker:
     """Return the marker without a claim on a database that others made after ours was written."""
     database = observed.database
-    if database is None or desired.established or database.granted:
+    if database is None or orders.established or database.granted:
         return marker
     return marker if database.connection_limit == marker.identity.birthmark else marker.without(DATABASE)
 
@@ -108,6 +112,30 @@ def standing_comment(desired: Desired, observed: Observed) -> str | None:
     return owner.comment if owner else None
 
 
+def watched(desired: Desired, orders: Orders, observed: Observed) -> Orders:
+    """Return the orders with the marker that this run has seen.
+
+    Raises Failure where that is another than it saw or wrote last: somebody else works on this storage, a later leader
+    for one. What was planned, the password to set for one, may not be true any more; only a new run can know.
+    """
+    if desired.shared and observed.local is None:
+        return orders
+    standing = standing_comment(desired, observed) or ""
+    if orders.standing not in (None, standing):
+        raise marker_changed()
+    return replace(orders, standing=standing)
+
+
+def marker_changed() -> Failure:
+    """Return what a fence that does not hold means: it ends the run."""
+    return Failure(
+        Reason.UNKNOWN,
+        "the ownership marker changed while the operator worked: another leader, or a person, works on this storage. "
+        "Wait: the next run begins anew, at the API server",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
+
+
 def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) -> None:
     """Raise AlreadyExists for a login of our name that we did not make and may not adopt."""
     token = LOGIN if role.name == desired.user else SECOND_LOGIN
@@ -124,7 +152,7 @@ def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) 
     )
 
 
-def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation) -> None:
+def judge_relation(desired: Desired, orders: Orders, claim: Claim, name: str, relation: Relation) -> None:
     """Raise Conflict or AlreadyExists for a table of our name that belongs to somebody else."""
     if not desired.shared and relation.owner in (desired.owner, *desired.logins):
         return
@@ -132,12 +160,12 @@ def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation
     if relation.owner_marker is not None:
         # Before what we made: another storage that took it over is not fought.
         same = relation.owner_marker.identity.same_storage(desired.identity)
-        if same or _handed_over(desired, relation.owner_marker):
+        if same or _handed_over(desired, orders, relation.owner_marker):
             return
         raise _foreign(desired, where, relation.owner_marker)
     if claim.holds(name):
         return
-    if desired.shared and desired.established and claim.standing is None and relation.owner == desired.owner:
+    if desired.shared and orders.established and claim.standing is None and relation.owner == desired.owner:
         # The marker went with the one table that carries it; the app itself may have made that again, at its start.
         return
     if desired.shared and (marker := parse_marker(relation.comment)) is not None:
@@ -152,9 +180,9 @@ def judge_relation(desired: Desired, claim: Claim, name: str, relation: Relation
     )
 
 
-def _handed_over(desired: Desired, marker: Marker) -> bool:
+def _handed_over(desired: Desired, orders: Orders, marker: Marker) -> bool:
     """Return whether `adoptFrom` names exactly the owner in the marker, and has not been carried out yet."""
-    return _named(desired, marker) and not desired.adopted
+    return _named(desired, marker) and not orders.adopted
 
 
 def _named(desired: Desired, marker: Marker) -> bool:
@@ -188,8 +216,8 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     )
 
 
-def _refuse_unmarked(desired: Desired, role: Role) -> None:
-    asked = desired.adopt_unowned or (desired.established and desired.recreate)
+def _refuse_unmarked(desired: Desired, orders: Orders, role: Role) -> None:
+    asked = desired.adopt_unowned or (orders.established and orders.recreate)
     if asked and not role.elevated and not role.login:
         return
     raise Failure(
@@ -201,11 +229,11 @@ def _refuse_unmarked(desired: Desired, role: Role) -> None:
     )
 
 
-def _refuse_lost(desired: Desired, observed: Observed) -> None:
+def _refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
     """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
     lost, besides = None, ""
     if observed.database is None:
-        raise database_gone(desired)
+        raise database_gone(desired, orders)
     if not desired.shared and desired.owner not in observed.roles:
         lost = f"role '{desired.owner}' does not exist any more"
     elif not desired.shared and observed.roles[desired.owner].marker is None:
@@ -213,7 +241,19 @@ def _refuse_lost(desired: Desired, observed: Observed) -> None:
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     if lost is not None:
-        raise _lost(lost, besides)
+        tables = observed.local is not None and bool(observed.local.relations)
+        raise _moved(lost) if tables else _lost(lost, besides)
+
+
+def _moved(what: str) -> Failure:
+    """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
+    return Failure(
+        Reason.DATABASE_LOST,
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
+        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
+        "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
+        stage=ConditionType.DATABASE_READY,
+    )
 
 
 def _lost(what: str, besides: str = "") -> Failure:
@@ -226,9 +266,9 @@ def _lost(what: str, besides: str = "") -> Failure:
     )
 
 
-def database_gone(desired: Desired) -> Failure:
+def database_gone(desired: Desired, orders: Orders) -> Failure:
     """Return what a missing database means: lost where it was ready before, else still to be created."""
-    if desired.established and not desired.recreate:
+    if orders.established and not orders.recreate:
         return _lost(f"database '{desired.database}' does not exist any more")
     return Failure(
         Reason.DATABASE_MISSING,

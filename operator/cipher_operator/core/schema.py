@@ -64,6 +64,8 @@ INDEXES: tuple[Index, ...] = (
 
 TABLE_NAMES: tuple[str, ...] = tuple(table.name for table in TABLES)
 INDEX_NAMES: tuple[str, ...] = tuple(index.name for index in INDEXES)
+UPSERTED = frozenset({"cipher_store", "cipher_list_metadata"})
+"""Tables whose rows Cipher writes with ON CONFLICT."""
 MARKER_TABLE = "cipher_store"
 EXTENSION_SCHEMA = "cipher_extensions"
 """Where extensions are made: the tenant must not be able to write there."""

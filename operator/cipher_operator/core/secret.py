@@ -3,9 +3,8 @@
 node-pg and libpq give `sslmode` different meanings, so there are two URLs: `CIPHER_PG_URL` and `uri`.
 """
 
-import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import (
@@ -19,43 +18,58 @@ from cipher_operator.api.names import (
     MANAGED_BY,
 )
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import App, SSLMode
+from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection import supabase
-from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.connection.scram import clients_agree, saslprep
 from cipher_operator.core.connection.url import quote
+from cipher_operator.core.door import (
+    AppCredentials,
+    AppEndpoint,
+    app_door,
+    app_login,
+    check_publishable,
+    door_login,
+)
+
+__all__ = [
+    "MAX_PASSWORD",
+    "MAX_VALUE",
+    "PUBLIC_CA_BUNDLE",
+    "AppCredentials",
+    "AppEndpoint",
+    "AppSecretData",
+    "PublishedLogin",
+    "app_door",
+    "app_login",
+    "app_secret_data",
+    "check_password",
+    "check_publishable",
+    "door_login",
+    "read_app_secret",
+]
 
 PUBLIC_CA_BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 """Where Debian, Ubuntu and Alpine images keep the public CAs; libpq needs a path to verify with them."""
+
+MAX_VALUE = 65_536
+"""Bytes of one value. Linux starts no program that has 131,072 or more in one variable of its environment."""
+MAX_PASSWORD = 4_096
+"""Bytes of a password: percent-encoded in a URL it becomes three times as long."""
 
 _LEFT_BY_DECODE_URI = ";/:@&=+$,"
 """What node-pg does not decode in a database name; `?` and `#` neither, but they cannot stand in a path as they are."""
 
 
 @dataclass(frozen=True, slots=True)
-class AppEndpoint:
-    """Where and how pods connect. `tls` is the mode decided: never allow or prefer.
+class AppSecretData:
+    """The Secret's data as plain text by key, each of at most MAX_VALUE bytes; `warnings` say what was left out."""
 
-    `ca` is PEM text of certificates; `ca_path` where pods mount them. `ref` is the Supabase project, if any.
-    """
+    data: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
 
-    host: str
-    port: int
-    database: str
-    tls: SSLMode
-    ca: str | None = None
-    ca_path: str | None = None
-    max_connections: int | None = None
-    ref: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AppCredentials:
-    """A role on the server and its password, before any pooler's spelling of the login."""
-
-    role: str
-    password: Password
+    def __repr__(self) -> str:
+        return "AppSecretData(***)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,53 +81,15 @@ class PublishedLogin:
     password: Password
 
 
-def app_endpoint(admin: AdminConnection, app: App, database: str, *, ssl_in_use: bool) -> AppEndpoint:
-    """Return where pods connect: the operator's own endpoint with `spec.app`'s host, port and CA path.
-
-    `ssl_in_use` says whether the operator's own connection used TLS; it decides allow and prefer.
-    """
-    tls = admin.ssl_mode
-    if tls in {SSLMode.ALLOW, SSLMode.PREFER}:
-        tls = SSLMode.REQUIRE if ssl_in_use else SSLMode.DISABLE
-    return AppEndpoint(
-        host=app.host or admin.host,
-        port=app.port or admin.port,
-        database=database,
-        tls=tls,
-        ca=admin.ca,
-        ca_path=app.ca_path,
-        max_connections=app.max_connections or admin.max_connections,
-        ref=supabase.project_ref(admin.host, admin.user),
-    )
-
-
-def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
-    """Raise Failure(INVALID_SPEC) where no URL leads Cipher's node-pg there, though the operator gets there itself.
-
-    Cipher would go on in memory without a word. node-pg 8.16, which Cipher's lock file names, compares the certificate
-    with `localhost` where the host is an address.
-    """
-    if admin.ssl_mode is SSLMode.VERIFY_FULL and _is_address(app.host or admin.host):
-        raise _unpublishable(
-            "pods cannot verify the server: sslMode verify-full compares its certificate with the host name, and the "
-            "host is an IP address, with which Cipher's client cannot compare it. Set `spec.app.host` to the name in "
-            "the certificate, or `spec.connection.sslMode: verify-ca`"
-        )
-    if _leaves_the_project_open(admin, app):
-        raise _unpublishable(
-            "pods cannot log in at Supabase's pooler, which `spec.app.host` names: a login there ends in the project's "
-            "ref, and the connection Secret names neither `db.<ref>.supabase.co` nor the pooler. Put one of them into "
-            "the Secret"
-        )
-    if set("?#") & set(database) or {".", ".."} & set(database.split("/")):
-        raise _unpublishable(
-            "the database's name cannot stand in a URL that Cipher's client reads: it has a '?', a '#', or a part that "
-            "is '.' or '..'. Rename the database, or name another one"
-        )
-
-
 def check_password(password: Password) -> None:
     """Raise Failure(INVALID_SPEC) for a password with which libpq gets in and Cipher's client would not."""
+    if len(password.reveal().encode()) > MAX_PASSWORD:
+        raise Failure(
+            Reason.INVALID_SPEC,
+            f"the login's password is longer than {MAX_PASSWORD} bytes, and pods have it in their environment several "
+            "times. Choose a shorter one",
+            stage=ConditionType.ACCESS_GRANTED,
+        )
     if not clients_agree(password):
         raise Failure(
             Reason.INVALID_SPEC,
@@ -123,16 +99,8 @@ def check_password(password: Password) -> None:
         )
 
 
-def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
-    """Return the operator's own way in with the app's login: what the login test connects with."""
-    ref = supabase.project_ref(admin.host, admin.user)
-    return replace(
-        admin, user=supabase.login_of(admin.host, credentials.role, ref), password=credentials.password, warnings=()
-    )
-
-
-def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> dict[str, str]:
-    """Return the Secret's data as plain text by key; the same input gives the same text, byte for byte."""
+def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> AppSecretData:
+    """Return what the Secret holds; the same input gives the same text, byte for byte."""
     user = supabase.login_of(endpoint.host, credentials.role, endpoint.ref)
     password = credentials.password.reveal()
     # libpq prepares a password before it is used, Cipher's node-pg 8.16 does not.
@@ -155,9 +123,18 @@ def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> dict[
         "password": password,
         "uri": _url(endpoint, user, password, quote(endpoint.database), _libpq_parameters(endpoint)),
     }
-    if endpoint.ca is not None:
-        data["certificates"] = endpoint.ca
-    return data
+    if endpoint.ca is None:
+        return AppSecretData(data)
+    if len(endpoint.ca.encode()) > MAX_VALUE:
+        return AppSecretData(
+            data,
+            (
+                f"key `certificates` is left out of the Secret: the CA bundle is longer than {MAX_VALUE // 1024} KiB, "
+                "and pods could not be started with it in their environment. They verify with what is mounted at "
+                "`spec.app.caPath`; to have the key, name a bundle with fewer certificates, such as the region's own",
+            ),
+        )
+    return AppSecretData({**data, "certificates": endpoint.ca})
 
 
 def read_app_secret(data: Mapping[str, bytes]) -> PublishedLogin | None:
@@ -186,30 +163,16 @@ def _node_database(database: str) -> str:
     return "".join(char if char in _LEFT_BY_DECODE_URI else quote(char) for char in database)
 
 
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
-
-
-def _leaves_the_project_open(admin: AdminConnection, app: App) -> bool:
-    """Return whether pods go to Supabase's pooler and nothing says which project is meant."""
-    if app.host is None or supabase.is_pooler(admin.host):
-        return False
-    return supabase.is_pooler(app.host) and supabase.project_ref(admin.host, admin.user) is None
-
-
-def _unpublishable(message: str) -> Failure:
-    return Failure(Reason.INVALID_SPEC, message, stage=ConditionType.SECRET_PUBLISHED)
-
-
 def _libpq_parameters(endpoint: AppEndpoint) -> list[tuple[str, str]]:
-    """Return `sslmode`, and the root certificates without which libpq's verify-* looks into the pod's HOME."""
+    """Return `sslmode`, the root certificates without which libpq's verify-* looks into the pod's HOME, and what the
+    way in asks for and no other client knows."""
     parameters = [("sslmode", endpoint.tls.value)]
     if endpoint.tls in {SSLMode.VERIFY_CA, SSLMode.VERIFY_FULL}:
         parameters.append(("sslrootcert", endpoint.ca_path or PUBLIC_CA_BUNDLE))
+    if endpoint.channel_binding in {"disable", "require"}:
+        parameters.append(("channel_binding", endpoint.channel_binding))
+    if endpoint.target_session_attrs is not None:
+        parameters.append(("target_session_attrs", endpoint.target_session_attrs))
     return parameters
 
 

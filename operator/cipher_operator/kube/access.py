@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import yaml
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
@@ -59,11 +60,25 @@ class Access:
         """Return the proxy URL that a kubeconfig names, or None."""
         return self._configuration.proxy or None
 
+    @property
+    def tls_server_name(self) -> str | None:
+        """Return the name that the server's certificate must have, None where it is that of its address."""
+        return self._configuration.tls_server_name or None
+
     def api_client(self) -> ApiClient:
         """Return a client of `kubernetes.aio` with a session of its own; whoever asks closes it."""
         client = ApiClient(self._configuration)
         client.user_agent = USER_AGENT
         return client
+
+    def stream_session(self) -> aiohttp.ClientSession:
+        """Return a session for lists and watches; whoever asks closes it."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=POOL_SIZE, ssl=self.ssl_context()),
+            headers={"User-Agent": USER_AGENT},
+            proxy=self.proxy,
+            trust_env=False,
+        )
 
     def ssl_context(self) -> ssl.SSLContext:
         """Return a TLS context as the client uses it, for another client of the same cluster."""

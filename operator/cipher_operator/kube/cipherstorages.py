@@ -6,8 +6,8 @@ from typing import Any
 from cipher_operator.api.names import GROUP, PLURAL, VERSION
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
-from cipher_operator.kube.client import JSON_PATCH, METADATA_LIST, ApiError, Json, KubeClient
 from cipher_operator.kube.finalizers import Holdable
+from cipher_operator.kube.port import JSON_PATCH, METADATA_LIST, ApiError, Json, Kube
 
 FEW, MANY = "20", "500"
 """Objects in one page of a list."""
@@ -18,7 +18,7 @@ def _path(namespace: str | None, name: str | None = None) -> str:
     return f"/apis/{GROUP}/{VERSION}{scope}/{PLURAL}" + (f"/{name}" if name else "")
 
 
-async def get_storage(kube: KubeClient, namespace: str, name: str) -> Json | None:
+async def get_storage(kube: Kube, namespace: str, name: str) -> Json | None:
     """Return the object, or None where it, or the whole kind, does not exist. Raises ApiError, ApiUnavailable."""
     try:
         return await kube.get(_path(namespace, name))
@@ -28,12 +28,12 @@ async def get_storage(kube: KubeClient, namespace: str, name: str) -> Json | Non
         raise
 
 
-def storages(kube: KubeClient, namespace: str) -> AsyncIterator[Json]:
+def storages(kube: Kube, namespace: str) -> AsyncIterator[Json]:
     """Yield the objects of a namespace, few at a time for whoever stops early. Raises ApiError, ApiUnavailable."""
     return _pages(kube, namespace, limit=FEW)
 
 
-async def storage_keys(kube: KubeClient, namespace: str | None) -> AsyncIterator[tuple[str, str]]:
+async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple[str, str]]:
     """Yield (namespace, name) of every storage, of all namespaces where `namespace` is None.
 
     Raises ApiError, status 404 where the kind is not installed, and ApiUnavailable.
@@ -43,7 +43,7 @@ async def storage_keys(kube: KubeClient, namespace: str | None) -> AsyncIterator
 
 
 async def _pages(
-    kube: KubeClient, namespace: str | None, *, limit: str, accept: str = "application/json"
+    kube: Kube, namespace: str | None, *, limit: str, accept: str = "application/json"
 ) -> AsyncIterator[Json]:
     query = {"limit": limit}
     while True:
@@ -56,7 +56,7 @@ async def _pages(
         query["continue"] = more
 
 
-async def patch_status(kube: KubeClient, namespace: str, name: str, uid: str, status: dict[str, Any]) -> bool:
+async def patch_status(kube: Kube, namespace: str, name: str, uid: str, status: dict[str, Any]) -> bool:
     """Write the whole status; return False, with nothing written, where the object is gone or re-created.
 
     Raises ApiError, status 422 where the schema refuses the status, and ApiUnavailable.
@@ -79,12 +79,12 @@ async def patch_status(kube: KubeClient, namespace: str, name: str, uid: str, st
     return True
 
 
-async def add_finalizer(kube: KubeClient, resource: Resource, finalizer: str) -> None:
+async def add_finalizer(kube: Kube, resource: Resource, finalizer: str) -> None:
     """Add a finalizer; returns when it is there. Raises ApiError, status 404 where the object is gone or re-created."""
     await finalizers.add(kube, _holdable(resource), finalizer)
 
 
-async def remove_finalizer(kube: KubeClient, resource: Resource, finalizer: str) -> None:
+async def remove_finalizer(kube: Kube, resource: Resource, finalizer: str) -> None:
     """Remove a finalizer; returns when it is not there, or the object is gone or re-created. Raises ApiError."""
     await finalizers.remove(kube, _holdable(resource), finalizer)
 

@@ -4,8 +4,9 @@ The generated API classes of the Kubernetes client cost 25 MiB and twice the CPU
 used: only its configuration and its ApiClient.
 """
 
+import contextlib
 import errno
-import json
+from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
 from typing import Any
 
@@ -13,32 +14,22 @@ import aiohttp
 from yarl import URL
 
 from cipher_operator.kube.access import Access
+from cipher_operator.kube.answers import decode_answer
+from cipher_operator.kube.port import (
+    JSON,
+    METADATA_LIST,
+    METADATA_ONLY,
+    ApiUnavailable,
+    Json,
+)
+from cipher_operator.kube.streaming import ListReader, NotReadable, lines
 
 TIMEOUT = 10.0
 """Seconds for one request, with its answer."""
-JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
-METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
-"""What to accept where an object's content is not needed."""
-
-Json = dict[str, Any]
-
-
-class ApiError(Exception):
-    """The API server refused a request. `status` is the HTTP code, `reason` the API's word for it (`NotFound`).
-
-    `message` is the server's sentence, empty where it could quote a Secret's content. `str()` names status and
-    reason only.
-    """
-
-    def __init__(self, status: int, reason: str, message: str = "") -> None:
-        super().__init__(f"{status} {reason}")
-        self.status, self.reason, self.message = status, reason, message
-
-
-class ApiUnavailable(Exception):
-    """No usable answer from the API server: network, timeout, 5xx or 429. Trying again later is right."""
+SCAN_TIMEOUT = 60.0
+"""Seconds for a page of a list."""
+SILENCE = 90.0
+"""Seconds after which a watch that says nothing, not even the bookmark of each minute, is taken for dead."""
 
 
 class KubeClient:
@@ -52,6 +43,7 @@ class KubeClient:
     def __init__(self, access: Access) -> None:
         self._access = access
         self._client: Any = access.api_client()
+        self._streams: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "KubeClient":
         return self
@@ -64,8 +56,10 @@ class KubeClient:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+        if self._streams is not None:
+            await self._streams.close()
 
-    async def get(self, path: str, *, accept: str = "application/json", **query: str) -> Json:
+    async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         """Return the object or list at a path; `query` are the URL's parameters."""
         url = str(URL(path).with_query(query)) if query else path
         try:
@@ -82,20 +76,35 @@ class KubeClient:
         return await self._request("PUT", path, body)
 
     async def patch(self, path: str, body: Json | list[Json], content_type: str) -> Json:
-        """Patch an object (JSON_PATCH or MERGE_PATCH) and return it."""
+        """Patch an object (JSON_PATCH) and return it."""
         return await self._request("PATCH", path, body, content_type)
 
-    async def delete(self, path: str, body: Json | None = None) -> Json:
-        """Delete an object; `body` are DeleteOptions."""
-        return await self._request("DELETE", path, body)
+    async def scan(self, path: str, each: Callable[[Json], None], *, accept: str = METADATA_LIST, **query: str) -> Json:
+        """Call `each` with the items of a page of a list, never holding more than one; return the page's metadata."""
+        patience = aiohttp.ClientTimeout(total=SCAN_TIMEOUT, sock_connect=TIMEOUT)
+        async with self._stream(path, accept, query, patience) as answer:
+            with _translated():
+                reader = ListReader(answer.content.iter_any())
+                async for item in reader.items():
+                    each(item)
+                return reader.metadata
+
+    @contextlib.asynccontextmanager
+    async def watch(
+        self, path: str, *, accept: str = METADATA_ONLY, **query: str
+    ) -> AsyncIterator[AsyncIterator[Json]]:
+        """Open a watch and give its events; they end with the connection, or with SILENCE."""
+        patience = aiohttp.ClientTimeout(total=None, sock_connect=TIMEOUT, sock_read=SILENCE)
+        async with self._stream(path, accept, {**query, "watch": "true"}, patience) as answer:
+            yield _events(answer)
 
     async def _request(
         self,
         method: str,
         path: str,
         body: Json | list[Json] | None = None,
-        content_type: str = "application/json",
-        accept: str = "application/json",
+        content_type: str = JSON,
+        accept: str = JSON,
     ) -> Json:
         headers = {"Accept": accept, "Content-Type": content_type, **self._client.default_headers}
         authorization = await self._access.authorization()
@@ -116,7 +125,49 @@ class KubeClient:
             raise _unavailable(error) from None
         if answer.status == 401:
             self._access.expire()
-        return _decode(path, answer.status, content)
+        return decode_answer(answer.status, answer.headers, content, body)
+
+    @contextlib.asynccontextmanager
+    async def _stream(
+        self, path: str, accept: str, query: dict[str, str], patience: aiohttp.ClientTimeout
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self._streams is None:
+            self._streams = self._access.stream_session()
+        headers = {"Accept": accept}
+        authorization = await self._access.authorization()
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        url = URL(self._access.server + path).with_query(query)
+        name = self._access.tls_server_name
+        with _translated():
+            answer = await self._streams.get(url, headers=headers, timeout=patience, server_hostname=name)
+        async with answer:
+            if answer.status == 401:
+                self._access.expire()
+            if answer.status >= 400:
+                with _translated():
+                    content = await answer.read()
+                decode_answer(answer.status, answer.headers, content)
+            yield answer
+
+
+async def _events(answer: aiohttp.ClientResponse) -> AsyncIterator[Json]:
+    with _translated(), contextlib.suppress(aiohttp.SocketTimeoutError):
+        async for event in lines(answer.content.iter_any()):
+            yield event
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Raise ApiUnavailable for what goes wrong between the API server and here."""
+    try:
+        yield
+    except TimeoutError:
+        raise ApiUnavailable("no answer in time") from None
+    except NotReadable as error:
+        raise ApiUnavailable(f"the answer cannot be read: {error}") from None
+    except (aiohttp.ClientError, OSError) as error:
+        raise _unavailable(error) from None
 
 
 class _ConnectionReset(ApiUnavailable):
@@ -130,20 +181,3 @@ def _unavailable(error: Exception) -> ApiUnavailable:
     ):
         return _ConnectionReset("the connection was reset")
     return ApiUnavailable(type(error).__name__)
-
-
-def _decode(path: str, status: int, content: bytes) -> Json:
-    try:
-        decoded = json.loads(content) if content else {}
-    except ValueError:
-        decoded = {}
-    answer: Json = decoded if isinstance(decoded, dict) else {}
-    if status < 400:
-        return answer
-    reason = str(answer.get("reason") or status)
-    if status >= 500 or status == 429:
-        raise ApiUnavailable(f"{status} {reason}")
-    message = str(answer.get("message") or "")
-    if "/secrets" in path and status in (400, 422):
-        message = ""
-    raise ApiError(status, reason, message)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from cipher_operator.api.names import API_VERSION, KIND, REPORTING_CONTROLLER
 from cipher_operator.api.spec import Resource
-from cipher_operator.kube.client import ApiError, ApiUnavailable, Json, KubeClient
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Kube
 
 MAX_NOTE = 1_024
 """Bytes: the API server refuses longer notes."""
@@ -16,7 +16,7 @@ MAX_ACTION = 128
 logger = logging.getLogger(__name__)
 
 
-async def post_event(kube: KubeClient, resource: Resource, *, type_: str, reason: str, note: str, action: str) -> None:
+async def post_event(kube: Kube, resource: Resource, *, type_: str, reason: str, note: str, action: str) -> None:
     """Post an event about a storage, `type_` `Normal` or `Warning`. Never raises: an event is a courtesy."""
     now = datetime.now(UTC)
     body: Json = {

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cipher_operator.kube.client import JSON_PATCH, METADATA_ONLY, ApiError, Json, KubeClient
+from cipher_operator.kube.port import JSON_PATCH, METADATA_ONLY, ApiError, Json, Kube
 
 TRIES = 3
 _CONFLICT = frozenset({409, 422})
@@ -20,8 +20,13 @@ class Holdable:
     finalizers: Sequence[str]
     deleting: bool = False
 
+    @property
+    def name(self) -> str:
+        """Return the object's name."""
+        return self.path.rpartition("/")[2]
 
-async def find(kube: KubeClient, path: str) -> Holdable | None:
+
+async def find(kube: Kube, path: str) -> Holdable | None:
     """Return the object at a path, without its content; None where there is none. Raises ApiError, ApiUnavailable."""
     try:
         metadata = (await kube.get(path, accept=METADATA_ONLY))["metadata"]
@@ -38,7 +43,7 @@ async def find(kube: KubeClient, path: str) -> Holdable | None:
     )
 
 
-async def add(kube: KubeClient, held: Holdable, finalizer: str) -> None:
+async def add(kube: Kube, held: Holdable, finalizer: str) -> None:
     """Add a finalizer. Returns when it is there; what was read is read again on a conflict.
 
     Raises ApiError: 404 also where the object is another one by now, 403 or 422 where it is being deleted.
@@ -67,30 +72,37 @@ async def add(kube: KubeClient, held: Holdable, finalizer: str) -> None:
             now = found
 
 
-async def remove(kube: KubeClient, held: Holdable, finalizer: str) -> None:
-    """Remove a finalizer. Returns when it is not there, or the object is gone or another one. Raises ApiError."""
+async def remove(kube: Kube, held: Holdable, finalizer: str, *, as_seen: bool = False) -> bool:
+    """Remove a finalizer. Returns whether it is not there, or the object is gone or another one. Raises ApiError.
+
+    With `as_seen` only off the object as it was read: False where somebody changed it since, who may need it.
+    """
     now = held
     for attempt in range(TRIES):
         if finalizer not in now.finalizers:
-            return
+            return True
         at = f"/metadata/finalizers/{list(now.finalizers).index(finalizer)}"
         steps: list[Json] = [
             _test("uid", now.uid),
+            *([_test("resourceVersion", now.resource_version)] if as_seen else ()),
             {"op": "test", "path": at, "value": finalizer},
             {"op": "remove", "path": at},
         ]
         try:
             await kube.patch(now.path, steps, JSON_PATCH)
-            return
+            return True
         except ApiError as error:
             if error.status == 404:
-                return
+                return True
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
             found = await find(kube, now.path)
             if found is None or found.uid != now.uid:
-                return
+                return True
+            if as_seen:
+                return False
             now = found
+    return False
 
 
 def _test(field: str, value: str) -> Json:

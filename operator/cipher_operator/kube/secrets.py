@@ -3,10 +3,12 @@
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
-from cipher_operator.kube.client import ApiError, Json, KubeClient
+from cipher_operator.kube.finalizers import Holdable
+from cipher_operator.kube.port import ApiError, Json, Kube
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -19,13 +21,68 @@ class SecretObject:
     resource_version: str
     type: str
     data: Mapping[str, bytes]
-    labels: Mapping[str, str]
-    annotations: Mapping[str, str]
-    owner_uids: tuple[str, ...]
-    finalizers: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[Mapping[str, Any], ...] = ()
+    finalizers: tuple[str, ...] = ()
+    deleting: bool = False
+    immutable: bool = False
 
     def __repr__(self) -> str:
         return f"SecretObject({self.namespace}/{self.name})"
+
+    @classmethod
+    def of(cls, namespace: str, name: str, data: Mapping[str, bytes]) -> "SecretObject":
+        """Return one that only its content is known of, as from a file."""
+        return cls(namespace, name, "", "", "Opaque", data)
+
+    @property
+    def controller_uid(self) -> str | None:
+        """Return the uid of the object that controls it."""
+        return next((str(owner.get("uid")) for owner in self.owners if owner.get("controller")), None)
+
+    @property
+    def holdable(self) -> Holdable:
+        """Return it as an object that finalizers are put on."""
+        path = secret_path(self.namespace, self.name)
+        return Holdable(path, self.uid, self.resource_version, self.finalizers, self.deleting)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ConfigMapObject:
+    """A ConfigMap as it was read: `data` and `binaryData` as bytes."""
+
+    resource_version: str
+    data: Mapping[str, bytes]
+
+
+class Refusal(Enum):
+    """Why the API server does not write a Secret."""
+
+    CONFLICT = "somebody else was faster"
+    GONE = "it was deleted meanwhile"
+    IMMUTABLE = "it is immutable"
+    ADMISSION = "an admission policy or webhook refuses it"
+    QUOTA = "the namespace's quota is used up"
+    TERMINATING = "the namespace is being deleted"
+    OTHER = "something else"
+
+
+def refusal(error: ApiError) -> Refusal:
+    """Return why a Secret was not written. The words are the API server's own, of Kubernetes 1.31 to 1.36."""
+    words = error.message.lower()
+    by_words = {
+        Refusal.TERMINATING: "being terminated" in words or "because it is being terminated" in words,
+        Refusal.QUOTA: "exceeded quota" in words,
+        Refusal.ADMISSION: "admission webhook" in words or "validatingadmissionpolicy" in words,
+        Refusal.IMMUTABLE: "field is immutable when `immutable` is set" in words,
+    }
+    found = next((kind for kind, said in by_words.items() if said), None)
+    if found is not None:
+        return found
+    if error.status == 409:
+        return Refusal.CONFLICT
+    return Refusal.GONE if error.status == 404 else Refusal.OTHER
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -50,31 +107,38 @@ def decode_configmap(body: Mapping[str, Any]) -> dict[str, bytes]:
     return texts | {str(key): _decode(value) for key, value in (body.get("binaryData") or {}).items()}
 
 
-async def get_secret(kube: KubeClient, namespace: str, name: str) -> SecretObject | None:
+async def get_secret(kube: Kube, namespace: str, name: str) -> SecretObject | None:
     """Return a Secret, None where there is none. Raises ApiError, ApiUnavailable."""
     body = await _get(kube, secret_path(namespace, name))
     return None if body is None else _parse(body)
 
 
-async def get_configmap(kube: KubeClient, namespace: str, name: str) -> dict[str, bytes] | None:
+async def get_configmap(kube: Kube, namespace: str, name: str) -> ConfigMapObject | None:
     """Return a ConfigMap's content, None where there is none. Raises ApiError, ApiUnavailable."""
     body = await _get(kube, configmap_path(namespace, name))
-    return None if body is None else decode_configmap(body)
+    return None if body is None else ConfigMapObject(body["metadata"]["resourceVersion"], decode_configmap(body))
 
 
-async def create_secret(kube: KubeClient, namespace: str, name: str, content: SecretContent) -> SecretObject:
+async def create_secret(kube: Kube, namespace: str, name: str, content: SecretContent) -> SecretObject:
     """Create a Secret and return it. Raises ApiError, status 409 where the name is taken."""
     return _parse(await kube.post(secret_path(namespace), _body(namespace, name, content)))
 
 
-async def replace_secret(kube: KubeClient, existing: SecretObject, content: SecretContent) -> SecretObject:
-    """Replace all of a Secret but its type, which cannot change, and its finalizers; return it.
+async def replace_secret(kube: Kube, existing: SecretObject, content: SecretContent) -> SecretObject:
+    """Replace a Secret's data, labels and annotations, and put our owner reference first; return it.
+
+    Its type cannot change; its finalizers, its other owners and whether it is immutable are others' to say.
 
     Raises ApiError, status 409 where it is not the Secret that was read any more.
     """
     body = _body(existing.namespace, existing.name, replace(content, type=existing.type))
     body["metadata"] |= {"uid": existing.uid, "resourceVersion": existing.resource_version}
     body["metadata"]["finalizers"] = list(existing.finalizers)
+    uid, owners = content.owner["uid"], body["metadata"]["ownerReferences"]
+    # A second controller is refused; an owner of ours of a former life is not kept.
+    owners += [dict(owner) for owner in existing.owners if owner.get("uid") != uid and not owner.get("controller")]
+    if existing.immutable:
+        body["immutable"] = True
     return _parse(await kube.put(secret_path(existing.namespace, existing.name), body))
 
 
@@ -88,7 +152,7 @@ def configmap_path(namespace: str, name: str) -> str:
     return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
 
 
-async def _get(kube: KubeClient, path: str) -> Json | None:
+async def _get(kube: Kube, path: str) -> Json | None:
     try:
         return await kube.get(path)
     except ApiError as error:
@@ -124,8 +188,10 @@ def _parse(body: Json) -> SecretObject:
         data=decode_secret(body),
         labels=metadata.get("labels") or {},
         annotations=metadata.get("annotations") or {},
-        owner_uids=tuple(owner["uid"] for owner in metadata.get("ownerReferences") or ()),
+        owners=tuple(metadata.get("ownerReferences") or ()),
         finalizers=tuple(metadata.get("finalizers") or ()),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        immutable=body.get("immutable") is True,
     )
 
 

@@ -1,63 +1,92 @@
 """Execution of a plan: few messages, each an implicit transaction, each fenced and locked."""
 
-from psycopg import sql
+from collections.abc import Callable, Iterable
+
+from psycopg import pq, sql
 
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.plan.plan import Fence, Plan
-from cipher_operator.core.steps import CreateOwner, Step, WriteMarker, is_alone, statements_of, unchanged
-from cipher_operator.postgres.inspect import PREFIX, catalog_query, read
+from cipher_operator.core.plan.plan import Fence, Message, Plan
+from cipher_operator.core.sql.composing import PasswordOf
+from cipher_operator.core.sql.step import Step, statements_of
+from cipher_operator.core.sql.steps import unchanged
+from cipher_operator.postgres.inspect import LIMITS, LOCK_TIMEOUT_MS, LOOKING, PREFIX, catalog_query, read
+from cipher_operator.postgres.limits import own_limits
 from cipher_operator.postgres.session import Session
 
-LOCK_TIMEOUT_MS = 5_000
-STATEMENT_TIMEOUT_MS = 30_000
-
-_LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(
-    lock=sql.Literal(LOCK_TIMEOUT_MS), statement=sql.Literal(STATEMENT_TIMEOUT_MS)
-)
+FENCED = "22012"
+"""SQLSTATE (division by zero) of a message whose fence did not hold."""
 _SEPARATOR = sql.SQL("; ")
 
 
 async def apply(
     session: Session, plan: Plan, desired: Desired, *, observe: bool = True, done: list[Step] | None = None
-) -> tuple[Observed | None, int]:
-    """Execute the plan; return what is observed afterwards and how many statements ran.
+) -> Observed | None:
+    """Execute the plan; return what is observed afterwards.
 
     `done` receives the steps that have run, of use where a later message fails.
     The observation rides in the last message where that is a transaction, else takes one of its own; None
     where `observe` is false. Raises psycopg.Error; a division by zero (22012) means the fence did not hold.
     """
     observed: Observed | None = None
-    count = 0
     messages = plan.messages()
-    fence = plan.fence
     for position, message in enumerate(messages):
         last = position == len(messages) - 1
-        results = await session.execute(render(message, plan.lock, fence, desired if last and observe else None))
+        if message.alone:
+            await own_limits(session, lock_ms=LOCK_TIMEOUT_MS)
+        text = render(message, plan.lock, desired if last and observe else None)
+        results = await session.execute(with_passwords(text, verifier))
         if done is not None:
-            done.extend(message)
-        count += sum(len(step.statements()) for step in message)
-        fence = _fence_after(fence, message)
-        if last and observe and not is_alone(message[0]):
+            done.extend(message.steps)
+        if last and observe and not message.alone:
             observed = read(results)
     if observe and observed is None:
-        observed = read(await session.execute(PREFIX + catalog_query(desired)))
-    return observed, count
+        observed = read(await session.execute(LOOKING + catalog_query(desired)))
+    return observed
 
 
-def render(message: tuple[Step, ...], lock: str, fence: Fence | None, then_observe: Desired | None) -> sql.Composable:
+def render(message: Message, lock: str, then_observe: Desired | None) -> sql.Composed:
     """Return the SQL of one message. A step that runs alone stands alone: it names everything in full."""
-    statements = statements_of(message)
-    if is_alone(message[0]):
+    statements = statements_of(message.steps)
+    if message.alone:
         return statements[0]
-    parts: list[sql.Composable] = [PREFIX, _LIMITS, _lock(lock)]
-    if fence is not None:
-        parts.append(_check(fence))
+    parts: list[sql.Composable] = [PREFIX, LIMITS, _lock(lock)]
+    if message.fence is not None:
+        parts.append(_check(message.fence))
     parts.append(_SEPARATOR.join(statements))
     if then_observe is not None:
         parts.extend((_SEPARATOR, catalog_query(then_observe)))
     return sql.Composed(parts)
+
+
+def with_passwords(composed: sql.Composed, given: Callable[[PasswordOf], str]) -> sql.Composed:
+    """Return the statement as it is sent: with what the server is given in the place of each password."""
+    return sql.Composed(list(_replaced(composed, given)))
+
+
+def _replaced(parts: Iterable[sql.Composable], given: Callable[[PasswordOf], str]) -> Iterable[sql.Composable]:
+    for part in parts:
+        if isinstance(part, PasswordOf):
+            yield sql.Literal(given(part))
+        elif isinstance(part, sql.Composed):
+            yield with_passwords(part, given)
+        else:
+            yield part
+
+
+def verifier(password: PasswordOf) -> str:
+    """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).
+
+    By a connection that was never made: one to a server would take the number of iterations from that.
+    """
+    unconnected = pq.PGconn.connect_start(b"=")
+    try:
+        return unconnected.encrypt_password(
+            password.password.reveal().encode(), password.login.encode(), b"scram-sha-256"
+        ).decode()
+    finally:
+        unconnected.finish()
 
 
 def _lock(owner: str) -> sql.Composed:
@@ -75,11 +104,3 @@ def _check(fence: Fence) -> sql.Composed:
         "SELECT 1 / (COALESCE((SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n "
         "ON n.oid = c.relnamespace WHERE c.relname = {name} AND n.nspname = {schema}), '') = {comment})::int; "
     ).format(name=sql.Literal(fence.on), schema=sql.Literal(fence.schema), comment=sql.Literal(fence.comment))
-
-
-def _fence_after(fence: Fence | None, message: tuple[Step, ...]) -> Fence | None:
-    """Return the fence for the next message: a marker written by this one is the one to expect."""
-    for step in message:
-        if isinstance(step, CreateOwner | WriteMarker):
-            return Fence(step.owner, step.marker)
-    return fence

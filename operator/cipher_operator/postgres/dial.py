@@ -1,19 +1,15 @@
 """Which addresses the operator dials: a host is resolved once, checked, and all its allowed addresses are pinned."""
 
-import asyncio
-import functools
 import ipaddress
 import socket
-import threading
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.postgres.lookup import Address, LookupsBusy, addresses, look_up
 
 Network = IPv4Network | IPv6Network
-Address = str
-"""A numeric IPv4 or IPv6 address, as getaddrinfo writes it."""
 
 RANGES: dict[str, tuple[Network, ...]] = {
     # All of 0.0.0.0/8: Linux takes 0.0.0.0 for loopback.
@@ -25,8 +21,6 @@ DEFAULT_BLOCKED = "unspecified,loopback,link-local"
 
 MAX_ADDRESSES = 4
 """Addresses tried for one host, in the order of RFC 6724: more would let a DNS answer hold a worker."""
-MAX_LOOKUPS = 32
-"""DNS lookups under way at once; each holds a thread until the system's resolver gives up."""
 
 _NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
 _IPV4_COMPATIBLE = IPv6Network("::/96")
@@ -76,13 +70,19 @@ async def resolve(host: str, port: int, policy: DialPolicy) -> tuple[Address, ..
     """Return the host's allowed addresses, at most MAX_ADDRESSES, in the resolver's order.
 
     Raises Failure: DNS_FAILURE where the name has no address or the resolver does not answer in time,
-    BLOCKED_ADDRESS where the policy allows none of them.
+    BLOCKED_ADDRESS where the policy allows none of them, UNKNOWN where no look-up could be made.
     """
     try:
         found = _numeric(host, port)
         if found is None:
-            async with asyncio.timeout(policy.connect_timeout):
-                found = await _look_up(host, port)
+            found = await look_up(host, policy.connect_timeout, _addresses)
+    except LookupsBusy:
+        raise Failure(
+            Reason.UNKNOWN,
+            "The operator's look-ups of host names are all taken by names whose DNS servers do not answer. Wait: it is "
+            "tried again.",
+            stage=ConditionType.CONNECTED,
+        ) from None
     except (TimeoutError, OSError, UnicodeError):
         found = ()
     if not found:
@@ -121,43 +121,4 @@ def _numeric(host: str, port: int) -> tuple[Address, ...] | None:
 
 
 def _addresses(host: str, port: int, flags: int = 0) -> tuple[Address, ...]:
-    # Bytes keep Python's own IDNA codec out of the way; the parser lets only ASCII through.
-    answers = socket.getaddrinfo(
-        host.encode("ascii"), port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP, flags=flags
-    )
-    return tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
-
-
-async def _look_up(host: str, port: int) -> tuple[Address, ...]:
-    """Resolve in a daemon thread: one that hangs delays neither other lookups nor the end of the process."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[tuple[Address, ...]] = loop.create_future()
-
-    def settle(answer: tuple[Address, ...] | Exception) -> None:
-        if future.done():
-            return
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
-
-    def run() -> None:
-        answer: tuple[Address, ...] | Exception
-        try:
-            answer = _addresses(host, port)
-        except (OSError, UnicodeError) as error:
-            answer = error
-        finally:
-            _lookups.release()
-        try:
-            loop.call_soon_threadsafe(functools.partial(settle, answer))
-        except RuntimeError:
-            return  # The loop has ended meanwhile.
-
-    if not _lookups.acquire(blocking=False):
-        raise TimeoutError
-    threading.Thread(target=run, name="dns", daemon=True).start()
-    return await future
-
-
-_lookups = threading.BoundedSemaphore(MAX_LOOKUPS)
+    return addresses(host, port, flags)

@@ -123,7 +123,11 @@ SQLSTATES: dict[str, Meaning] = {
         "The server does not support that.{said}",
         "Install the extension, or take it off `spec.extensions`.",
     ),
-    "22012": Meaning(R.UNKNOWN, "The ownership marker changed while the operator worked.", "Wait: it is tried again."),
+    "22012": Meaning(
+        R.UNKNOWN,
+        "The ownership marker changed while the operator worked.",
+        "Wait: the next run begins anew, at the API server.",
+    ),
 }
 """By SQLSTATE, in a session or read off a start-up error."""
 
@@ -212,6 +216,15 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
                 R.ACCESS_DENIED,
                 "The server asks for the password in plain text, which is not sent to a server that nobody verified.",
                 "Verify the server with sslMode verify-full (or verify-ca), or let {who} in with SCRAM.",
+            ),
+        ),
+        (
+            r"too many connections for database",
+            Meaning(
+                R.TOO_MANY_CONNECTIONS,
+                "The database {database} takes no more connections.",
+                "Close idle clients, or raise its limit: ALTER DATABASE {database_sql} CONNECTION LIMIT -1;",
+                "53300",
             ),
         ),
         (

@@ -10,8 +10,11 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SOURCES, SQLSTATES, TEXTS, TIMEOUT, Meaning
 
-RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "22012"})
-"""What a server says to the later of two writers; 22012 is a marker that is no longer the one observed."""
+RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "42704", "42P01", "3F000", "3D000"})
+"""What a server says to the later of two writers: what is to be made stands, or what was seen is gone. Not 22012, the
+fence: a marker that is no longer the one observed ends the run."""
+RACES_WITHOUT_CODE = ("tuple concurrently", "cache lookup failed", "could not open relation with OID")
+"""The same as internal errors (XX000), which no server translates."""
 MAX_SAID = 200
 
 _SERVER_WORDS = frozenset({"42501", "2BP01", "58P01", "0A000"})
@@ -47,7 +50,7 @@ def classify(error: BaseException, attempt: Attempt | None = None, *, sqlstate: 
     in_session = isinstance(error, psycopg.Error) and error.sqlstate is not None
     meaning = _meaning(error, code, connecting=attempt is not None and not in_session)
     code = code or meaning.sqlstate
-    happened = _fill(meaning.happened, facts, _said(error) if code in _SERVER_WORDS else "")
+    happened = _fill(meaning.happened, facts, server_words(error) if code in _SERVER_WORDS else "")
     remedy = _fill(meaning.remedy or _advice(meaning.reason, facts), facts, "")
     connecting = attempt is not None and not in_session
     return Failure(
@@ -63,7 +66,7 @@ def is_race(error: BaseException) -> bool:
     if not isinstance(error, psycopg.Error):
         return False
     if error.sqlstate == "XX000":
-        return "tuple concurrently" in str(error)
+        return any(words in str(error) for words in RACES_WITHOUT_CODE)
     return error.sqlstate in RACES
 
 
@@ -159,10 +162,14 @@ def _fill(template: str, facts: Attempt, said: str) -> str:
     return re.sub(r"\{[A-Za-z_]+\}", lambda match: values[match[0]], template)
 
 
-def _said(error: BaseException) -> str:
+def server_words(error: BaseException) -> str:
     """Return the server's own words, cut to one printable line without anything that looks like an address."""
-    primary = error.diag.message_primary if isinstance(error, psycopg.Error) else None
-    line = "".join(char if char.isprintable() else " " for char in primary or "")
+    return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None)
+
+
+def without_addresses(text: str | None) -> str:
+    """Return text of a server as what may stand in a status: 200 printable characters, and nothing like an address."""
+    line = "".join(char if char.isprintable() else " " for char in text or "")
     return _NOT_FOR_STATUS.sub("…", line)[:MAX_SAID].rstrip(". ")
 
 

@@ -5,25 +5,56 @@ pg_get_indexdef, pg_get_expr, pg_relation_size or information_schema.columns. It
 plain role, on PostgreSQL 13 to 18, in any database; what only the desired database knows is null elsewhere.
 """
 
+import contextlib
+import time
 from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import dropping_prefix
 from cipher_operator.core.observed import Observed, decode
+from cipher_operator.core.plan.fitness import refuse_unsupported
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.postgres.session import Session
 
 PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; ")
 """First words of every message of the operator: neither a setting nor a function of a tenant acts in it."""
+LOCK_TIMEOUT_MS = 5_000
+STATEMENT_TIMEOUT_MS = 30_000
+LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(
+    lock=sql.Literal(LOCK_TIMEOUT_MS), statement=sql.Literal(STATEMENT_TIMEOUT_MS)
+)
+"""Behind it: the admin's own limits, or the database's, may be too short to look at what they are."""
+LOOK_TIMEOUT_MS = 10_000
+LOOKING = PREFIX + sql.SQL("SET LOCAL statement_timeout = {}; ").format(sql.Literal(LOOK_TIMEOUT_MS))
+"""The first words of a message that only looks: it ends well within the time of a run, whatever hangs."""
+COLD_TRIES, COLD_SECONDS = 4, 1.0
+"""The first words of a new session take milliseconds, which such a limit may not give; the same words again do not."""
+
+_IMITATED = frozenset({"0A", "22", "26", "42", "XX"})
+"""Classes of SQLSTATE with which what only speaks PostgreSQL's protocol refuses the catalog query."""
+_VERSION = sql.SQL("SELECT pg_catalog.version()")
 
 _SERVER = """
 'server', jsonb_build_object(
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
   'readonly', current_setting('transaction_read_only') = 'on',
+  'started', extract(epoch FROM pg_postmaster_start_time()), 'product', left(version(), 100),
+  'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
+                                WHERE m.rolname = session_user) THEN '{}'::jsonb
+     ELSE jsonb_build_object('idle_session_timeout', current_setting('idle_session_timeout', true)) END,
   'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
-                                      'createdb', m.rolcreatedb,
-                                      'inherit', m.rolinherit) FROM pg_roles m WHERE m.rolname = session_user))
+       'createdb', m.rolcreatedb, 'inherit', m.rolinherit,
+       'createrole_through', (SELECT COALESCE(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
+          WHERE r.rolcreaterole AND NOT m.rolcreaterole AND pg_has_role(m.oid, r.oid, 'MEMBER')),
+       'createdb_through', (SELECT COALESCE(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
+          WHERE r.rolcreatedb AND NOT m.rolcreatedb AND pg_has_role(m.oid, r.oid, 'MEMBER')))
+     FROM pg_roles m WHERE m.rolname = session_user)),
+'settings', COALESCE((SELECT jsonb_object_agg(CASE WHEN s.setdatabase = 0 THEN '' ELSE '=' END, to_jsonb(s.setconfig))
+  FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+  WHERE s.setrole = 0 AND (s.setdatabase = 0 OR d.datname = p.db)), '{}')
 """
 
 _ROLES = """
@@ -48,7 +79,8 @@ _ROLES = """
 _DATABASE = """
 'database', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(d.datdba), 'owned', pg_has_role(d.datdba, 'USAGE'), 'allowconn', d.datallowconn,
-    'connlimit', d.datconnlimit, 'can_create', has_database_privilege(d.oid, 'CREATE'),
+    'connlimit', d.datconnlimit, 'encoding', pg_encoding_to_char(d.encoding),
+    'can_create', has_database_privilege(d.oid, 'CREATE'),
     'grantable', (SELECT bool_and(has_database_privilege(d.oid, w.priv || ' WITH GRANT OPTION'))
        FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)),
     'settable', CASE WHEN p.v >= 160000 THEN pg_has_role(d.datdba, 'SET') ELSE pg_has_role(d.datdba, 'MEMBER') END,
@@ -60,7 +92,9 @@ _DATABASE = """
        FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)
        WHERE CASE WHEN p.owner_oid IS NULL THEN has_database_privilege('public', d.oid, w.priv)
                   ELSE has_database_privilege(p.owner_oid, d.oid, w.priv) END))
-  FROM pg_database d WHERE d.datname = p.db)
+  FROM pg_database d WHERE d.datname = p.db),
+'dropping', (SELECT COALESCE(jsonb_agg(d.datname), '[]') FROM pg_database d
+             WHERE starts_with(d.datname::text, p.dropping))
 """
 
 _SCHEMA = """
@@ -84,10 +118,49 @@ _SCHEMA = """
     'trusted', pg_get_userbyid(n.nspowner) = session_user
        OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = n.nspowner),
     'open', EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner))
-  FROM pg_namespace n WHERE n.nspname = p.extension_schema)
+  FROM pg_namespace n WHERE n.nspname = p.extension_schema),
+'event_triggers', (SELECT COALESCE(jsonb_agg(e.evtname ORDER BY e.evtname), '[]') FROM pg_event_trigger e
+  WHERE e.evtenabled IN ('O', 'A'))
 """
 
-_RELATIONS = """
+_OTHERS = """
+    'unlogged', c.relpersistence = 'u',
+    'unlogged_parts', (WITH RECURSIVE part AS (
+         SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid AND c.relkind = 'p'
+         UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
+       SELECT COALESCE(jsonb_agg(k.relname ORDER BY k.relname), '[]') FROM part JOIN pg_class k ON k.oid = part.inhrelid
+       WHERE k.relpersistence = 'u'),
+    'gap', c.relkind = 'p' AND NOT EXISTS (SELECT 1 FROM pg_partitioned_table t WHERE t.partrelid = c.oid
+       AND (t.partdefid <> 0 OR t.partstrat = 'h' AND (
+         SELECT abs(1 - sum(1.0 / substring(k.relpartbound::text FROM ':modulus ([0-9]+)')::int)) < 1e-9
+         FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid WHERE h.inhparent = c.oid))),
+    'partition', c.relispartition, 'replica_identity', c.relreplident,
+    'row_security', c.relrowsecurity AND c.relforcerowsecurity AND NOT COALESCE(
+       (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = p.owner_oid), false),
+    'key_deferrable', EXISTS (SELECT 1 FROM pg_constraint co
+       WHERE co.conrelid = c.oid AND co.contype = 'p' AND co.condeferrable),
+    'constraints', (SELECT COALESCE(jsonb_agg(jsonb_build_array(co.conname, co.contype) ORDER BY co.conname), '[]')
+       FROM pg_constraint co WHERE co.conrelid = c.oid AND co.contype IN ('c', 'f', 'x')
+         AND COALESCE(to_jsonb(co) ->> 'conenforced', 'true') = 'true'),
+    'references', (SELECT COALESCE(jsonb_agg(DISTINCT jsonb_build_array(co.conname, o.relname)), '[]')
+       FROM pg_trigger t JOIN pg_constraint co ON co.oid = t.tgconstraint JOIN pg_class o ON o.oid = co.conrelid
+       WHERE t.tgrelid = c.oid AND t.tgisinternal AND co.contype = 'f' AND co.confrelid = c.oid
+         AND co.conrelid <> c.oid),
+    'triggers', (SELECT COALESCE(jsonb_agg(t.tgname ORDER BY t.tgname), '[]') FROM pg_trigger t
+       WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')),
+    'rules', (SELECT COALESCE(jsonb_agg(jsonb_build_array(w.rulename, w.ev_type) ORDER BY w.rulename), '[]')
+       FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled IN ('O', 'A')),
+    'policies', (SELECT COALESCE(jsonb_agg(l.polname ORDER BY l.polname), '[]') FROM pg_policy l
+       WHERE l.polrelid = c.oid),
+    'children', (SELECT COALESCE(jsonb_agg(k.relname ORDER BY k.relname), '[]')
+       FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid WHERE h.inhparent = c.oid AND c.relkind <> 'p'),
+    'publications', (SELECT COALESCE(jsonb_agg(b.pubname ORDER BY b.pubname), '[]')
+       FROM pg_publication_rel l JOIN pg_publication b ON b.oid = l.prpubid WHERE l.prrelid = c.oid)
+"""
+# `conenforced` is PostgreSQL 18's. A partition's bound is read as the text of its node tree: pg_get_expr would lock.
+
+_RELATIONS = (
+    """
 'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
@@ -100,19 +173,30 @@ _RELATIONS = """
          CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END), '[]')
        FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner),
     'columns', (SELECT COALESCE(jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod),
-         a.attnotnull, a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '')), '{}')
-       FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+         a.attnotnull, a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '',
+         CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'identity' ELSE '' END,
+         COALESCE(l.collisdeterministic, true), a.attlen = -1 AND a.attstorage = 'p')), '{}')
+       FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
+       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
     'pk', (SELECT COALESCE(jsonb_agg(a.attname ORDER BY k.n), '[]')
        FROM pg_constraint co CROSS JOIN LATERAL unnest(co.conkey) WITH ORDINALITY k(att, n)
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE co.conrelid = c.oid AND co.contype = 'p'),
     'indexes', (SELECT COALESCE(jsonb_object_agg(ic.relname, jsonb_build_object(
          'valid', i.indisvalid AND i.indisready AND i.indislive,
+         'building', NOT i.indisvalid
+           AND EXISTS (SELECT 1 FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid),
          'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
            AND NOT i.indisunique,
+         'unique', i.indisunique, 'primary', i.indisprimary, 'partial', i.indpred IS NOT NULL,
+         'constraint', (SELECT co.conname FROM pg_constraint co WHERE co.conrelid = c.oid AND co.conindid = ic.oid
+           AND co.contype IN ('p', 'u', 'x')),
          'columns', (SELECT jsonb_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(att, n)
             LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE k.n <= i.indnkeyatts))), '{}')
        FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
-       WHERE i.indrelid = c.oid)))
+       WHERE i.indrelid = c.oid))
+    || jsonb_build_object("""
+    + _OTHERS
+    + """))
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname = p.schema AND c.relname = ANY (p.tables)), '{}'),
 'taken', COALESCE((SELECT jsonb_object_agg(ic.relname, COALESCE(t.relname, 'another relation'))
@@ -121,6 +205,7 @@ _RELATIONS = """
   WHERE n.nspname = p.schema AND ic.relname = ANY (p.indexes)
     AND NOT (t.relname IS NOT NULL AND p.index_tables[array_position(p.indexes, ic.relname)] = t.relname)), '{}')
 """
+)
 
 _GRANTS = """
 'ungranted', CASE WHEN p.owner_oid IS NULL THEN '[]'::jsonb ELSE COALESCE((
@@ -146,7 +231,7 @@ _GRANTS = """
 _QUERY = (
     """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
-  {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema,
+  {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
   current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid FROM w)
 SELECT jsonb_build_object("""
@@ -170,6 +255,7 @@ def catalog_query(desired: Desired) -> sql.Composed:
         db=sql.Literal(desired.database),
         extensions=sql.Literal(list(desired.extensions)),
         extension_schema=sql.Literal(EXTENSION_SCHEMA),
+        dropping=sql.Literal(dropping_prefix(desired.database)),
     )
 
 
@@ -179,5 +265,24 @@ def read(results: list[list[tuple[Any, ...]]]) -> Observed:
 
 
 async def observe(session: Session, desired: Desired) -> Observed:
-    """Return the observed state in one round trip. Raises psycopg.Error."""
-    return read(await session.execute(PREFIX + catalog_query(desired)))
+    """Return the observed state in one round trip. Raises psycopg.Error, and Failure UnsupportedServer."""
+    refuse_unsupported(session.server_version)
+    message, begun = LOOKING + catalog_query(desired), time.monotonic()
+    try:
+        for _ in range(COLD_TRIES - 1):
+            with contextlib.suppress(psycopg.errors.QueryCanceled):
+                return read(await session.execute(message))
+            if time.monotonic() - begun > COLD_SECONDS:
+                break
+        return read(await session.execute(message))
+    except psycopg.Error as error:
+        if (error.sqlstate or "")[:2] in _IMITATED and not session.closed:
+            await _refuse_imitation(session)
+        raise
+
+
+async def _refuse_imitation(session: Session) -> None:
+    """Raise UnsupportedServer where what does not know the catalog says that it is another product."""
+    with contextlib.suppress(psycopg.Error):
+        product = (await session.execute(_VERSION))[-1][0][0]
+        refuse_unsupported(session.server_version, str(product))

@@ -1,4 +1,8 @@
-"""The proof that a published login works."""
+"""The proof that a published login works: it does what Cipher does, and leaves no trace."""
+
+import re
+import secrets
+from collections.abc import Mapping
 
 import psycopg
 from psycopg import sql
@@ -6,34 +10,154 @@ from psycopg import sql
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.plan.access import schemas_in
-from cipher_operator.postgres.errors import classify
+from cipher_operator.core.plan.settings import (
+    LIMITS,
+    READ_ONLY,
+    Place,
+    Setting,
+    ending,
+    is_on,
+    milliseconds,
+    nearest,
+    said,
+)
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.postgres.errors import Attempt, classify, server_words, without_addresses
+from cipher_operator.postgres.proof_sql import PREFIX, STATEMENT_MS, life_of_cipher, look, settings_of_session
 from cipher_operator.postgres.session import Session
 
+_SEPARATOR = sql.SQL("; ")
+_IN_FUNCTION = re.compile(r"function (\S+)\(")
+_PLACES = {
+    (True, True): Place.LOGIN_HERE,
+    (True, False): Place.LOGIN,
+    (False, True): Place.DATABASE,
+    (False, False): Place.ALL,
+}
+_ASKED = frozenset({"role", "search_path", READ_ONLY, *LIMITS})
+_ENDED_BY = {"57014": "statement_timeout", "25P04": "transaction_timeout", "57P05": "idle_session_timeout"}
+_OF_THE_SERVER = frozenset({"08", "25", "40", "53", "57", "58", "XX"})
+"""Classes of SQLSTATE that say nothing against the login or what is in the database."""
+_BUSY = frozenset({"55P03", "55006"})
+_DEFAULT_PATH = "public"
 
-async def prove_login(session: Session, desired: Desired) -> None:
-    """Raise Failure AccessDenied unless this session, opened as the app would, acts as the owner role.
 
-    `ALTER ROLE … SET role` without the membership fails silently at login (reference: ALTER ROLE), so a login that
-    succeeds proves nothing yet. The path is read without the operator's own prefix, which sets another, and as the
-    setting that it is: the schema may be created while this runs.
+async def prove_login(session: Session, desired: Desired, login: str) -> None:
+    """Do what Cipher does, in a session opened as it opens its own, and take all of it back. Two round trips.
+
+    Nothing sets role or search_path: where the login's own settings lead, and which limits they set, is what is proven.
+    Rolled back, it leaves dead rows of some kilobytes, which vacuum takes, and no more: no row was ever to be seen, and
+    none of Cipher's tables has a sequence. Raises Failure, stage AccessGranted: AccessDenied for the login and its
+    settings, SchemaConflict for what others put on the tables, else what the server says of itself.
     """
-    query = sql.SQL("SELECT current_user, pg_catalog.current_setting('search_path')")
     try:
-        acting, path = (await session.execute(query))[-1][0]
+        acting, schema, astray, owns, indexes = (await session.execute(look(desired.schema)))[-1][0]
+        # In Shared mode whoever owns the tables may be acted as: a tool that alternates users makes one such a member.
+        if acting != desired.owner and not (desired.shared and owns):
+            raise _failure(Reason.ACCESS_DENIED, await _other_role(session, desired, login, acting))
+        if schema != desired.schema:
+            raise _failure(Reason.ACCESS_DENIED, await _other_schema(session, desired, login, schema))
+        if astray:
+            raise _failure(Reason.UNKNOWN, f"table '{astray[0]}' is gone again; it is made anew")
+        statements = life_of_cipher(f"{PREFIX}{secrets.token_hex(8)}:😀", indexes)
+        results = await session.execute(_SEPARATOR.join([each.text for each in statements]))
     except psycopg.Error as error:
-        raise classify(error).at(ConditionType.ACCESS_GRANTED) from None
-    if acting != desired.owner:
-        raise _unusable(desired, f"acts as role '{acting}', must act as '{desired.owner}'")
-    if schemas_in(path)[0] != desired.schema:
-        raise _unusable(desired, f"works with search_path '{path}', must work in schema '{desired.schema}'")
+        raise await _explained(session, desired, login, error) from None
+    for statement, rows in zip(statements, results, strict=True):
+        if statement.gives is not None and tuple(rows) != statement.gives:
+            what = "does not come back as it was written" if statement.gives else "stays when it is deleted"
+            raise _failure(
+                Reason.SCHEMA_CONFLICT,
+                f"what Cipher writes to table '{statement.table}' {what}; drop the trigger, rule or policy that does "
+                "that",
+            )
 
 
-def _unusable(desired: Desired, what: str) -> Failure:
-    login = desired.credential.login if desired.credential else desired.user
-    return Failure(
-        Reason.ACCESS_DENIED,
-        f"login '{login}' {what}: a setting on the server overrides the role's own; look for ALTER ROLE … SET and "
-        "ALTER DATABASE … SET",
-        stage=ConditionType.ACCESS_GRANTED,
+async def _other_role(session: Session, desired: Desired, login: str, acting: str) -> str:
+    setting = (await _settings(session)).get("role")
+    what = f"login '{login}' acts as role '{acting}', must act as '{desired.owner}'"
+    if setting is None or setting.place is Place.SERVER:
+        return f"{what}; run: ALTER ROLE {quoted(login)} SET role = {quoted(desired.owner)}"
+    if setting.value == desired.owner:
+        return f"{what}; run: GRANT {quoted(desired.owner)} TO {quoted(login)}"
+    return f"{what}: {said(setting, desired, login)}; run: {ending(setting, desired, login)}"
+
+
+async def _other_schema(session: Session, desired: Desired, login: str, schema: str | None) -> str:
+    setting = (await _settings(session)).get("search_path")
+    works = f"works in schema '{schema}'" if schema is not None else "finds no schema to work in"
+    what = f"login '{login}' {works}, must work in '{desired.schema}'"
+    if setting is not None and setting.place is not Place.SERVER:
+        what = f"{what}: {said(setting, desired, login)}"
+        if desired.schema == _DEFAULT_PATH:
+            return f"{what}; run: {ending(setting, desired, login)}"
+    return (
+        f"{what}; run: ALTER ROLE {quoted(login)} IN DATABASE {quoted(desired.database)} "
+        f"SET search_path = {quoted(desired.schema)}"
     )
+
+
+async def _explained(session: Session, desired: Desired, login: str, error: psycopg.Error) -> Failure:
+    """Return what an error means, with the setting behind it where there is one."""
+    code = error.sqlstate or ""
+    name = READ_ONLY if code == "25006" else _ENDED_BY.get(code)
+    if name is not None:
+        setting = None if session.closed else (await _settings(session)).get(name)
+        if setting is not None and _explains(setting):
+            reason = Reason.READ_ONLY_SERVER if name == READ_ONLY else Reason.ACCESS_DENIED
+            text = f"{said(setting, desired, login)} ends what Cipher does; run: {ending(setting, desired, login)}"
+            return _failure(reason, text, code)
+        if setting is None and name != READ_ONLY:
+            text = (
+                f"`{name}` ends what Cipher does with login '{login}'; run: ALTER ROLE {quoted(login)} SET {name} = 0"
+            )
+            return _failure(Reason.ACCESS_DENIED, text, code)
+    if code[:2] in _OF_THE_SERVER or code in _BUSY or not code:
+        failure = classify(error, Attempt(desired.database, login, app_login=True))
+        return _failure(failure.reason, failure.message, failure.sqlstate)
+    words = server_words(error)
+    if code in {"55000", "42P10"}:
+        # Of a publication, or of a key that is no arbiter: what is wrong with it stands here alone.
+        words = ". ".join(
+            filter(None, (words, without_addresses(error.diag.message_detail or error.diag.message_hint)))
+        )
+    if (function := _IN_FUNCTION.search(error.diag.context or "")) is not None:
+        words = f"{words} (in function {function[1]})"
+    what = f"Cipher's own statements fail with login '{login}': {words}"
+    if code == "42501":
+        return _failure(
+            Reason.ACCESS_DENIED,
+            f"{what}. Grant it that, or drop the trigger, policy or default that asks for it",
+            code,
+        )
+    return _failure(
+        Reason.SCHEMA_CONFLICT,
+        f"{what}. Change or drop what says so: a constraint, index, column, trigger, rule or event trigger that Cipher "
+        "did not make",
+        code,
+    )
+
+
+def _explains(setting: Setting) -> bool:
+    """Return whether a setting is what ended a statement, rather than the proof's own limit or the server's state."""
+    if setting.name == READ_ONLY:
+        return is_on(setting.value)
+    return 0 < (milliseconds(setting.value) or 0) <= STATEMENT_MS
+
+
+async def _settings(session: Session) -> Mapping[str, Setting]:
+    """Return what the session began with; nothing where the server does not say it (any more)."""
+    try:
+        # What failed may have left its transaction open.
+        await session.execute(sql.SQL("ROLLBACK"))
+        results = await session.execute(settings_of_session(_ASKED))
+        values, placed = results[-1][0]
+        await session.execute(sql.SQL("ROLLBACK"))
+    except psycopg.Error:
+        return {}
+    by_place = {_PLACES[of_role, in_database]: config for of_role, in_database, config in placed}
+    return nearest({Place.SERVER: [f"{name}={value}" for name, value in values.items()], **by_place})
+
+
+def _failure(reason: Reason, message: str, sqlstate: str | None = None) -> Failure:
+    return Failure(reason, message, stage=ConditionType.ACCESS_GRANTED, sqlstate=sqlstate)

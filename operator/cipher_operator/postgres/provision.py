@@ -1,10 +1,9 @@
 """Observe, plan, apply and observe again, over the two databases that this takes."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import psycopg
 
@@ -12,94 +11,123 @@ from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
-from cipher_operator.core.ownership import database_gone
+from cipher_operator.core.orders import Orders
+from cipher_operator.core.ownership import database_gone, marker_changed, watched
 from cipher_operator.core.plan.extensions import unavailable
 from cipher_operator.core.plan.foresight import after
 from cipher_operator.core.plan.plan import Plan, plan, settle
-from cipher_operator.core.steps import CreateDatabase, CreateExtension, CreateIndex, DropInvalidIndex, Step, is_alone
-from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.errors import Attempt, classify, is_race
+from cipher_operator.core.sql.step import Kind, Step, lines_of
+from cipher_operator.postgres.apply import FENCED, apply
+from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.inspect import observe
+from cipher_operator.postgres.mend import mend
+from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import Session
 
 Connect = Callable[[str], AbstractAsyncContextManager[Session]]
-"""Opens an admin session in the named database; raises Failure."""
-Prove = Callable[[Desired], Awaitable[None]]
-"""Tests the login of a storage whose roles and database exist; raises Failure."""
+"""Opens an admin session in the named database; raises Failure, stage Connected."""
+Prove = Callable[[Orders, Awaitable[None]], Awaitable[Failure | None]]
+"""Tests the login of these orders and returns what refuses it. It may log in at once; the second argument tells when
+the tables stand. Raises nothing."""
 
-Extend = Callable[[float], None]
-"""Gives the run so many seconds from now."""
-INDEX_SECONDS = 3600.0
-"""For an index on a large table, built without stopping its writers."""
-
-ROUNDS = 8
-"""Tries against others who write the same objects; each that loses a race observes again."""
-RACE_PAUSE = 0.05
-"""Seconds at most, before a lost race is looked at again."""
 DEFAULT_MAINTENANCE = "postgres"
 EXTENSION_REFUSED = frozenset({"42501", "0A000", "58P01", "22023", "F0000"})
 """SQLSTATE of CREATE EXTENSION where the privilege, or the extension's files, are not there."""
 
 
-@dataclass(slots=True)
-class Converged:
-    """What a run found and did. `changes` are the SQL lines that ran, verifiers as '***'."""
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run found and did, however it ended."""
 
-    desired: Desired
-    """With the login decided, and without what has been done."""
-    observed: Observed
-    ssl_in_use: bool
+    orders: Orders
+    """With the login settled, and without what was carried out."""
+    observed: Observed | None
+    """The last observation; None where there was no session. Of another database where `local` is None in it."""
+    executed: tuple[str, ...] = ()
+    """The SQL lines that ran, passwords as '***'."""
     statements: int = 0
-    connections: int = 0
-    changes: list[str] = field(default_factory=list)
-    warnings: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()
-    """Observe mode: what would have run."""
-    proven: bool = False
-    """`prove` has succeeded."""
+    """`write` False: what would have run."""
+    warnings: tuple[str, ...] = ()
+    deferred: tuple[Step, ...] = ()
+    """Indexes of large tables, to be built beside the run by `build_indexes`."""
+    building: tuple[str, ...] = ()
+    """Those that some session builds already: nothing to do but wait."""
+    ssl_in_use: bool | None = None
+    tested: bool = False
+    """`prove` ran to its end."""
+    refusal: Failure | None = None
+    """What it said."""
+    failure: Failure | None = None
+    """Why the run stopped; `observed` is what was seen before."""
 
 
 async def converge(
     connect: Connect,
     desired: Desired,
+    orders: Orders,
     *,
     maintenance: str | None,
     write: bool = True,
     prove: Prove | None = None,
-    extend: Extend = lambda seconds: None,
-) -> Converged:
-    """Make the server as desired and return what is there; with `write` false, only plan.
+) -> Report:
+    """Make the server as desired and return what was found and done; with `write` False, only plan.
 
     An established storage goes straight to its database; a new one asks the maintenance database first,
     because a login to a missing database costs a connection and says nothing of the roles. In a database that this
-    run created, `prove` runs beside the schema: everything of the login is there before. `extend` is told how long
-    an index on a large table may take, which no limit of the run must cut off half-way. Raises Failure.
+    run created, `prove` runs beside the schema: everything of the login is there before. Raises no Failure: it is in
+    the report.
     """
-    run = _Run(connect, desired, write, extend)
-    if not desired.established or desired.recreate:
-        await run.prepare(maintenance)
-        if run.result is not None and run.result.pending:
-            return run.result
-    if prove is None or not run.desired.database_made:
-        return await run.finish()
-    converged, refused = await asyncio.gather(run.finish(), prove(run.desired), return_exceptions=True)
-    if isinstance(converged, BaseException):
-        raise converged
-    converged.proven = refused is None
-    return converged
+    run = _Run(connect, desired, orders, write)
+    failure: Failure | None = None
+    try:
+        if not orders.established or orders.recreate:
+            await run.prepare(maintenance)
+        if not run.pending:
+            await run.finish(prove)
+    except Failure as raised:
+        failure = raised
+    return run.report(failure)
 
 
 class _Run:
-    def __init__(self, connect: Connect, desired: Desired, write: bool, extend: Extend) -> None:
-        self.connect, self.desired, self.write, self.extend = connect, desired, write, extend
-        self.result: Converged | None = None
-        self.refused: Failure | None = None
+    """One run while it goes on; `report` is what is left of it."""
+
+    def __init__(self, connect: Connect, desired: Desired, orders: Orders, write: bool) -> None:
+        self._connect, self._desired, self._orders, self._write = connect, desired, orders, write
+        self._observed: Observed | None = None
+        self._missing: Plan | None = None
+        self._executed: list[str] = []
+        self._statements = 0
+        self._ssl_in_use: bool | None = None
+        self._tested = False
+        self._refusal: Failure | None = None
+        self._kept_out: Failure | None = None
+        self.pending: tuple[str, ...] = ()
+
+    def report(self, failure: Failure | None) -> Report:
+        """Return what the run found and did."""
+        missing = self._missing if self._missing is not None else Plan()
+        return Report(
+            orders=self._orders,
+            observed=self._observed,
+            executed=tuple(self._executed),
+            statements=self._statements,
+            pending=self.pending,
+            warnings=missing.warnings,
+            deferred=missing.deferred,
+            building=missing.building,
+            ssl_in_use=self._ssl_in_use,
+            tested=self._tested,
+            refusal=self._refusal,
+            failure=failure,
+        )
 
     async def prepare(self, maintenance: str | None) -> None:
         """Make roles and database where the database is missing."""
-        for database in maintenance_databases(maintenance, self.desired.database):
+        for database in maintenance_databases(maintenance, self._desired.database):
             try:
-                async with self.connect(database) as session:
+                async with self._connect(database) as session:
                     await self._converge_in(session, only_missing_database=True)
                     return
             except Failure as failure:
@@ -107,118 +135,123 @@ class _Run:
                     raise
                 if failure.stage is not ConditionType.CONNECTED:
                     raise
-                self.refused = failure
+                self._kept_out = failure
 
-    async def finish(self) -> Converged:
-        """Make everything else, inside the database."""
+    async def finish(self, prove: Prove | None) -> None:
+        """Make everything else, inside the database; and prove the login where this run created that."""
+        ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        proving: asyncio.Future[Failure | None] | None = None
         try:
-            async with self.connect(self.desired.database) as session:
+            async with self._connect(self._desired.database) as session:
+                if prove is not None and self._orders.database_made:
+                    # Not before: it may wait, with the last free connection, for tables that this session makes.
+                    proving = asyncio.ensure_future(prove(self._orders, ready))
                 await self._converge_in(session, only_missing_database=False)
+            ready.set_result(None)
+            if proving is not None:
+                self._refusal, self._tested = await proving, True
         except Failure as failure:
-            if failure.reason is Reason.DATABASE_MISSING and self.result is not None:
-                # Seen a moment ago: the next look, with both eyes on what is there then, comes soon.
-                raise Failure(
-                    Reason.DISCONNECTED,
-                    f"database '{self.desired.database}' was dropped while the operator looked at it; trying again",
-                    stage=ConditionType.DATABASE_READY,
-                    reached=STAGES[:1],
-                ) from failure
-            if failure.reason is Reason.DATABASE_MISSING:
-                # Without a database to create it from, what keeps us out of that one is what must be mended.
-                gone = database_gone(self.desired)
-                gone.reached = STAGES[:1]
-                raise self.refused or gone from failure
+            if failure.reason is Reason.DATABASE_MISSING and failure.stage is ConditionType.CONNECTED:
+                raise self._without_database() from failure
             raise
-        assert self.result is not None  # set by the session above
-        self.result.desired = self.desired
-        return self.result
+        finally:
+            if proving is not None and not proving.done():
+                proving.cancel()
+                await asyncio.wait([proving])
+
+    def _without_database(self) -> Failure:
+        if self._observed is not None:
+            # Seen a moment ago: the next look, with both eyes on what is there then, comes soon.
+            return Failure(
+                Reason.DISCONNECTED,
+                f"database '{self._desired.database}' was dropped while the operator looked at it; trying again",
+                stage=ConditionType.DATABASE_READY,
+            )
+        # Without a database to create it from, what keeps us out of that one is what must be mended.
+        return self._kept_out or database_gone(self._desired, self._orders)
 
     async def _converge_in(self, session: Session, *, only_missing_database: bool) -> None:
-        result = self._result(session, await _observe(session, self.desired))
-        if only_missing_database and result.observed.database is not None:
-            return
-        self.desired = settle(self.desired, result.observed)
-        lost: Failure | None = None
-        for attempt in range(ROUNDS):
-            missing = self._plan(result)
-            result.warnings = missing.warnings
-            if not missing:
-                return
-            if not self.write:
-                result.pending = missing.lines()
-                if result.observed.database is None:
-                    created = replace(self.desired.carried_out(), database_made=True)
-                    rest = plan(created, after(self.desired, result.observed, missing))
-                    result.pending += rest.lines()
-                return
-            lost = await self._apply(session, missing, result, attempt)
-            if only_missing_database and result.observed.database is not None:
-                return
-        if lost is not None:
-            raise lost
-        raise Failure(
-            Reason.INSUFFICIENT_PRIVILEGE,
-            "the server took these statements without effect; run them as a role that may: "
-            + " ".join(plan(self.desired, result.observed).lines()),
-            reached=_reached(result.observed),
-        )
+        self._ssl_in_use = session.ssl_in_use
+        observed: Observed | None = None
 
-    def _plan(self, result: Converged) -> Plan:
-        try:
-            return plan(self.desired, result.observed)
-        except Failure as failure:
-            failure.reached = tuple(stage for stage in _reached(result.observed) if stage is not failure.stage)
-            raise
+        async def look_and_act() -> bool:
+            nonlocal observed
+            if observed is None:
+                self._missing = None
+                observed = self._observed = await observe(session, self._desired)
+            self._orders = watched(self._desired, self._orders, observed)
+            if only_missing_database and observed.database is not None:
+                return True
+            self._orders = settle(self._desired, self._orders, observed)
+            missing = self._missing = plan(self._desired, self._orders, observed)
+            if not missing and missing.mends and self._write:
+                self._observed = await self._mend(session, missing)
+                return True
+            if not missing or not self._write:
+                self.pending = self._lines(missing, observed) if not self._write else ()
+                return True
+            # Where that fails, what stands there now is not known.
+            observed = None
+            observed = self._observed = await self._apply(session, missing)
+            return False
 
-    async def _apply(self, session: Session, missing: Plan, result: Converged, attempt: int) -> Failure | None:
-        """Run the plan and observe again; return the Failure of a lost race, which is worth another round."""
-        done: list[Step] = []
-        if any(isinstance(step, CreateIndex | DropInvalidIndex) and is_alone(step) for step in missing.steps):
-            self.extend(INDEX_SECONDS)
         try:
-            observed, count = await apply(session, missing, self.desired, done=done)
+            finished = await in_rounds(session, look_and_act)
         except psycopg.Error as error:
-            # Which statement of the message it was is not told: nothing from the first stage on is proven.
-            stage = min((step.stage for step in missing.steps), key=STAGES.index)
-            server = result.observed.server
-            failure = classify(error, Attempt(server.database, server.admin.name)).at(stage)
-            refused = [step.extension for step in missing.steps if isinstance(step, CreateExtension)]
-            if refused and error.sqlstate in EXTENSION_REFUSED:
-                failure = unavailable(self.desired, refused, error.sqlstate)
-            failure.reached = STAGES[: STAGES.index(stage)]
-            if not is_race(error) or session.closed:
-                raise failure from None
-            await asyncio.sleep(random.uniform(0, RACE_PAUSE) * (attempt + 1))  # noqa: S311 - spreads, hides nothing
-            result.observed = await _observe(session, self.desired)
-            return failure
+            raise self._explained(error) from None
+        if not finished:
+            assert self._missing is not None  # there was something left in the last round
+            raise Failure(
+                Reason.INSUFFICIENT_PRIVILEGE,
+                "the server took these statements without effect; run them as a role that may: "
+                + " ".join(self._missing.lines()),
+            )
+
+    def _lines(self, missing: Plan, observed: Observed) -> tuple[str, ...]:
+        """Return the plan for people, with what follows inside a database that it creates."""
+        if observed.database is not None:
+            return missing.lines()
+        orders = replace(self._orders.carried_out(), database_made=True)
+        return missing.lines() + plan(self._desired, orders, after(self._desired, observed, missing)).lines()
+
+    async def _apply(self, session: Session, missing: Plan) -> Observed:
+        """Run the plan and return what is observed then; note what has run, also where a later message fails."""
+        done: list[Step] = []
+        try:
+            observed = await apply(session, missing, self._desired, done=done)
         finally:
-            if any(isinstance(step, CreateDatabase) for step in done):
-                self.desired = replace(self.desired, database_made=True)
-        result.statements += count
-        result.changes.extend(missing.lines())
-        self.desired = self.desired.carried_out()
-        assert observed is not None
-        result.observed = observed
-        return None
+            self._executed.extend(lines_of(done))
+            self._statements += sum(len(step.statements) for step in done)
+            marked = missing.marked.comment if missing.marked is not None else ""
+            self._orders = self._orders.after({step.kind for step in done}, marked)
+        self._orders = self._orders.carried_out()
+        assert observed is not None  # asked for
+        return observed
 
-    def _result(self, session: Session, observed: Observed) -> Converged:
-        if self.result is None:
-            self.result = Converged(self.desired, observed, session.ssl_in_use)
-        self.result.observed = observed
-        self.result.connections += 1
-        return self.result
+    async def _mend(self, session: Session, missing: Plan) -> Observed:
+        """Try what nothing depends on, and return what is observed then."""
+        self._missing = None
+        lines, refused = await mend(session, missing)
+        self._executed.extend(lines)
+        self._statements += len(lines)
+        observed = await observe(session, self._desired)
+        left = plan(self._desired, self._orders, observed)
+        self._missing = replace(left, warnings=(*left.warnings, *refused))
+        return observed
 
-
-def _reached(observed: Observed) -> tuple[ConditionType, ...]:
-    """Return the stages that an observation proves."""
-    return STAGES[:1] if observed.database is None else STAGES[:2]
-
-
-async def _observe(session: Session, desired: Desired) -> Observed:
-    try:
-        return await observe(session, desired)
-    except psycopg.Error as error:
-        raise classify(error) from None
+    def _explained(self, error: psycopg.Error) -> Failure:
+        """Return the Failure, at the first stage that the plan works on: which statement of a message it was is not
+        told, so nothing from there on is proven."""
+        if self._missing is None or self._observed is None:
+            return classify(error)
+        if error.sqlstate == FENCED:
+            return marker_changed()
+        steps, server = self._missing.steps, self._observed.server
+        stage = min((step.stage for step in steps), key=STAGES.index, default=ConditionType.SCHEMA_APPLIED)
+        refused = [step.on for step in steps if step.kind is Kind.CREATE_EXTENSION]
+        if refused and error.sqlstate in EXTENSION_REFUSED:
+            return unavailable(self._desired, refused, error.sqlstate)
+        return classify(error, Attempt(server.database, server.admin.name)).at(stage)
 
 
 def maintenance_databases(given: str | None, target: str) -> list[str]:

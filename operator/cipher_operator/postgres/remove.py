@@ -1,8 +1,7 @@
 """The deletion of one storage on the server."""
 
-import asyncio
-import random
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 
 import psycopg
 from psycopg import sql
@@ -12,12 +11,17 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.orders import Orders
+from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.plan import Plan
 from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
-from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.errors import Attempt, classify, is_race
-from cipher_operator.postgres.inspect import PREFIX, observe
-from cipher_operator.postgres.provision import RACE_PAUSE, ROUNDS, Connect, maintenance_databases
+from cipher_operator.core.sql.step import Step, lines_of
+from cipher_operator.postgres.apply import FENCED, apply
+from cipher_operator.postgres.errors import Attempt, classify
+from cipher_operator.postgres.inspect import LOOKING, observe
+from cipher_operator.postgres.provision import Connect, maintenance_databases
+from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import Session
 
 _FOREIGN = sql.SQL(
@@ -31,83 +35,116 @@ ORDER BY 1 LIMIT 200"""
 )
 
 
-async def remove(connect: Connect, desired: Desired, *, maintenance: str | None) -> list[str]:
-    """Drop what the storage created and return the SQL lines that ran. Raises Failure.
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a deletion did: the SQL lines that ran, and why it stopped."""
+
+    lines: tuple[str, ...] = ()
+    failure: Failure | None = None
+
+
+async def remove(connect: Connect, desired: Desired, orders: Orders, *, maintenance: str | None) -> Removal:
+    """Drop what the storage created. Raises no Failure: it is in what is returned.
 
     Looks inside the database first, since relations of others block the deletion; a database that is gone has
     nothing to look into. Nothing is touched where the marker is missing or another's.
     """
-    lines: list[str] = []
-    outside, unseen = True, None
+    removing = _Removing(connect, desired, orders)
     try:
-        async with connect(desired.database) as session:
-            outside = await _inside(session, desired, lines)
+        await removing.run(maintenance)
     except Failure as failure:
-        # A database that an earlier try closed says that it is not ready; so does a server that starts.
-        if failure.reason not in (Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY) or lines:
-            raise
-        unseen = failure
-    if outside:
-        await _outside(connect, desired, maintenance, lines, unseen)
-    return lines
+        return Removal(tuple(removing.lines), failure)
+    return Removal(tuple(removing.lines))
 
 
-async def _inside(session: Session, desired: Desired, lines: list[str]) -> bool:
-    """Drop what is inside; return whether the rest must be dropped from another database.
+class _Removing:
+    """One deletion while it goes on."""
 
-    Storages that share a database write the same rows of its catalogs: one that loses a race looks again.
-    """
-    attempt = 0
-    while True:
+    def __init__(self, connect: Connect, desired: Desired, orders: Orders) -> None:
+        self._connect, self._desired, self._orders = connect, desired, orders
+        self._unseen: Failure | None = None
+        self._rest_outside = True
+        self.lines: list[str] = []
+
+    async def run(self, maintenance: str | None) -> None:
+        """Drop what is inside the database, then the rest from another. Raises Failure."""
         try:
-            return await _drop_inside(session, desired, lines)
-        except psycopg.Error as error:
-            attempt += 1
-            if attempt == ROUNDS or session.closed or not is_race(error):
-                raise _explained(error, desired) from None
-        await asyncio.sleep(random.uniform(0, RACE_PAUSE) * attempt)  # noqa: S311 - spreads, hides nothing
-
-
-async def _drop_inside(session: Session, desired: Desired, lines: list[str]) -> bool:
-    observed = await observe(session, desired)
-    marker = claimed(desired, observed)
-    if marker is not None and (unasked := made_extensions(marker) - set(desired.extensions)):
-        desired = replace(desired, extensions=(*desired.extensions, *sorted(unasked)))
-        observed = await observe(session, desired)
-        marker = claimed(desired, observed)
-    if marker is None:
-        return False
-    roles = sql.Literal([desired.owner, *desired.logins])
-    rows = (await session.execute(PREFIX + _FOREIGN.format(roles=roles)))[-1]
-    await _execute(session, plan_inside(desired, observed, marker, tuple(row[0] for row in rows)), desired, lines)
-    return DATABASE in marker.created
-
-
-async def _outside(
-    connect: Connect, desired: Desired, maintenance: str | None, lines: list[str], unseen: Failure | None
-) -> None:
-    """Drop database and roles. `unseen` is why nobody looked inside: then only what an earlier try looked into and
-    closed, or a database that is gone, is dropped."""
-    for position, database in enumerate(candidates := maintenance_databases(maintenance, desired.database)):
-        try:
-            async with connect(database) as session:
-                observed = await observe(session, desired)
-                if (marker := claimed(desired, observed)) is not None:
-                    if unseen is not None and observed.database is not None and CLOSING not in marker.created:
-                        raise unseen
-                    await _execute(session, plan_outside(desired, observed, marker), desired, lines)
-                return
-        except psycopg.Error as error:
-            raise _explained(error, desired) from None
+            async with self._connect(self._desired.database) as session:
+                await self._in(session, self._inside)
         except Failure as failure:
-            if failure is unseen or failure.reason is not Reason.DATABASE_MISSING or position == len(candidates) - 1:
+            # A database that an earlier try closed says that it is not ready; so does a server that starts.
+            if failure.reason not in (Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY) or self.lines:
                 raise
+            self._unseen = failure
+        if self._rest_outside:
+            await self._from_outside(maintenance_databases(maintenance, self._desired.database))
 
+    async def _from_outside(self, candidates: list[str]) -> None:
+        """Drop database and roles, from the first other database that there is."""
+        for position, database in enumerate(candidates):
+            try:
+                async with self._connect(database) as session:
+                    return await self._in(session, self._outside)
+            except Failure as failure:
+                missing = failure.reason is Reason.DATABASE_MISSING and failure is not self._unseen
+                if not missing or position == len(candidates) - 1:
+                    raise
 
-async def _execute(session: Session, plan: Plan, desired: Desired, lines: list[str]) -> None:
-    if plan:
-        await apply(session, plan, desired, observe=False)
-        lines.extend(plan.lines())
+    async def _in(self, session: Session, drop: Callable[[Session], Awaitable[None]]) -> None:
+        """Look and drop; storages that share a database write the same rows of its catalogs."""
+
+        async def look_and_act() -> bool:
+            await drop(session)
+            return True
+
+        try:
+            await in_rounds(session, look_and_act)
+        except psycopg.Error as error:
+            raise _explained(error, self._desired) from None
+
+    async def _inside(self, session: Session) -> None:
+        desired, orders = self._desired, self._orders
+        observed = await self._observe(session)
+        marker = claimed(desired, orders, observed)
+        if marker is not None and (unasked := made_extensions(marker) - set(desired.extensions)):
+            desired = replace(desired, extensions=(*desired.extensions, *sorted(unasked)))
+            observed = await observe(session, desired)
+            marker = claimed(desired, orders, observed)
+        if marker is None:
+            self._rest_outside = False
+            return
+        if marker.dropping in observed.dropping:
+            # An earlier try has renamed our database: this is another.
+            return
+        roles = sql.Literal([desired.owner, *desired.logins])
+        rows = (await session.execute(LOOKING + _FOREIGN.format(roles=roles)))[-1]
+        await self._execute(session, plan_inside(desired, observed, marker, tuple(row[0] for row in rows)))
+        self._rest_outside = DATABASE in marker.created
+
+    async def _outside(self, session: Session) -> None:
+        """Drop the rest. Where nobody looked inside, only what an earlier try looked into and closed, or a database
+        that is gone, is dropped."""
+        observed = await self._observe(session)
+        marker = claimed(self._desired, self._orders, observed)
+        if marker is None:
+            return
+        if self._unseen is not None and observed.database is not None and CLOSING not in marker.created:
+            raise self._unseen
+        await self._execute(session, plan_outside(self._desired, observed, marker))
+
+    async def _observe(self, session: Session) -> Observed:
+        observed = await observe(session, self._desired)
+        self._orders = watched(self._desired, self._orders, observed)
+        return observed
+
+    async def _execute(self, session: Session, plan: Plan) -> None:
+        done: list[Step] = []
+        try:
+            await apply(session, plan, self._desired, observe=False, done=done)
+        finally:
+            self.lines.extend(lines_of(done))
+            marked = plan.marked.comment if plan.marked is not None else ""
+            self._orders = self._orders.after({step.kind for step in done}, marked)
 
 
 def _one_line(text: str | None) -> str:
@@ -116,6 +153,8 @@ def _one_line(text: str | None) -> str:
 
 def _explained(error: psycopg.Error, desired: Desired) -> Failure:
     """Return DeletionBlocked for what others made dependent on our objects, else the usual failure."""
+    if error.sqlstate == FENCED:
+        return marker_changed()
     if error.sqlstate == "2BP01":
         return Failure(
             Reason.DELETION_BLOCKED,

@@ -15,7 +15,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.postgres.bounded import BoundedConnection
-from cipher_operator.postgres.dial import Address, DialPolicy, resolve
+from cipher_operator.postgres.dial import DialPolicy, resolve
 from cipher_operator.postgres.errors import (
     Attempt,
     classify,
@@ -24,6 +24,7 @@ from cipher_operator.postgres.errors import (
     refuses_plaintext,
     refuses_tls,
 )
+from cipher_operator.postgres.lookup import Address
 from cipher_operator.postgres.sqlstate import learn_sqlstate
 from cipher_operator.postgres.tls import NO_FILE, certificate_file
 
@@ -77,6 +78,11 @@ class Session:
                 # Kept until the end: a cancellation opens a second connection and verifies again.
                 return cls(connection, opening.made, files.pop_all())
         raise failure
+
+    @property
+    def backend_pid(self) -> int:
+        """Return the process that the server said it gives this session; behind a pooler it is none of the server's."""
+        return self._connection.pgconn.backend_pid
 
     @property
     def closed(self) -> bool:

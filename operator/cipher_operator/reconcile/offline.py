@@ -4,6 +4,7 @@ import base64
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,20 @@ import yaml
 
 from cipher_operator.api import names
 from cipher_operator.api.failures import Failure
-from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import Connection, Resource, Spec, UserMode, parse_resource, parse_spec
-from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
-from cipher_operator.core.desired import Credential, Desired
-from cipher_operator.core.marker import Identity
-from cipher_operator.core.naming import database_name, user_name
-from cipher_operator.core.secret import check_publishable
+from cipher_operator.api.spec import Resource, parse_resource
+from cipher_operator.core.connection.password import Password
+from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.dial import DialPolicy
-from cipher_operator.postgres.provision import Converged, converge
+from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.postgres.session import Session
-from cipher_operator.runtime.settings import Settings
+from cipher_operator.reconcile.decide import decide, parse
+from cipher_operator.reconcile.digest import Digest
+from cipher_operator.reconcile.history import History
+from cipher_operator.reconcile.inputs import app_secret
+from cipher_operator.reconcile.rules import Rules
+from cipher_operator.reconcile.snapshot import Snapshot
 
-NO_VERIFIER = "***"
+UNSET = Password("not set by anybody")
 UNKNOWN_INSTANCE = "offline"
 DEFAULT_NAMESPACE = "default"
 """As kubectl takes it where a manifest names none."""
@@ -83,49 +85,32 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-async def examine(manifests: Manifests, settings: Settings, instance_id: str = UNKNOWN_INSTANCE) -> Converged:
-    """Look at the server as a first run would and return what it would do. Raises Failure; writes nothing."""
+async def examine(manifests: Manifests, rules: Rules, policy: DialPolicy) -> Report | Failure:
+    """Look at the server as a first run would and return what it would do, or why it cannot. Writes nothing."""
     resource = manifests.storage
-    spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
-    admin = _admin(manifests, spec.connection)
-    desired = _desired(resource, spec, admin, instance_id)
-    check_publishable(admin, spec.app, desired.database)
-    policy = DialPolicy(blocked=settings.blocked_ranges, connect_timeout=settings.connect_timeout)
+    spec = parse(resource, rules)
+    if isinstance(spec, Failure):
+        return spec
+    intent = decide(_snapshot(manifests), spec, History(""), rules, now=datetime.now(UTC), fresh=UNSET, digest=Digest())
+    if isinstance(intent, Failure):
+        return intent
 
     @asynccontextmanager
     async def connect(database: str) -> AsyncIterator[Session]:
-        async with await Session.open(admin, database, policy) as session:
+        async with await Session.open(intent.admin, database, policy) as session:
             yield session
 
-    return await converge(connect, desired, maintenance=admin.database, write=False)
+    report = await converge(connect, intent.desired, intent.orders, maintenance=intent.admin.database, write=False)
+    return report.failure or report
 
 
-def _desired(resource: Resource, spec: Spec, admin: AdminConnection, instance_id: str) -> Desired:
-    shared = spec.user.mode is UserMode.SHARED
-    return Desired(
-        identity=Identity(instance_id, resource.namespace, resource.name, resource.uid),
-        database=database_name(spec, admin, {}),
-        create_database=spec.database.create,
-        schema=spec.schema,
-        user=user_name(resource, spec, admin),
-        credential=None if shared else Credential(None, NO_VERIFIER),
-        connection_limit=spec.user.connection_limit,
-        extensions=spec.extensions,
+def _snapshot(manifests: Manifests) -> Snapshot:
+    """Return the files as a run reads the cluster. Only what exists beside the CipherStorage counts: no app Secret."""
+    resource = manifests.storage
+    published = app_secret(resource.key, resource.raw_spec)[2]
+    secrets = {name: data for (kind, name), data in manifests.data.items() if kind == "Secret" and name != published}
+    return Snapshot(
+        resource,
+        {name: SecretObject.of(resource.namespace, name, data) for name, data in secrets.items()},
+        {name: data for (kind, name), data in manifests.data.items() if kind == "ConfigMap"},
     )
-
-
-def _admin(manifests: Manifests, connection: Connection) -> AdminConnection:
-    secret = manifests.data.get(("Secret", connection.secret_name))
-    if secret is None:
-        raise _missing("Secret", connection.secret_name)
-    ca = None
-    if connection.ca is not None:
-        holder = manifests.data.get((connection.ca.kind, connection.ca.name))
-        if holder is None:
-            raise _missing(connection.ca.kind, connection.ca.name)
-        ca = holder.get(connection.ca.key, b"")
-    return read_admin_connection(secret, connection, ca)
-
-
-def _missing(kind: str, name: str) -> Failure:
-    return Failure(Reason.SECRET_NOT_FOUND, f"no file holds {kind} '{name}'; name its file with -f too")

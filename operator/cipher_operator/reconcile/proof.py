@@ -1,72 +1,42 @@
-"""The login test: when it is due, and what it proves."""
+"""What a login test proves, of what, and when the next one is due. Pure."""
 
-import time
+from dataclasses import dataclass
 
-from cipher_operator.api.failures import ConditionType, Failure
-from cipher_operator.core.connection.admin import AdminConnection
-from cipher_operator.core.connection.password import Password
-from cipher_operator.core.desired import Desired
-from cipher_operator.core.secret import AppCredentials, app_login
-from cipher_operator.postgres.login import prove_login
-from cipher_operator.postgres.provision import Converged, Prove
-from cipher_operator.reconcile.environment import Environment
-from cipher_operator.reconcile.inventory import Key, Memory
+from cipher_operator.api.failures import Failure
 
 
-class LoginProof:
-    """The proof that one storage's credentials work; what was proven last is in its Memory."""
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a proof is of: a digest of doors, login, password and database; the marker's revision; and the server's
+    start (epoch seconds). Where one of them differs, another server may answer: restored, failed over, restarted."""
 
-    def __init__(self, environment: Environment, key: Key, memory: Memory) -> None:
-        self._environment, self._key, self._memory = environment, key, memory
+    digest: str
+    rev: int | None = None
+    started: float | None = None
 
-    def due(
-        self, admin: AdminConnection, credentials: AppCredentials, converged: Converged, *, published: bool, asked: bool
-    ) -> bool:
-        """Return whether the login must be tested: somebody asks, something changed, or the last proof is too old."""
-        if converged.proven:
-            return False
-        if asked:
-            return True
-        if self._memory.proven != self._digest(admin, credentials, converged.desired.database):
-            return True
-        if converged.changes or not published:
-            return True
-        return time.monotonic() - self._memory.proven_at > self._environment.login_test_interval
 
-    def of(self, admin: AdminConnection, password: Password) -> Prove:
-        """Return the test of the login that a run is about to make, for `converge` to run when it exists."""
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """The last test of a login. A failed one is a fact like one that passed: only a new test lifts it."""
 
-        async def prove(desired: Desired) -> None:
-            assert desired.credential is not None and desired.credential.login is not None  # settled by the run
-            await self.test(admin, desired, AppCredentials(desired.credential.login, password))
+    of: Subject
+    at: float
+    """Monotonic seconds."""
+    failure: Failure | None = None
+    remembered: bool = False
+    """The failure was known already, and no login was tried."""
+    door: Failure | None = None
+    """Why the pods' door could not be reached from here, which is no refusal."""
 
-        return prove
+    @property
+    def passed(self) -> bool:
+        """Return whether the login did what Cipher does."""
+        return self.failure is None
 
-    async def test(self, admin: AdminConnection, desired: Desired, credentials: AppCredentials) -> None:
-        """Log in as the app would. Raises Failure, stage AccessGranted, unless that acts as it must."""
-        login = app_login(admin, credentials)
-        try:
-            async with self._environment.servers.session(
-                self._key, login, desired.database, purpose="login"
-            ) as session:
-                await prove_login(session, desired)
-        except Failure as failure:
-            raise Failure(
-                failure.reason,
-                f"The login test with the app's own password failed: {failure.message}",
-                stage=ConditionType.ACCESS_GRANTED,
-                sqlstate=failure.sqlstate,
-            ) from None
-        self._memory.proven = self._digest(admin, credentials, desired.database)
-        self._memory.proven_at = time.monotonic()
 
-    def _digest(self, admin: AdminConnection, credentials: AppCredentials, database: str) -> str:
-        # A copy of the server has the same marker, and may have an older password.
-        parts = {
-            "host": admin.host,
-            "port": str(admin.port),
-            "role": credentials.role,
-            "password": credentials.password.reveal(),
-            "database": database,
-        }
-        return self._environment.inputs.digest({key: value.encode() for key, value in parts.items()})
+def due(proof: Proof | None, of: Subject, *, acted: bool, asked: bool, now: float, interval: float) -> bool:
+    """Return whether the login must be tested: where nothing proves it, where something changed (`acted`) or somebody
+    asks, where the proof is of something else, and where it is older than `interval` seconds."""
+    if proof is None or not proof.passed or acted or asked:
+        return True
+    return proof.of != of or now - proof.at > interval

@@ -28,11 +28,3 @@ def register(registry: kopf.OperatorRegistry, triggers: Triggers, login: Login, 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def storage(event: kopf.RawEvent, **_: Any) -> None:
         triggers.storage(event["type"], event["object"])
-
-    @kopf.on.event("", "v1", "secrets", registry=registry)
-    async def secret(event: kopf.RawEvent, **_: Any) -> None:
-        triggers.secret(event["type"], event["object"])
-
-    @kopf.on.event("", "v1", "configmaps", registry=registry)
-    async def configmap(event: kopf.RawEvent, **_: Any) -> None:
-        triggers.configmap(event["type"], event["object"])

@@ -1,15 +1,22 @@
 """`/healthz`, `/readyz` and `/metrics`, served by the operator's own event loop: an answer shows that it turns."""
 
+import errno
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from cipher_operator.runtime.flags import Address
 from cipher_operator.runtime.metrics import CONTENT_TYPE, Metrics
-from cipher_operator.runtime.settings import Address
 
 Check = Callable[[], str | None]
 """Returns what is wrong, None when nothing is."""
+
+ANY = "::"
+BACKLOG = 128
+NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAVAIL, errno.ENOPROTOOPT})
+"""What a machine says that was started, or built, without IPv6."""
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +48,13 @@ class HealthServer:
             runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
             await runner.setup()
             self._runners.append(runner)
-            await web.TCPSite(runner, address.host, address.port).start()
-            bound = Address(address.host, runner.addresses[0][1])
+            if address.host == ANY:
+                listening = _any_address(address.port)
+                await web.SockSite(runner, listening).start()
+                bound = Address(*listening.getsockname()[:2])
+            else:
+                await web.TCPSite(runner, address.host, address.port).start()
+                bound = Address(address.host, runner.addresses[0][1])
             for name in names:
                 self.addresses[name] = bound
                 logger.info("%s is served on http://%s%s", name, bound, next(iter(self._routes[name])))
@@ -52,6 +64,20 @@ class HealthServer:
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
+
+
+def _any_address(port: int) -> socket.socket:
+    """Return a socket that listens on every address of both families, of IPv4 alone where there is no IPv6.
+
+    asyncio's own way to listen on `::` leaves IPv4 out. Raises OSError where the port cannot be had.
+    """
+    try:
+        return socket.create_server((ANY, port), family=socket.AF_INET6, backlog=BACKLOG, dualstack_ipv6=True)
+    except (OSError, ValueError) as error:
+        # ValueError: a platform without sockets for both. An OSError of the port's own is IPv4's too.
+        if isinstance(error, OSError) and error.errno not in NO_IPV6:
+            raise
+    return socket.create_server(("0.0.0.0", port), backlog=BACKLOG)  # noqa: S104 - probes come from outside the Pod
 
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -17,8 +17,6 @@ from cipher_operator.runtime.handlers import register
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.triggers import Triggers
 
-SECRET_FIELDS = "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token"
-CONFIGMAP_FIELDS = "metadata.name!=kube-root-ca.crt"
 CONNECTIONS = 64
 """Without a limit kopf opens one per object that waits for an answer."""
 LOGIN_PAUSE = 5.0
@@ -65,19 +63,15 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     wanted.networking.connect_timeout = 10
     wanted.networking.request_timeout = 60
     wanted.networking.enforce_retry_after = True
-    wanted.watching.chunk_size = 500
+    wanted.watching.chunk_size = 100
     wanted.watching.server_timeout = WATCH_SECONDS
     wanted.watching.client_timeout = WATCH_SECONDS + 10
     wanted.watching.connect_timeout = 10
     wanted.process.ultimate_exiting_timeout = 60
     # Cluster-wide, the watch of CRDs lets the kind come and go. In namespaced mode there is no right to it.
     wanted.scanning.disabled = bool(settings.namespaces)
-    fields = wanted.watching.field_selectors
-    fields["apiextensions.k8s.io", "v1", "customresourcedefinitions"] = f"metadata.name={CRD_NAME}"
-    fields["", "v1", "secrets"] = SECRET_FIELDS
-    fields["", "v1", "configmaps"] = CONFIGMAP_FIELDS
-    if settings.secret_selector:
-        wanted.watching.label_selectors["", "v1", "secrets"] = settings.secret_selector
+    crds = "apiextensions.k8s.io", "v1", "customresourcedefinitions"
+    wanted.watching.field_selectors[crds] = f"metadata.name={CRD_NAME}"
     return wanted
 
 

@@ -1,7 +1,6 @@
 """What Prometheus reads: one registry of our own, no label without bound, nothing of a server's address."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -14,7 +13,8 @@ from prometheus_client import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from cipher_operator import __version__
-from cipher_operator.reconcile.inventory import Key
+from cipher_operator.reconcile.inputs import Key
+from cipher_operator.reconcile.report.metrics import Sample
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series beside every counter
 
@@ -27,7 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self._conditions: dict[Key, set[tuple[str, str]]] = {}
+        self._conditions: dict[Key, frozenset[tuple[str, str]]] = {}
         self._reconciles = Counter(
             "cipher_operator_reconcile",
             "Runs of storages that ended, by result: the reason of the Ready condition.",
@@ -76,29 +76,26 @@ class Metrics:
             gauge = Gauge(f"cipher_operator_queue_{name}", text, registry=self.registry)
             gauge.set_function(read)
 
-    def outcome(self, key: Key, result: str, seconds: float, conditions: Sequence[Mapping[str, Any]]) -> None:
+    def run(self, key: Key, sample: Sample) -> None:
         """Count a run that ended, and publish the storage's conditions in place of those before."""
-        self._reconciles.labels(result=result).inc()
-        self._seconds.observe(seconds)
-        now = {(str(condition["type"]), str(condition["status"])) for condition in conditions}
-        for type_, status in self._conditions.get(key, set()) - now:
+        self._reconciles.labels(result=sample.reason).inc()
+        self._seconds.observe(sample.seconds)
+        self._statements.labels(kind="change").inc(sample.statements)
+        before, now = self._conditions.get(key, frozenset()), sample.conditions
+        for type_, status in before - now:
             self._condition.remove(*key, type_, status)
-        for type_, status in now:
+        for type_, status in now - before:
             self._condition.labels(*key, type_, status).set(1)
         self._conditions[key] = now
 
     def forget(self, key: Key) -> None:
         """Drop the series of a storage that is gone."""
-        for type_, status in self._conditions.pop(key, set()):
+        for type_, status in self._conditions.pop(key, frozenset()):
             self._condition.remove(*key, type_, status)
 
     def connection(self, purpose: str) -> None:
         """Count a connection; `purpose` is `admin` or `login`."""
         self._connections.labels(purpose=purpose).inc()
-
-    def statements(self, count: int, kind: str = "change") -> None:
-        """Count statements that changed something."""
-        self._statements.labels(kind=kind).inc(count)
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format."""

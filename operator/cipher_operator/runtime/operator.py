@@ -6,24 +6,20 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Protocol
+from typing import Any
 
 from cipher_operator import __version__
 from cipher_operator.api.names import CRD_NAME
 from cipher_operator.kube.access import Access
 from cipher_operator.kube.cipherstorages import storage_keys
-from cipher_operator.kube.client import ApiError, ApiUnavailable, KubeClient
-from cipher_operator.queue.inputs import Inputs, Ref
-from cipher_operator.queue.scheduler import Scheduler
-from cipher_operator.queue.servers import Servers
-from cipher_operator.reconcile.deletion import release_input
-from cipher_operator.reconcile.inventory import Key
-from cipher_operator.reconcile.reconcile import Reconciler
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError, ApiUnavailable
+from cipher_operator.reconcile.storage import Reconciler
 from cipher_operator.runtime.health import HealthServer
 from cipher_operator.runtime.informer import Informer
 from cipher_operator.runtime.metrics import Metrics
+from cipher_operator.runtime.parts import MakeRuns, Parts
 from cipher_operator.runtime.settings import Settings
-from cipher_operator.runtime.triggers import Triggers
 
 GIVEN_UP_SECONDS = 5.0
 """How long an informer that gave up may take to end."""
@@ -32,34 +28,10 @@ EXIT_SECONDS = 10.0
 INFORMER_EXIT_SECONDS = 8.0
 """Of these kopf itself gives five to a task that it did not start."""
 API_PAUSE = 1.0
-HELD_INPUTS_AT_ONCE = 4
 REFUSED_SECONDS = 15.0
 """How long refusals are not believed at the start: an API server that starts answers 403 before it knows its roles."""
 
 logger = logging.getLogger(__name__)
-
-
-class Runs(Protocol):
-    """What runs storages."""
-
-    async def run(self, key: Key) -> float | None:
-        """Run one; return the seconds to its next run, None for never."""
-
-
-class MakeRuns(Protocol):
-    """Builds what runs storages."""
-
-    def __call__(
-        self,
-        settings: Settings,
-        kube: KubeClient,
-        *,
-        servers: Servers,
-        inputs: Inputs,
-        instance_id: str,
-        metrics: Metrics,
-    ) -> Runs:
-        """Return it."""
 
 
 Watchdog = Callable[[float, int], None]
@@ -107,50 +79,39 @@ class Operator:
             await self.health.stop()
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
-        settings = self._settings
-        scheduler: Scheduler[Key] = Scheduler(lambda key: runs.run(key), settings.workers)  # noqa: PLW0108 - made below
-        inputs = Inputs(scheduler.trigger)
-        servers = Servers(
-            settings.dial_policy, settings.connections_per_server, scheduler.trigger, count=self.metrics.connection
-        )
-        runs = self._make_runs(
-            settings, kube, servers=servers, inputs=inputs, instance_id=instance_id, metrics=self.metrics
-        )
-        self.metrics.watch_queue(lambda: scheduler.waiting, lambda: scheduler.running, lambda: scheduler.known)
-        held_inputs: Scheduler[Ref] = Scheduler(lambda ref: _let_go(kube, ref), HELD_INPUTS_AT_ONCE)
-        triggers = Triggers(scheduler, inputs, held_inputs.trigger)
-        informer = self._informer = Informer(settings, self._access, triggers)
+        parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs)
+        informer = self._informer = Informer(self._settings, self._access, parts.triggers)
         logger.info(
             "cipher-operator %s serves %s",
             __version__,
-            ", ".join(settings.namespaces) or "all namespaces",
+            ", ".join(self._settings.namespaces) or "all namespaces",
             extra={"instance": instance_id},
         )
-        async with _task(self._first_lists(kube, triggers), "first lists"):
-            if settings.namespaces and not await self._kind_exists(kube):
+        async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
+            if self._settings.namespaces and not await self._kind_exists(kube):
                 return 0
             informer.start(self._take_signals)
             await _first(self._stop.wait(), informer.ended.wait())
             if not self._stop.is_set():
                 logger.error("the watch of the cluster gave up; this process ends, to be started again")
                 self._watchdog(GIVEN_UP_SECONDS + 2, 1)
-                await asyncio.gather(informer.stop(GIVEN_UP_SECONDS), scheduler.drain(GIVEN_UP_SECONDS - 1))
+                await asyncio.gather(informer.stop(GIVEN_UP_SECONDS), parts.queue.drain(GIVEN_UP_SECONDS - 1))
                 return 1
-            await self._shut_down(scheduler, servers, informer)
+            await self._shut_down(parts, informer)
             return 0
 
-    async def _shut_down(self, scheduler: Scheduler[Key], servers: Servers, informer: Informer) -> None:
+    async def _shut_down(self, parts: Parts, informer: Informer) -> None:
         """End in an order in which nobody waits for anybody: kopf waits 5 s for every task made after its start."""
         self._not_ready = "the operator is ending"
         patience = self._settings.reconcile_timeout
-        logger.info("ending; %d runs are under way", scheduler.running)
+        logger.info("ending; %d runs are under way", parts.queue.running)
         self._watchdog(patience + EXIT_SECONDS, 1)
-        draining = asyncio.create_task(scheduler.drain(patience))
+        draining = asyncio.create_task(parts.queue.drain(patience))
         await _first(self._hurry.wait(), asyncio.shield(draining))
         if not draining.done():
-            await scheduler.drain(0)
+            await parts.queue.drain(0)
             await draining
-        await servers.close()
+        await parts.close()
         await self.health.stop()
         if not await informer.stop(INFORMER_EXIT_SECONDS):
             alive = sorted(task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task())
@@ -216,24 +177,25 @@ class Operator:
             await self._pause(API_PAUSE)
         return False
 
-    async def _first_lists(self, kube: KubeClient, triggers: Triggers) -> None:
-        """Become ready when every storage that exists has been seen by the informer."""
+    async def _first_lists(self, kube: KubeClient, parts: Parts) -> None:
+        """Become ready when every storage that exists has been seen by the informer, and the inputs are watched."""
         pause = 0.1
         while not self._stop.is_set():
-            self._not_ready = await self._unseen(kube, triggers)
+            self._not_ready = await self._unseen(kube, parts)
             if self._not_ready is None:
+                parts.triggers.complete()
                 logger.info("ready: all storages of the cluster are known")
                 return
             await self._pause(pause)
             pause = min(2.0, pause * 2)
 
-    async def _unseen(self, kube: KubeClient, triggers: Triggers) -> str | None:
+    async def _unseen(self, kube: KubeClient, parts: Parts) -> str | None:
         if self._informer is None or not self._informer.started.is_set():
             return "the watch of the cluster is starting"
         try:
             for namespace in self._settings.namespaces or (None,):
                 async for key in storage_keys(kube, namespace):
-                    if not triggers.knows(key):
+                    if not parts.triggers.knows(key):
                         return "the first lists are not complete"
         except ApiError as error:
             if error.status == 404:
@@ -241,20 +203,10 @@ class Operator:
             return f"CipherStorages cannot be listed: {error}"
         except ApiUnavailable:
             return "the Kubernetes API does not answer"
-        return None
+        return parts.unwatched()
 
     async def _pause(self, seconds: float) -> None:
         await _first(self._stop.wait(), asyncio.sleep(seconds))
-
-
-async def _let_go(kube: KubeClient, ref: Ref) -> float | None:
-    """Let the deletion of an input through that no storage holds any more; return when to try again, None when done."""
-    try:
-        await release_input(kube, ref)
-    except (ApiError, ApiUnavailable) as error:
-        logger.warning("%s %s/%s waits for its deletion: %s; trying again", *ref, error)
-        return API_PAUSE * 5
-    return None
 
 
 async def _first(*waits: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> None:

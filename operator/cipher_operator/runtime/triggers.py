@@ -1,84 +1,124 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, IN_USE_FINALIZER, REQUEST_ANNOTATIONS
-from cipher_operator.kube.secrets import decode_configmap, decode_secret
-from cipher_operator.queue.inputs import Inputs, Ref
-from cipher_operator.queue.scheduler import Scheduler
-from cipher_operator.reconcile.inventory import Key
-from cipher_operator.reconcile.references import references
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, REQUEST_ANNOTATIONS
+from cipher_operator.kube.reflector import Seen
+from cipher_operator.queue.queue import Queue
+from cipher_operator.queue.references import References
+from cipher_operator.reconcile.inputs import Key, Ref, connection_secret, references
+from cipher_operator.reconcile.snapshot import revision
 
 _ANNOTATIONS = (*REQUEST_ANNOTATIONS.values(), ANNOTATION_FORCE_DELETE)
 
-Fingerprint = tuple[str | None, ...]
 Body = Mapping[str, Any]
 
 
-class Triggers:
-    """What the informer calls. Events may be repeated: every relist brings all objects again, `type` None.
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a storage's run depends on: which object it is, its spec, its deletion, what people ask of us, and whether
+    our finalizer is on it."""
 
-    `held` is called with a Secret or ConfigMap whose deletion waits for our finalizer, or that a storage has left.
+    uid: str | None
+    generation: int | None
+    deleted_at: str | None
+    asked: tuple[str | None, ...]
+    held: bool
+
+    def without_hold(self) -> "Fingerprint":
+        """Return it as if our finalizer were not there."""
+        return replace(self, held=False)
+
+
+class Triggers:
+    """What the informers call. Events may be repeated: every relist brings all objects again, `type` None.
+
+    `look` is called with an input of which somebody has read another revision, and with a Secret that has our finalizer
+    and that no known storage needs, or that is being deleted.
     """
 
     def __init__(
-        self, scheduler: Scheduler[Key], inputs: Inputs, held: Callable[[Ref], None] = lambda ref: None
+        self,
+        queue: Queue[Key],
+        inputs: "References[Key, Ref]",
+        look: Callable[[Ref], None] = lambda ref: None,
     ) -> None:
-        self._scheduler, self._inputs, self._held = scheduler, inputs, held
+        self._queue, self._inputs, self._look = queue, inputs, look
         self._known: dict[Key, Fingerprint] = {}
+        self._held: set[Ref] = set()
+        self._complete = False
 
     def knows(self, key: Key) -> bool:
         """Return whether an event for this storage has come, and it is not gone."""
         return key in self._known
 
+    def complete(self) -> None:
+        """Note that all storages are known: Secrets that an operator before held for one that is gone are let go."""
+        self._complete = True
+        for ref in self._held:
+            if not self._inputs.watched(ref):
+                self._look(ref)
+
     def storage(self, type_: str | None, body: Body) -> None:
-        """Run a storage that is new, changed or gone. A status or finalizer, ours or not, changes nothing here."""
+        """Run a storage that is new, changed or gone. A status changes nothing here.
+
+        Our finalizer that somebody takes away (a PUT without it) is a change, that we put it there is none.
+        """
         metadata = body["metadata"]
         key: Key = (metadata["namespace"], metadata["name"])
-        now = fingerprint(metadata)
-        before = self._known.get(key)
+        now, before = fingerprint(metadata), self._known.get(key)
         if type_ == "DELETED":
             # Where the name is in use again already, what is known is about the new object.
-            if before is not None and before[0] == now[0]:
-                del self._known[key]
-                self._inputs.forget(key)
-            # The run finds nothing and forgets the storage, after a run that may still be under way.
-            self._scheduler.trigger(key)
-            return
-        if before == now:
+            if before is not None and before.uid == now.uid:
+                self.gone(key)
             return
         self._known[key] = now
-        for ref in self._inputs.set_references(key, references(key, body.get("spec"))):
+        if before == now or (before is not None and not before.held and before == now.without_hold()):
+            return
+        spec = body.get("spec")
+        for ref in self._inputs.set_references(key, references(key, spec)):
             # Held perhaps for this storage alone, and its deletion may be waiting already.
-            self._held(ref)
-        self._scheduler.trigger(key)
+            if ref in self._held:
+                self._look(ref)
+        self._queue.enqueue(key, changed=True, way=connection_secret(key[0], spec))
 
-    def secret(self, type_: str | None, body: Body) -> None:
-        """Run the storages that read this Secret, if its content is not what they read."""
-        self._input("Secret", type_, body, decode_secret)
+    def gone(self, key: Key) -> None:
+        """Let a storage go that does not exist any more."""
+        if self._known.pop(key, None) is not None:
+            self._inputs.forget(key)
+        # The run finds nothing and forgets the storage, after a run that may still be under way.
+        self._queue.enqueue(key)
 
-    def configmap(self, type_: str | None, body: Body) -> None:
-        """Run the storages that read this ConfigMap, if its content is not what they read."""
-        self._input("ConfigMap", type_, body, decode_configmap)
+    def only(self, keys: Collection[Key], namespace: str | None = None) -> None:
+        """Note that these are all storages there are (of one namespace): those that vanished unseen are let go."""
+        for key in [key for key in self._known if key not in keys and namespace in (None, key[0])]:
+            self.gone(key)
 
-    def _input(self, kind: str, type_: str | None, body: Body, decode: Callable[[Body], dict[str, bytes]]) -> None:
-        metadata = body["metadata"]
-        ref: Ref = (kind, metadata["namespace"], metadata["name"])
-        if metadata.get("deletionTimestamp") and IN_USE_FINALIZER in (metadata.get("finalizers") or ()):
-            self._held(ref)
-        if self._inputs.watched(ref):
-            digest = None if type_ == "DELETED" else self._inputs.digest(decode(body))
-            for key in self._inputs.changed(ref, digest):
-                self._scheduler.trigger(key)
+    def input(self, ref: Ref, seen: Seen | None) -> None:
+        """Run the storages that read this Secret or ConfigMap, if it is not as they read it; None where it is gone."""
+        if seen is not None and seen.held:
+            self._held.add(ref)
+            if seen.deleting or (self._complete and not self._inputs.watched(ref)):
+                self._look(ref)
+        else:
+            self._held.discard(ref)
+        if seen is None:
+            self._queue.relearn(ref)
+            self._inputs.gone(ref)
+        elif self._inputs.seen(ref, revision(seen.version)):
+            self._queue.relearn(ref)
+            self._look(ref)
 
 
 def fingerprint(metadata: Body) -> Fingerprint:
-    """Return what a storage's run depends on: which object it is, its spec, its deletion, what people ask of us."""
+    """Return what a storage's run depends on, of its metadata."""
     annotations = metadata.get("annotations") or {}
-    return (
+    return Fingerprint(
         metadata.get("uid"),
-        str(metadata.get("generation")),
+        metadata.get("generation"),
         metadata.get("deletionTimestamp"),
-        *(annotations.get(name) for name in _ANNOTATIONS),
+        tuple(annotations.get(name) for name in _ANNOTATIONS),
+        FINALIZER in (metadata.get("finalizers") or ()),
     )

@@ -1,16 +1,9 @@
-"""SCRAM-SHA-256 verifiers, made on the client so that no plain password reaches a server log (RFC 5802, RFC 7677)."""
+"""How a password is prepared before it is hashed (SASLprep, RFC 4013), and who makes what of it."""
 
-import base64
-import hashlib
-import hmac
 import stringprep
 import unicodedata
 
 from cipher_operator.core.connection.password import Password
-
-ITERATIONS = 4096
-"""PostgreSQL's own default (`scram_iterations`), and what every client expects to be quick."""
-SALT_BYTES = 16
 
 _PROHIBITED = (
     stringprep.in_table_c12,
@@ -24,21 +17,6 @@ _PROHIBITED = (
     stringprep.in_table_c9,
     stringprep.in_table_a1,
 )
-
-
-def scram_verifier(password: Password, salt: bytes) -> str:
-    """Return the verifier for `ALTER ROLE … PASSWORD`, in the shape of `pg_authid.rolpassword`.
-
-    `SCRAM-SHA-256$4096:<salt>$<StoredKey>:<ServerKey>`, base64 inside. `salt` is 16 random bytes that the
-    caller draws; a new one each time the password is set. Raises ValueError for an empty password or salt.
-    """
-    if not password or not salt:
-        raise ValueError("a verifier needs a password and a salt")
-    salted = hashlib.pbkdf2_hmac("sha256", saslprep(password.reveal()).encode(), salt, ITERATIONS)
-    client_key = hmac.digest(salted, b"Client Key", "sha256")
-    stored_key = hashlib.sha256(client_key).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    return f"SCRAM-SHA-256${ITERATIONS}:{_b64(salt)}${_b64(stored_key)}:{_b64(server_key)}"
 
 
 def clients_agree(password: Password) -> bool:
@@ -55,10 +33,6 @@ def _mapped(text: str) -> str:
     return "".join(
         " " if stringprep.in_table_c12(char) else "" if stringprep.in_table_b1(char) else char for char in text
     )
-
-
-def _b64(raw: bytes) -> str:
-    return base64.b64encode(raw).decode("ascii")
 
 
 def saslprep(text: str) -> str:

@@ -2,13 +2,13 @@
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Local, Observed
 from cipher_operator.core.ownership import Part
 from cipher_operator.core.schema import EXTENSION_SCHEMA
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql import steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Step
 
 TOKEN = "extension:"
 SCHEMA_TOKEN = "extension_schema"
@@ -38,13 +38,13 @@ def plan_extensions(desired: Desired, observed: Observed) -> Part:
     if missing:
         _refuse_foreign_schema(desired, local)
         if local.extension_schema is None:
-            planned.append(steps.CreateExtensionSchema(EXTENSION_SCHEMA))
+            planned.append(steps.create_extension_schema(EXTENSION_SCHEMA))
             created.append(SCHEMA_TOKEN)
-        planned.extend(steps.CreateExtension(extension, EXTENSION_SCHEMA) for extension in missing)
+        planned.extend(steps.create_extension(extension, EXTENSION_SCHEMA) for extension in missing)
         created.extend(TOKEN + extension for extension in missing)
     unusable = {place for place, usage in local.extensions.values() if not usage}
     grants = unusable | ({EXTENSION_SCHEMA} if missing else set())
-    planned.extend(steps.GrantUsage(place, desired.owner) for place in sorted(grants))
+    planned.extend(steps.grant_usage(place, desired.owner) for place in sorted(grants))
     return Part(tuple(planned), tuple(created))
 
 

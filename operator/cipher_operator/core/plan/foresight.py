@@ -2,13 +2,12 @@
 
 from dataclasses import replace
 
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Database, Local, Observed, Role, Schema
-from cipher_operator.core.ownership import standing_comment
-from cipher_operator.core.plan.access import ALL_ON_DATABASE, ALL_ON_SCHEMA
 from cipher_operator.core.plan.extensions import search_path
+from cipher_operator.core.plan.grants import ALL_ON_DATABASE, ALL_ON_SCHEMA
 from cipher_operator.core.plan.plan import Plan
+from cipher_operator.core.sql.step import Kind
 
 PUBLIC = "public"
 CLOSED_PUBLIC = 150000
@@ -51,11 +50,8 @@ def after(desired: Desired, observed: Observed, creating: Plan) -> Observed:
 
 def _roles(desired: Desired, observed: Observed, creating: Plan) -> dict[str, Role]:
     """Return our roles as the plan leaves them."""
-    made = {desired.owner, *(step.login for step in creating.steps if isinstance(step, steps.CreateLogin))}
-    comment = next(
-        (step.marker for step in reversed(creating.steps) if isinstance(step, steps.CreateOwner | steps.WriteMarker)),
-        None,
-    )
+    made = {desired.owner, *(step.on for step in creating.steps if step.kind is Kind.CREATE_LOGIN)}
+    assert creating.marked is not None  # a storage with roles has its marker on one of them
     path = f"search_path={', '.join(search_path(desired, None))}"
     roles = {}
     for name in (desired.owner, *desired.logins):
@@ -70,7 +66,7 @@ def _roles(desired: Desired, observed: Observed, creating: Plan) -> dict[str, Ro
             connection_limit=desired.connection_limit if login else -1,
             inherits=True,
             expires=False,
-            comment=None if login else comment or standing_comment(desired, observed),
+            comment=None if login else creating.marked.comment,
             usage=True,
             set=True,
             admin=True,

@@ -1,20 +1,25 @@
-"""From desired and observed to the steps that are missing: pure, total, and empty when nothing is."""
+"""From desired, orders and observed to the steps that are missing: pure, total, and empty when nothing is."""
 
 from dataclasses import dataclass, field, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, parse_marker
+from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
+from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
-from cipher_operator.core.plan.access import open_database, plan_database_access, plan_roles, plan_schema_access
 from cipher_operator.core.plan.extensions import plan_extensions
-from cipher_operator.core.plan.relations import plan_relations
+from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
+from cipher_operator.core.plan.flaws import Mend, mends
+from cipher_operator.core.plan.grants import open_database, plan_database_access, plan_schema_access
+from cipher_operator.core.plan.privileges import elsewhere
+from cipher_operator.core.plan.relations import being_built, plan_relations
+from cipher_operator.core.plan.roles import plan_roles
 from cipher_operator.core.schema import MARKER_TABLE
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql import steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import PASSWORDS, Step, lines_of
 
 OPEN_GRANTEES = frozenset({"PUBLIC", "anon"})
 """Everybody with a login, and on Supabase everybody with the public API key."""
@@ -32,31 +37,53 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """Steps that are sent together, in one transaction, or one that runs alone; and what must stand before."""
+
+    steps: tuple[Step, ...]
+    fence: Fence | None
+
+    @property
+    def alone(self) -> bool:
+        """Return whether it runs outside a transaction, without its fence."""
+        return self.steps[0].alone
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """Steps in their order. Empty means: the server is as desired, as far as it could be seen."""
+    """Steps in their order. Empty means: the server is as desired, as far as it could be seen.
+
+    `fence` is the marker that was observed, `marked` the one that the first message leaves.
+    """
 
     steps: tuple[Step, ...] = ()
     fence: Fence | None = None
+    marked: Fence | None = None
     lock: str = ""
     """Whose advisory lock the messages take: the owner role's name."""
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    mends: tuple[Mend, ...] = ()
+    """Each a message of its own, once there are no steps left."""
+    deferred: tuple[Step, ...] = ()
+    """Builds of indexes on large tables, which take their time: no part of the messages, and no reason to wait."""
+    building: tuple[str, ...] = field(default=(), compare=False)
+    """Indexes that are being built already."""
 
     def __bool__(self) -> bool:
         return bool(self.steps)
 
-    def messages(self) -> tuple[tuple[Step, ...], ...]:
+    def messages(self) -> tuple[Message, ...]:
         """Return the steps grouped into messages: one transaction each, steps that run alone by themselves."""
         groups: list[list[Step]] = []
         for step in self.steps:
-            if steps.is_alone(step) or not groups or steps.is_alone(groups[-1][0]):
+            if step.alone or step.apart or not groups or groups[-1][0].alone:
                 groups.append([])
             groups[-1].append(step)
-        return tuple(map(tuple, groups))
+        return tuple(Message(tuple(group), self.marked if index else self.fence) for index, group in enumerate(groups))
 
     def lines(self) -> tuple[str, ...]:
-        """Return the SQL for people, a statement each, verifiers as '***'."""
-        shown = steps.statements_of(map(steps.masked, self.steps))
-        return tuple(f"{statement.as_string(None)};" for statement in shown)
+        """Return the SQL for people, a statement each, passwords as '***'."""
+        return lines_of((*self.steps, *(mend.step for mend in self.mends), *self.deferred))
 
 
 def refuse_read_only(observed: Observed) -> None:
@@ -70,7 +97,7 @@ def refuse_read_only(observed: Observed) -> None:
         )
 
 
-def plan(desired: Desired, observed: Observed) -> Plan:
+def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     """Return what is missing.
 
     Seen from another database (`observed.local` is None), it covers roles and the database itself; seen from
@@ -78,11 +105,13 @@ def plan(desired: Desired, observed: Observed) -> Plan:
     planned and nothing is written.
     """
     refuse_read_only(observed)
-    claim = judge(desired, observed)
+    login = orders.login or desired.user
+    refuse_unfit(desired, observed, login)
+    claim = judge(desired, orders, observed)
     # Judged before any step is planned: a conflict on a table must leave the server without new roles.
-    relations = plan_relations(desired, observed, claim) if observed.local is not None else Part()
+    relations = plan_relations(desired, orders, observed, claim) if observed.local is not None else Part()
     extensions = plan_extensions(desired, observed) if observed.local is not None else Part()
-    roles = plan_roles(desired, observed, claim)
+    roles = plan_roles(desired, orders, observed, claim)
     created = [*roles.created, *relations.created, *extensions.created]
     planned: list[Step] = [*roles.steps]
     if observed.database is None:
@@ -91,18 +120,60 @@ def plan(desired: Desired, observed: Observed) -> Plan:
         planned.append(_create_database(desired, observed))
         if not desired.shared:
             created.append(DATABASE)
-            planned.extend(open_database(desired))
+            planned.extend(open_database(desired, orders))
     elif observed.local is not None:
         ours = claim.created(DATABASE)
-        planned.extend(plan_database_access(desired, observed, ours))
+        planned.extend(plan_database_access(desired, orders, observed, ours))
         schema_steps, made = plan_schema_access(desired, observed, ours)
         created.extend([SCHEMA] if made else [])
         planned.extend(schema_steps)
         planned.extend(extensions.steps)
         planned.extend(relations.steps)
     marker = claim.marker.having(*created).taking(*roles.adopted, *relations.adopted)
-    whole = _with_marker(desired, observed, replace(claim, marker=marker), planned)
-    return replace(whole, warnings=_warnings(observed))
+    if any(step.kind in PASSWORDS for step in planned):
+        marker = replace(marker, rev=marker.rev + 1)
+    marker = _naming_published(desired, orders, marker)
+    claiming = _plan_shared if desired.shared else _plan_dedicated
+    whole = claiming(desired, observed, replace(claim, marker=marker), tuple(planned))
+    building = being_built(observed.local) if observed.local is not None else ()
+    warnings = (*_warnings(observed), *fitness_warnings(desired, observed, login))
+    return replace(
+        whole,
+        warnings=warnings,
+        mends=mends(desired, observed),
+        deferred=relations.deferred,
+        building=building,
+    )
+
+
+def _plan_dedicated(desired: Desired, observed: Observed, claim: Claim, planned: tuple[Step, ...]) -> Plan:
+    """Return the plan that begins with its marker: what a step makes that runs alone is claimed when it exists."""
+    owner, text = desired.owner, claim.marker.text()
+    marked = Fence(owner, text)
+    if owner not in observed.roles:
+        claiming: tuple[Step, ...] = (steps.create_owner(owner), steps.write_marker(owner, text))
+        return Plan((*claiming, *planned), None, marked, owner)
+    claiming = (steps.write_marker(owner, text),) if text != claim.standing else ()
+    return Plan((*claiming, *planned), Fence(owner, claim.standing or ""), marked, owner)
+
+
+def _plan_shared(desired: Desired, observed: Observed, claim: Claim, planned: tuple[Step, ...]) -> Plan:
+    """Return the plan that ends with its marker, on the table that it makes or finds; all of it is one message."""
+    if observed.local is None:
+        return Plan(planned, None, None, desired.owner)
+    text = claim.marker.text()
+    standing = claim.standing if MARKER_TABLE in observed.local.relations else None
+    claiming = (steps.write_table_marker(desired.schema, MARKER_TABLE, text),) if text != standing else ()
+    fence = Fence(MARKER_TABLE, standing, desired.schema) if standing is not None else None
+    return Plan((*planned, *claiming), fence, Fence(MARKER_TABLE, text, desired.schema), desired.owner)
+
+
+def _naming_published(desired: Desired, orders: Orders, marker: Marker) -> Marker:
+    """Return the marker with the login that is known to be published."""
+    published = tokens_of_roles(desired).get(orders.published or "")
+    if published is None or published == (marker.published or LOGIN):
+        return marker
+    return replace(marker, published=published)
 
 
 def _warnings(observed: Observed) -> tuple[str, ...]:
@@ -118,27 +189,26 @@ def _warnings(observed: Observed) -> tuple[str, ...]:
     return tuple(f"table '{name}' is open to {grantee}: REVOKE that grant" for grantee, name in sorted(open_to.items()))
 
 
-def settle(desired: Desired, observed: Observed) -> Desired:
-    """Return desired with its login decided: where the caller knows of no published one, not the one that the marker
-    says was published last, so that whoever still uses it goes on. A login that is still to be adopted is in use,
-    too."""
-    credential = desired.credential
-    if credential is None or credential.login is not None:
-        return desired
+def settle(desired: Desired, orders: Orders, observed: Observed) -> Orders:
+    """Return the orders with their login decided: where the caller knows of no published one, not the one that the
+    marker says was published last, so that whoever still uses it goes on. A login that is still to be adopted is in
+    use, too."""
+    if orders.credential is None or orders.login is not None:
+        return orders
     marker = parse_marker(standing_comment(desired, observed))
     if marker is None:
         second = desired.user in observed.roles
     else:
         second = (marker.published or LOGIN) == LOGIN and marker.holds(LOGIN) and desired.user in observed.roles
-    return replace(desired, credential=replace(credential, login=desired.logins[int(second)]))
+    return orders.on(desired.logins[int(second)])
 
 
-def noted(desired: Desired, observed: Observed) -> bool:
+def noted(desired: Desired, orders: Orders, observed: Observed) -> bool:
     """Return whether the marker says of the login that this run worked towards that it is the published one."""
-    if desired.credential is None or desired.credential.login is None:
+    if orders.login is None:
         return True
     marker = parse_marker(standing_comment(desired, observed))
-    token = tokens_of_roles(desired)[desired.credential.login]
+    token = tokens_of_roles(desired)[orders.login]
     return marker is not None and token == (marker.published or LOGIN)
 
 
@@ -147,36 +217,11 @@ def _create_database(desired: Desired, observed: Observed) -> Step:
     if not (admin.superuser or admin.createdb):
         raise Failure(
             Reason.INSUFFICIENT_PRIVILEGE,
-            f"role '{admin.name}' may not create database '{desired.database}'; run as a superuser: "
+            f"role '{admin.name}' may not create database '{desired.database}'"
+            f"{elsewhere('CREATEDB', admin.createdb_through)}; run as a superuser: "
             f"ALTER ROLE {quoted(admin.name)} CREATEDB",
             stage=ConditionType.DATABASE_READY,
         )
     provider = observed.server.version >= PROVIDER_SINCE
     limit = -1 if desired.shared else desired.identity.birthmark
-    return steps.CreateDatabase(desired.database, admin.name, provider, limit)
-
-
-def _with_marker(desired: Desired, observed: Observed, claim: Claim, planned: list[Step]) -> Plan:
-    """Return the plan with its marker written in the message that does the work, and its fence."""
-    marker = claim.marker
-    if any(isinstance(step, steps.CreateLogin | steps.SetPassword) for step in planned):
-        marker = replace(marker, rev=marker.rev + 1)
-    published = tokens_of_roles(desired).get(desired.published or "")
-    if published is not None and published != (marker.published or LOGIN):
-        marker = replace(marker, published=published)
-    text = marker.text()
-    if desired.shared:
-        standing = claim.standing if observed.local and MARKER_TABLE in observed.local.relations else None
-        if text != standing and observed.local is not None:
-            planned.append(steps.WriteTableMarker(desired.schema, MARKER_TABLE, text))
-        fence = Fence(MARKER_TABLE, standing, desired.schema) if standing is not None else None
-        return Plan(tuple(planned), fence, desired.owner)
-    if claim.standing is None and desired.owner not in observed.roles:
-        head = planned[0]
-        assert isinstance(head, steps.CreateOwner)  # plan_roles puts it first where the role is missing
-        planned[0] = replace(head, marker=text)
-        return Plan(tuple(planned), None, desired.owner)
-    if text != claim.standing:
-        # Before the first step that runs alone: what it makes must be claimed when it exists.
-        planned.insert(0, steps.WriteMarker(desired.owner, text))
-    return Plan(tuple(planned), Fence(desired.owner, claim.standing or ""), desired.owner)
+    return steps.create_database(desired.database, admin.name, provider, limit)

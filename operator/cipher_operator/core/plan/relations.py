@@ -5,21 +5,22 @@ from dataclasses import replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.observed import Observed, Relation
+from cipher_operator.core.observed import Local, Observed
+from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
-from cipher_operator.core.plan.access import lacking, must_inherit
+from cipher_operator.core.plan.flaws import LARGE_PAGES, flaws
+from cipher_operator.core.plan.privileges import lacking, must_inherit
+from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import INDEXES, TABLES, Table
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql import steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Step
 
-LARGE_PAGES = 10_000
-"""Pages (8 KiB each) from which an index is built concurrently: a plain build would stall writers."""
 _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
 
 
-def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
+def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> Part:
     """Return the steps for tables and indexes; the tokens are the tables' names.
 
     Raises Failure Conflict, AlreadyExists, SchemaConflict or InsufficientPrivilege.
@@ -33,11 +34,11 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
     for table in TABLES:
         relation = local.relations.get(table.name)
         if relation is None:
-            planned.append(steps.CreateTable(desired.schema, table, desired.owner))
+            planned.append(steps.create_table(desired.schema, table, desired.owner))
             created.append(table.name)
             continue
-        judge_relation(desired, claim, table.name, relation)
-        if differences := _differences(table, relation):
+        judge_relation(desired, orders, claim, table.name, relation)
+        if differences := [*_differences(table, relation), *flaws(desired.schema, table, relation)]:
             raise _conflict(desired, f"table '{table.name}'", differences)
         if relation.owner != desired.owner:
             released = [] if relation.owner in former else _release(desired, observed, relation)
@@ -45,7 +46,7 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
             planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
         elif not relation.owner_has_all:
             own_table = (table.name,)
-            planned.append(steps.GrantRelations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
+            planned.append(steps.grant_relations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
         if not claim.holds(table.name):
             # The app makes a missing table itself, at its start: as a role that we made, so it counts as made by us.
             # What a role that is taken over owns was there before.
@@ -55,11 +56,11 @@ def plan_relations(desired: Desired, observed: Observed, claim: Claim) -> Part:
         name, place = next(iter(sorted(local.taken_names.items())))
         raise _conflict(desired, f"index name '{name}'", [f"it is taken on '{place}'"])
     indexes = _plan_indexes(desired, local.relations)
-    if observed.server.by_set_role and not desired.shared and any(map(steps.is_alone, indexes)):
+    if observed.server.by_set_role and not desired.shared and any(step.alone for step in indexes):
         # SET ROLE would have to come in a message of its own, and a pooler could hand it to a stranger.
         raise must_inherit(observed, "build an index of a large table while others write")
-    planned.extend(indexes)
-    return Part(tuple(planned), tuple(created), tuple(adopted))
+    planned.extend(step for step in indexes if not step.alone)
+    return Part(tuple(planned), tuple(created), tuple(adopted), tuple(step for step in indexes if step.alone))
 
 
 def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[Step]:
@@ -67,31 +68,42 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
     for index in INDEXES:
         relation = relations.get(index.table)
         facts = relation.indexes.get(index.name) if relation else None
-        large = relation is not None and relation.pages > LARGE_PAGES
-        build = steps.CreateIndex(desired.schema, index, desired.owner, large)
         if facts is None:
-            planned.append(build)
+            large = relation is not None and relation.pages > LARGE_PAGES
+            make = steps.build_index(desired.schema, index, invalid=False)
+            planned.append(make if large else steps.create_index(desired.schema, index, desired.owner))
         elif not facts.plain or facts.columns != index.columns:
             wanted = ", ".join(index.columns)
             raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
-        elif not facts.valid:
-            planned.extend((steps.DropInvalidIndex(desired.schema, index.name), build))
+        elif not (facts.valid or facts.building):
+            planned.append(steps.build_index(desired.schema, index, invalid=True))
     return planned
+
+
+def being_built(local: Local) -> tuple[str, ...]:
+    """Return those of Cipher's indexes that a session on the server builds at this moment."""
+    return tuple(
+        index.name
+        for index in INDEXES
+        if (relation := local.relations.get(index.table))
+        and (facts := relation.indexes.get(index.name))
+        and facts.building
+    )
 
 
 def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> list[Step]:
     """Return what gives a table to the owner role: the session must be a member of both owners."""
     admin, modern = observed.server.admin, observed.server.modern
-    give = steps.SetTableOwner(desired.schema, name, desired.owner)
+    give = steps.set_table_owner(desired.schema, name, desired.owner)
     if admin.superuser or relation.owner_usage:
         return [give]
     if observed.server.by_set_role:
         if relation.owner not in desired.logins:
             raise must_inherit(observed, f"change the owner of table '{name}'")
         # A member of the owner role, it gives the table away itself.
-        return [steps.JoinRole(relation.owner, admin.name, modern), replace(give, acting=relation.owner)]
+        return [steps.join_role(relation.owner, admin.name, modern), replace(give, acting=relation.owner)]
     if admin.createrole and (relation.owner_admin or not modern):
-        return [steps.JoinRole(relation.owner, admin.name, modern), give]
+        return [steps.join_role(relation.owner, admin.name, modern), give]
     raise lacking(
         f"role '{admin.name}' may not change the owner of table '{name}'",
         f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)} (as a role that may grant it), or ALTER TABLE "
@@ -108,7 +120,7 @@ def _release(desired: Desired, observed: Observed, relation: Relation) -> list[S
     may = admin.superuser or (admin.createrole and (relation.owner_admin or not observed.server.modern))
     if marker is None or relation.owner in desired.logins or not may:
         return []
-    return [steps.ReleaseTables(relation.owner, relation.owner_comment or "", marker.of_roles().text())]
+    return [steps.release_tables(relation.owner, relation.owner_comment or "", marker.of_roles().text())]
 
 
 def _differences(table: Table, relation: Relation) -> list[str]:

@@ -1,31 +1,37 @@
 """Planning of a deletion: only what the marker says we created, and never what anybody else put inside."""
 
+from dataclasses import replace
+
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core import steps
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
 from cipher_operator.core.observed import Observed
+from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import claims_here, proven_database, standing_comment, tokens_of_roles
-from cipher_operator.core.plan.access import grantor, lacking, may_grant, must_inherit, owner_of, refuse_unmanaged
 from cipher_operator.core.plan.extensions import SCHEMA_TOKEN, TOKEN
+from cipher_operator.core.plan.grants import grantor, may_grant, owner_of
 from cipher_operator.core.plan.plan import Fence, Plan, refuse_read_only
+from cipher_operator.core.plan.privileges import lacking, must_inherit, refuse_unmanaged
 from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
-from cipher_operator.core.steps import Step
-from cipher_operator.core.steps.composing import quoted
+from cipher_operator.core.sql import removals, steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Step
 
 SHOWN = 5
 """Names of foreign relations that a message lists."""
 
 
-def claimed(desired: Desired, observed: Observed) -> Marker | None:
+def claimed(desired: Desired, orders: Orders, observed: Observed) -> Marker | None:
     """Return our marker as far as it means this place, or None where nothing on the server is ours (any more): then
     there is nothing to drop."""
     marker = parse_marker(standing_comment(desired, observed))
-    if marker is None or not marker.identity.same_storage(desired.identity):
+    if marker is None or marker.identity != desired.identity:
+        # One of the same name and another uid was made after this one, here or in another cluster.
         return None
-    return proven_database(desired, observed, claims_here(desired, marker))
+    marker = claims_here(desired, marker)
+    return marker if marker.dropping in observed.dropping else proven_database(desired, orders, observed, marker)
 
 
 def made_extensions(marker: Marker) -> frozenset[str]:
@@ -48,43 +54,66 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
             raise _blocked(desired, foreign)
         # The sessions of our own logins keep DROP DATABASE from working for an admin that is no member of them.
         _refuse_others_database(desired, observed)
-        return Plan(tuple(_memberships(desired, observed, desired.owner, *desired.logins)), fence, desired.owner)
+        joined = _memberships(desired, observed, desired.owner, *desired.logins)
+        return Plan(tuple(joined), fence, fence, desired.owner)
     dropped = [name for name in _our_tables(desired, observed) if name in marker.created]
     acting = desired.owner if observed.server.by_set_role and not desired.shared else None
     planned: list[Step] = [] if desired.shared else _memberships(desired, observed, desired.owner)
     planned += _give_back(desired, observed, marker)
-    planned += [steps.DropTable(desired.schema, name, acting) for name in dropped]
-    planned += [steps.DropExtension(name) for name in sorted(made_extensions(marker)) if name in local.extensions]
+    planned += [removals.drop_table(desired.schema, name, acting) for name in dropped]
+    planned += [removals.drop_extension(name) for name in sorted(made_extensions(marker)) if name in local.extensions]
     if SCHEMA_TOKEN in marker.created and local.extension_schema is not None:
-        planned.append(steps.DropSchema(EXTENSION_SCHEMA))
+        planned.append(removals.drop_schema(EXTENSION_SCHEMA))
     if SCHEMA in marker.created and local.schema is not None:
-        planned.append(steps.DropSchema(desired.schema, acting))
+        planned.append(removals.drop_schema(desired.schema, acting))
     if not desired.shared:
         planned.extend(_revoke(desired, observed, marker))
         planned.extend(_drop_roles(desired, observed, marker))
-    return Plan(tuple(planned), fence, desired.owner)
+    return Plan(tuple(planned), fence, fence, desired.owner)
 
 
 def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     """Return what is dropped from another database: the database that we created, and the roles."""
     refuse_read_only(observed)
+    fence = marked = _fence(desired, observed)
     planned: list[Step] = []
-    if DATABASE in marker.created and observed.database is not None:
-        # Each time, as the fence of the drop: that runs in no transaction. The marker tells a later try that the
-        # database was looked into before it was closed.
-        closing = marker.having(CLOSING).text()
-        planned.append(steps.CloseDatabase(desired.database))
-        if closing != standing_comment(desired, observed):
-            planned.append(_write_marker(desired, closing))
-        by_set_role = observed.server.by_set_role
-        if by_set_role:
-            # FORCE asks for the privileges of every role that is connected, which such an admin never has at once.
-            logins = [role for role in _ours(desired, observed, marker) if role != desired.owner]
-            planned += [steps.EndSessions(desired.database, login) for login in logins]
-        planned.append(steps.DropDatabase(desired.database, force=not by_set_role))
+    if DATABASE in marker.created and not desired.shared:
+        closing = marker.having(CLOSING)
+        if closing.dropping in observed.dropping:
+            # An earlier try has renamed it: what has the old name now, if anything, is another.
+            planned.append(removals.drop_database(closing.dropping))
+        elif observed.database is not None:
+            _refuse_others_database(desired, observed)
+            planned += _drop_database(desired, observed, closing)
+            marked = Fence(desired.owner, closing.text())
     if DATABASE in marker.created or observed.database is None:
         planned.extend(_drop_roles(desired, observed, marker))
-    return Plan(tuple(planned), _fence(desired, observed), desired.owner)
+    return Plan(tuple(planned), fence, marked, desired.owner)
+
+
+def _drop_database(desired: Desired, observed: Observed, closing: Marker) -> list[Step]:
+    """Return what drops our database: closed, and said so in the marker, which tells a later try that it was looked
+    into; then, when nobody new can come in, emptied of sessions and renamed; then dropped by that name."""
+    server, name = observed.server, desired.database
+    writing = steps.write_marker(desired.owner, closing.text())
+    if observed.database is not None and observed.database.invalid:
+        # It can neither be opened nor renamed.
+        return [writing, removals.drop_database(name)]
+    told = closing.text() == standing_comment(desired, observed)
+    planned = [removals.close_database(name), *([] if told else [writing])]
+    if server.by_set_role:
+        # Such an admin never has the privileges of every role that is connected at once.
+        logins = [role for role in _ours(desired, observed, closing) if role != desired.owner]
+        ending = [removals.end_sessions(name, login) for login in (server.admin.name, *logins)]
+    else:
+        ending = [removals.end_sessions(name, None)]
+    ending[0] = replace(ending[0], apart=True)
+    return [
+        *planned,
+        *ending,
+        removals.rename_database(name, closing.dropping),
+        removals.drop_database(closing.dropping),
+    ]
 
 
 def _our_tables(desired: Desired, observed: Observed) -> list[str]:
@@ -98,12 +127,6 @@ def _our_tables(desired: Desired, observed: Observed) -> list[str]:
     return [name for name in TABLE_NAMES if name in relations and relations[name].owner in ours]
 
 
-def _write_marker(desired: Desired, text: str) -> Step:
-    if desired.shared:
-        return steps.WriteTableMarker(desired.schema, MARKER_TABLE, text)
-    return steps.WriteMarker(desired.owner, text)
-
-
 def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
     """Return what gives adopted tables back: to the adopted login, else to the admin."""
     local, admin = observed.local, observed.server.admin
@@ -111,16 +134,16 @@ def _give_back(desired: Desired, observed: Observed, marker: Marker) -> list[Ste
     planned: list[Step] = []
     if login is not None:
         if not (admin.superuser or login.usage or (observed.server.by_set_role and login.set)):
-            planned.append(steps.JoinRole(login.name, admin.name, observed.server.modern))
-        planned.append(steps.ResetSetting(login.name, "role", None))
-        planned.append(steps.ResetSetting(login.name, "search_path", desired.database))
+            planned.append(steps.join_role(login.name, admin.name, observed.server.modern))
+        planned.append(steps.reset_setting(login.name, "role", None))
+        planned.append(steps.reset_setting(login.name, "search_path", desired.database))
     if local is not None and not desired.shared:
         owner = login.name if login is not None else admin.name
         tables = [name for name in _our_tables(desired, observed) if name in marker.adopted]
         if tables and observed.server.by_set_role and login is None:
             raise must_inherit(observed, f"take back table '{tables[0]}'")
         acting = owner if observed.server.by_set_role else None
-        planned += [steps.SetTableOwner(desired.schema, name, owner, acting) for name in tables]
+        planned += [steps.set_table_owner(desired.schema, name, owner, acting) for name in tables]
     return planned
 
 
@@ -135,7 +158,7 @@ def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
                 f"REVOKE ALL ON DATABASE {quoted(desired.database)} FROM {quoted(desired.owner)} "
                 f"(as its owner '{database.owner}')",
             )
-        planned.append(steps.RevokeDatabase(desired.database, desired.owner, grantor(admin, database)))
+        planned.append(removals.revoke_database(desired.database, desired.owner, grantor(admin, database)))
     schema = local.schema if local is not None else None
     if schema is not None and database is not None and schema.granted and SCHEMA not in marker.created:
         if not may_grant(admin, schema):
@@ -144,10 +167,10 @@ def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
                 f"REVOKE ALL ON SCHEMA {quoted(desired.schema)} FROM {quoted(desired.owner)} "
                 f"(as its owner '{owner_of(schema, database)}')",
             )
-        planned.append(steps.RevokeSchema(desired.schema, desired.owner, grantor(admin, schema)))
+        planned.append(removals.revoke_schema(desired.schema, desired.owner, grantor(admin, schema)))
     if local is not None:
         planned += [
-            steps.RevokeFuture(desired.schema, kind, admin.name, desired.owner)
+            removals.revoke_future(desired.schema, kind, admin.name, desired.owner)
             for kind in sorted(local.default_privileges)
         ]
     return planned
@@ -156,7 +179,7 @@ def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
 def _drop_roles(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
     dropped = _ours(desired, observed, marker)
     refuse_unmanaged(desired, observed, dropped)
-    return [steps.DropRole(role) for role in dropped]
+    return [removals.drop_role(role) for role in dropped]
 
 
 def _ours(desired: Desired, observed: Observed, marker: Marker) -> list[str]:
@@ -173,20 +196,26 @@ def _memberships(desired: Desired, observed: Observed, *names: str) -> list[Step
         return []
     refuse_unmanaged(desired, observed, [role.name for role in there])
     return [
-        steps.JoinRole(role.name, server.admin.name, server.modern)
+        steps.join_role(role.name, server.admin.name, server.modern)
         for role in there
         if not (role.usage or (server.by_set_role and role.set))
     ]
 
 
 def _refuse_others_database(desired: Desired, observed: Observed) -> None:
-    """Raise InsufficientPrivilege for a database that an earlier admin created: only its owner may drop it."""
+    """Raise InsufficientPrivilege for a database that an earlier admin created: only its owner may drop it, and rename
+    it where that may create databases."""
     admin, database = observed.server.admin, observed.database
     if database is not None and not (admin.superuser or database.owned):
         raise lacking(
             f"role '{admin.name}' may not drop database '{desired.database}', which role '{database.owner}' owns",
             f"ALTER DATABASE {quoted(desired.database)} OWNER TO {quoted(admin.name)} (as a superuser, or as its owner "
             "where that may SET ROLE)",
+        )
+    if not (admin.superuser or admin.createdb):
+        raise lacking(
+            f"role '{admin.name}' may not rename database '{desired.database}', as it does before it drops it",
+            f"ALTER ROLE {quoted(admin.name)} CREATEDB (as a superuser)",
         )
 
 

@@ -1,0 +1,206 @@
+"""What is wrong with a table that has the name of one of Cipher's: what refuses it, what is mended, what is told."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.relation import IndexFacts, Relation
+from cipher_operator.core.schema import TABLES, UPSERTED, Table
+from cipher_operator.core.sql import steps
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Change, Step
+
+LARGE_PAGES = 10_000
+"""Pages (8 KiB each) from which nothing reads or writes a whole table while Cipher waits."""
+SHOWN = 3
+_WHOLE = frozenset({Change.SET_NOT_NULL, Change.SET_LOGGED})
+"""Changes that go through the whole table."""
+_ON_UPDATE_OR_INSERT = frozenset({"2", "3"})
+
+
+def flaws(schema: str, table: Table, relation: Relation) -> list[str]:
+    """Return what keeps Cipher from writing to or reading a table, each with its remedy. Types, the columns of the
+    key and missing columns are `plan_relations`' own."""
+    return [
+        *_flawed_columns(schema, table, relation),
+        *_flawed_key(schema, table, relation),
+        *_refusing(schema, table, relation),
+        *_flawed_rows(schema, table, relation),
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Mend:
+    """A step that may fail for what is in its table, without harm to any other; of the whole table, or a column."""
+
+    step: Step
+    table: str
+    column: str | None
+
+
+def mends(desired: Desired, observed: Observed) -> tuple[Mend, ...]:
+    """Return what brings tables back to what Cipher makes, where that is quick: columns that lost NOT NULL, DEFAULT or
+    room for long text, and UNLOGGED tables."""
+    return tuple(
+        Mend(steps.mend_table(desired.schema, table.name, column, change, desired.owner), table.name, column)
+        for table, relation in tables_there(observed)
+        for column, change in _lost(table, relation)
+        if not (change in _WHOLE and _large(relation))
+    )
+
+
+def told(desired: Desired, observed: Observed) -> Iterator[str]:
+    """Yield what lets Cipher work and may end that, and what is too slow to mend beside it."""
+    for table, relation in tables_there(observed):
+        where, others = f"table '{table.name}'", relation.others
+        if _large(relation):
+            yield from _too_large(desired.schema, table, relation)
+        for part in relation.unlogged_parts[:SHOWN]:
+            yield f"partition '{part}' of {where} is UNLOGGED, so a crash empties it: run ALTER TABLE … SET LOGGED"
+        if relation.row_security and others.policies:
+            yield f"row security is forced on {where}: Cipher has what {_named('policy', others.policies)} lets through"
+        checks = [name for name, kind in others.constraints if kind != "f"]
+        if checks:
+            yield f"{where} has {_named('CHECK or EXCLUDE constraint', checks)}: Cipher loses the rows that it refuses"
+        if partial := [name for name, index in sorted(relation.indexes.items()) if index.unique and index.partial]:
+            yield f"{where} has {_named('unique index', partial)}: Cipher loses the rows that it refuses"
+        if others.triggers:
+            yield f"{where} has {_named('trigger', others.triggers)}, which may refuse or change what Cipher writes"
+        if others.rules:
+            yield f"{where} has {_named('rule', [name for name, _ in others.rules])}, which changes what Cipher does"
+        for name, referring in others.references[:SHOWN]:
+            yield f"foreign key '{name}' of table '{referring}' keeps Cipher from deleting what it refers to in {where}"
+        if others.children:
+            yield f"{where} is inherited by {_list(others.children)}: Cipher reads those rows as its own"
+
+
+def tables_there(observed: Observed) -> Iterator[tuple[Table, Relation]]:
+    """Yield Cipher's tables that are there, in Cipher's order."""
+    relations = observed.local.relations if observed.local is not None else {}
+    for table in TABLES:
+        if (relation := relations.get(table.name)) is not None:
+            yield table, relation
+
+
+def _flawed_columns(schema: str, table: Table, relation: Relation) -> Iterator[str]:
+    name = _name(schema, table.name)
+    for column in table.columns:
+        facts = relation.columns.get(column.name)
+        if facts is None:
+            continue
+        if facts.computed:
+            end = "DROP IDENTITY" if facts.computed == "identity" else "DROP EXPRESSION"
+            yield (
+                f"column '{column.name}' is GENERATED ALWAYS, so it takes no value: "
+                f"ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} {end}"
+            )
+        if not facts.deterministic and column.name in table.primary_key:
+            yield (
+                f"column '{column.name}' has a nondeterministic collation, so different keys are one and LIKE fails: "
+                f'ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} TYPE {column.type} COLLATE "C"'
+            )
+
+
+def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
+    name = _name(schema, table.name)
+    for index, facts in sorted(relation.indexes.items()):
+        if facts.primary and not facts.valid:
+            yield f"the index of its primary key is invalid: REINDEX INDEX {_name(schema, index)}"
+        elif facts.primary and relation.key_deferrable and table.name in UPSERTED:
+            key = ", ".join(map(quoted, table.primary_key))
+            yield (
+                "its primary key is DEFERRABLE, which ON CONFLICT does not take: ALTER TABLE "
+                f"{name} DROP CONSTRAINT {quoted(facts.constraint or index)}, ADD PRIMARY KEY ({key})"
+            )
+        elif _refuses(relation, facts) and not facts.partial:
+            drop = f"DROP INDEX {_name(schema, index)}"
+            if facts.constraint is not None:
+                drop = f"ALTER TABLE {name} DROP CONSTRAINT {quoted(facts.constraint)}"
+            yield f"unique index '{index}' refuses rows that Cipher writes: {drop}"
+
+
+def _refuses(relation: Relation, index: IndexFacts) -> bool:
+    """Return whether a unique index asks for more than the primary key does."""
+    return index.unique and not index.primary and not set(relation.primary_key) <= set(index.columns)
+
+
+def _refusing(schema: str, table: Table, relation: Relation) -> Iterator[str]:
+    name = _name(schema, table.name)
+    for constraint, kind in relation.others.constraints:
+        if kind == "f":
+            yield (
+                f"foreign key '{constraint}' asks for rows that Cipher does not write: "
+                f"ALTER TABLE {name} DROP CONSTRAINT {quoted(constraint)}"
+            )
+    for rule, event in relation.others.rules:
+        if event in _ON_UPDATE_OR_INSERT and table.name in UPSERTED:
+            yield f"rule '{rule}' keeps ON CONFLICT from working: DROP RULE {quoted(rule)} ON {name}"
+
+
+def _flawed_rows(schema: str, table: Table, relation: Relation) -> Iterator[str]:
+    if relation.gap:
+        yield (
+            "it is partitioned, and some keys have no partition: add a DEFAULT partition (by hash: one for each "
+            "remainder)"
+        )
+    if relation.partition:
+        yield "it is a partition of another table: ALTER TABLE … DETACH PARTITION"
+    if relation.row_security and not relation.others.policies:
+        yield (
+            "row security is forced on its owner, and no policy lets a row through: "
+            f"ALTER TABLE {_name(schema, table.name)} NO FORCE ROW LEVEL SECURITY"
+        )
+
+
+def _lost(table: Table, relation: Relation) -> Iterator[tuple[str | None, Change]]:
+    """Yield (column, change) for what a table has lost."""
+    for column in table.columns:
+        facts = relation.columns.get(column.name)
+        if facts is None:
+            continue
+        if column.default is not None and not facts.filled:
+            yield column.name, Change.SET_DEFAULT
+        if facts.plain_storage:
+            yield column.name, Change.SET_STORAGE
+        if column.not_null and not facts.not_null:
+            yield column.name, Change.SET_NOT_NULL
+    if relation.unlogged:
+        yield None, Change.SET_LOGGED
+
+
+def _too_large(schema: str, table: Table, relation: Relation) -> Iterator[str]:
+    name, where = _name(schema, table.name), f"table '{table.name}'"
+    for column, change in _lost(table, relation):
+        if change not in _WHOLE:
+            continue
+        if column is None:
+            yield (
+                f"{where} is UNLOGGED: a crash of the server empties it. It is large, and nobody can use it "
+                f"meanwhile; at a quiet hour run: ALTER TABLE {name} SET LOGGED"
+            )
+            continue
+        check, quoted_column = quoted(f"{column}_not_null"), quoted(column)
+        yield (
+            f"column '{column}' of {where} has lost NOT NULL. It is large; run: ALTER TABLE {name} ADD CONSTRAINT "
+            f"{check} CHECK ({quoted_column} IS NOT NULL) NOT VALID; ALTER TABLE {name} VALIDATE CONSTRAINT {check}; "
+            f"ALTER TABLE {name} ALTER COLUMN {quoted_column} {change}, DROP CONSTRAINT {check}"
+        )
+
+
+def _large(relation: Relation) -> bool:
+    # A partitioned table has no pages of its own.
+    return relation.pages > LARGE_PAGES or relation.kind != "r"
+
+
+def _name(schema: str, relation: str) -> str:
+    return f"{quoted(schema)}.{quoted(relation)}"
+
+
+def _named(kind: str, names: tuple[str, ...] | list[str]) -> str:
+    return f"{kind} {_list(names)}"
+
+
+def _list(names: tuple[str, ...] | list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(f"'{name}'" for name in names[:SHOWN]) + more

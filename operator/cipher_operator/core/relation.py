@@ -1,0 +1,144 @@
+"""A relation that has the name of one of Cipher's tables, and what others have put on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cipher_operator.core.marker import Marker, parse_marker
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFacts:
+    """An index as it is."""
+
+    columns: tuple[str | None, ...]
+    """None for an expression."""
+    valid: bool
+    plain: bool
+    """A btree without predicate or expression, and not unique."""
+    unique: bool = False
+    primary: bool = False
+    partial: bool = False
+    constraint: str | None = None
+    """The constraint that it belongs to."""
+    building: bool = False
+    """A session of this admin's role builds it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnFacts:
+    """A column as it is; `filled` by a default, an identity or a generation rule."""
+
+    type: str
+    not_null: bool
+    filled: bool
+    computed: str = ""
+    """'generated' or 'identity' where PostgreSQL refuses a value for it."""
+    deterministic: bool = True
+    """Its collation holds different texts for different."""
+    plain_storage: bool = False
+    """Text of more than a page does not fit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """What Cipher does not make: names of things on its table. Only those in force."""
+
+    constraints: tuple[tuple[str, str], ...] = ()
+    """(name, 'c' CHECK, 'f' foreign key or 'x' EXCLUDE)."""
+    references: tuple[tuple[str, str], ...] = ()
+    """(foreign key, the table that has it) of what refers to this table."""
+    triggers: tuple[str, ...] = ()
+    rules: tuple[tuple[str, str], ...] = ()
+    """(name, '2' on UPDATE, '3' on INSERT or '4' on DELETE)."""
+    policies: tuple[str, ...] = ()
+    children: tuple[str, ...] = ()
+    publications: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A relation that has the name of one of Cipher's tables."""
+
+    kind: str
+    owner: str
+    owner_comment: str | None
+    owner_usage: bool
+    owner_admin: bool
+    owner_has_all: bool
+    """Its owner has every privilege on it: even those can be taken away."""
+    comment: str | None
+    pages: int
+    columns: Mapping[str, ColumnFacts]
+    primary_key: tuple[str, ...]
+    indexes: Mapping[str, IndexFacts]
+    foreign_grantees: tuple[str, ...]
+    unlogged: bool = False
+    unlogged_parts: tuple[str, ...] = ()
+    """Partitions, of partitions too, that a crash empties."""
+    gap: bool = False
+    """Partitioned so that a key may find no partition."""
+    partition: bool = False
+    """Part of somebody's partitioned table."""
+    row_security: bool = False
+    """Forced on the role that Cipher acts as."""
+    key_deferrable: bool = False
+    replica_identity: str = "d"
+    """As pg_class.relreplident."""
+    others: Others = Others()
+
+    @property
+    def owner_marker(self) -> Marker | None:
+        """Return the marker in the comment of the role that owns it."""
+        return parse_marker(self.owner_comment)
+
+
+def relation_from(raw: Mapping[str, Any]) -> Relation:
+    """Return what the catalog query says of one relation. KeyError or TypeError mean a bug in the query."""
+    return Relation(
+        kind=raw["kind"],
+        owner=raw["owner"],
+        owner_comment=raw["owner_comment"],
+        owner_usage=raw["owner_usage"],
+        owner_admin=raw["owner_admin"],
+        owner_has_all=raw["owner_has_all"],
+        comment=raw["comment"],
+        pages=raw["pages"],
+        columns={name: ColumnFacts(*facts) for name, facts in raw["columns"].items()},
+        primary_key=tuple(raw["pk"]),
+        indexes={name: _index(facts) for name, facts in raw["indexes"].items()},
+        foreign_grantees=tuple(raw["grantees"]),
+        unlogged=raw["unlogged"],
+        unlogged_parts=tuple(raw["unlogged_parts"]),
+        gap=raw["gap"],
+        partition=raw["partition"],
+        row_security=raw["row_security"],
+        key_deferrable=raw["key_deferrable"],
+        replica_identity=raw["replica_identity"],
+        others=Others(
+            constraints=_pairs(raw["constraints"]),
+            references=_pairs(raw["references"]),
+            triggers=tuple(raw["triggers"]),
+            rules=_pairs(raw["rules"]),
+            policies=tuple(raw["policies"]),
+            children=tuple(raw["children"]),
+            publications=tuple(raw["publications"]),
+        ),
+    )
+
+
+def _index(raw: Mapping[str, Any]) -> IndexFacts:
+    return IndexFacts(
+        columns=tuple(raw["columns"]),
+        valid=raw["valid"],
+        building=raw["building"],
+        plain=raw["plain"],
+        unique=raw["unique"],
+        primary=raw["primary"],
+        partial=raw["partial"],
+        constraint=raw["constraint"],
+    )
+
+
+def _pairs(raw: list[list[str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((first, second) for first, second in raw)

@@ -1,0 +1,277 @@
+"""What exists of one kind, and what becomes of it: a list and a watch of metadata alone, which survive everything.
+
+Secrets and ConfigMaps are watched in this way: uid and resourceVersion say that something changed, and no content
+passes through this process unless a run asks for it by name. What vanished while nobody watched is reported too, which
+an informer without a store cannot do.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, PLURAL, VERSION
+from cipher_operator.kube.backoff import Backoff
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
+
+PAGE = "500"
+"""Objects in a page of a list; it is read one object at a time."""
+WATCH_SECONDS = 300.0
+"""How long the server lets a watch live, with jitter: so that not all of them begin anew at once."""
+AWAY = (0.2, 5.0)
+"""Seconds between tries, at first and at most, while nobody answers: an outage is over when it is over."""
+BROKEN = (0.5, 30.0)
+"""The same between lists while the server breaks off every watch: a list is work for it."""
+SETTLED = 5.0
+"""Seconds that a watch must live before an outage is over."""
+SETTLED_AFTER_ERROR = 60.0
+"""The same where the server itself broke the watch off: it lives for a moment each time."""
+
+logger = logging.getLogger(__name__)
+
+Ref = tuple[str, str, str]
+"""Kind (`Secret`), namespace and name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is kept of an object. `deleting`: its deletion waits for finalizers; `held`: one of them is ours."""
+
+    uid: str
+    version: str
+    deleting: bool = False
+    held: bool = False
+
+
+Changed = Callable[[Ref, Seen | None], None]
+"""Called with an object that is new or changed, and with None for one that is gone. May see the same again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What is watched: a kind by its API's path, and selectors that leave out what is never of interest."""
+
+    kind: str
+    api: str
+    plural: str
+    fields: str = ""
+    labels: str = ""
+
+    def selected(self, labels: str | None) -> "Watched":
+        """Return the same, narrowed by a label selector where there is one."""
+        return replace(self, labels=labels or "")
+
+    def path(self, namespace: str | None) -> str:
+        """Return the path of all objects, or of those of a namespace."""
+        return f"{self.api}/namespaces/{namespace}/{self.plural}" if namespace else f"{self.api}/{self.plural}"
+
+
+SECRETS = Watched("Secret", "/api/v1", "secrets", "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")
+CONFIGMAPS = Watched("ConfigMap", "/api/v1", "configmaps", "metadata.name!=kube-root-ca.crt")
+STORAGES = Watched("CipherStorage", f"/apis/{GROUP}/{VERSION}", PLURAL)
+
+
+class _Broken(Exception):
+    """The server ended a watch with an error of its own, or with what is no event."""
+
+
+class Reflector:
+    """Keeps what exists of one kind, in all namespaces where `namespace` is None, and tells what changes.
+
+    `synced` is set when the first list is through. `run` never ends by itself; `start` and `stop` run it in a task.
+    `changed` must not wait.
+    """
+
+    def __init__(self, kube: Watching, watched: Watched, changed: Changed, namespace: str | None = None) -> None:
+        self._kube, self._watched, self._changed, self._namespace = kube, watched, changed, namespace
+        self._path = watched.path(namespace)
+        self._objects: dict[tuple[str, str], Seen] = {}
+        self._version: str | None = None
+        """Where the watch goes on; None where a list must come first."""
+        self._away, self._broken = Backoff(*AWAY), Backoff(*BROKEN)
+        self._outage = _Outage(f"{watched.plural} in {namespace}" if namespace else watched.plural)
+        self._patience = SETTLED
+        self._task: asyncio.Task[None] | None = None
+        self.synced = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def refs(self) -> Iterator[Ref]:
+        """Yield what exists."""
+        for namespace, name in self._objects:
+            yield self._watched.kind, namespace, name
+
+    def get(self, namespace: str, name: str) -> Seen | None:
+        """Return what is known of an object, None where it does not exist."""
+        return self._objects.get((namespace, name))
+
+    def start(self) -> None:
+        """Run in a task of its own."""
+        self._task = asyncio.create_task(self.run(), name=f"reflector of {self._watched.plural}")
+
+    async def stop(self) -> None:
+        """End that task."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
+
+    async def run(self) -> None:
+        """List and watch for ever."""
+        while True:
+            pause = await self._round()
+            await asyncio.sleep(pause)
+
+    async def _round(self) -> float:
+        """List where that is due, and watch until the watch ends; return the seconds until the next round."""
+        try:
+            if self._version is None:
+                await self._list()
+                self.synced.set()
+            await self._watch()
+        except _Broken as broken:
+            self._version, self._patience = None, SETTLED_AFTER_ERROR
+            self._outage.note(str(broken), at_once=True)
+            return self._broken.next()
+        except ApiUnavailable as error:
+            self._outage.note(str(error))
+            if error.status == 504:
+                # Also the answer to a version of the future: the cluster was restored from a backup.
+                self._version = None
+            return (self._broken if error.status in (500, 504) else self._away).next(error.retry_after)
+        except ApiError as error:
+            listed, self._version = self._version is not None, None
+            if error.status != 410:
+                self._outage.note(str(error))
+                return (self._broken if listed else self._away).next()
+            # What the watch would go on from, or the rest of the list, is not kept any more.
+        return self._away.next()
+
+    async def _list(self) -> None:
+        """Take over what exists now; tell what is new, what is another, and what is there no more."""
+        listed: set[tuple[str, str]] = set()
+
+        def take(item: Json) -> None:
+            listed.add(self._put(item))
+
+        query = self._query(limit=PAGE)
+        with _readable():
+            while True:
+                metadata = await self._kube.scan(self._path, take, **query)
+                if not metadata.get("continue"):
+                    break
+                query["continue"] = metadata["continue"]
+            version = str(metadata["resourceVersion"])
+        for key in self._objects.keys() - listed:
+            self._drop(key)
+        self._version = version
+
+    async def _watch(self) -> None:
+        """Follow the events until the stream ends."""
+        assert self._version is not None
+        seconds = round(WATCH_SECONDS * random.uniform(1.0, 1.2))  # noqa: S311 - spreads the ends
+        query = self._query(resourceVersion=self._version, allowWatchBookmarks="true", timeoutSeconds=str(seconds))
+        async with self._kube.watch(self._path, **query) as events:
+            settled = asyncio.get_running_loop().call_later(self._patience, self._settle)
+            try:
+                async for event in events:
+                    with _readable():
+                        self._take(event["type"], event["object"])
+            finally:
+                settled.cancel()
+
+    def _take(self, type_: str, body: Json) -> None:
+        if type_ == "ERROR":
+            code, reason = int(body["code"]), str(body.get("reason") or "")
+            if code == 410:
+                raise ApiError(code, reason)
+            raise _Broken(f"{code} {reason}".strip())
+        version = str(body["metadata"]["resourceVersion"])
+        if type_ in ("ADDED", "MODIFIED"):
+            self._put(body)
+        elif type_ == "DELETED":
+            self._drop(_key(body))
+        self._version = version
+
+    def _put(self, body: Json) -> tuple[str, str]:
+        key, seen = _key(body), _seen(body)
+        if self._objects.get(key) != seen:
+            self._objects[key] = seen
+            self._tell(key, seen)
+        return key
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        if self._objects.pop(key, None) is not None:
+            self._tell(key, None)
+
+    def _tell(self, key: tuple[str, str], seen: Seen | None) -> None:
+        try:
+            self._changed((self._watched.kind, *key), seen)
+        except Exception:
+            # A watch that ended for this would be missed by everybody else.
+            logger.exception("a change of %s %s/%s was not taken in", self._watched.kind, *key)
+
+    def _settle(self) -> None:
+        self._away.reset()
+        self._broken.reset()
+        self._patience = SETTLED
+        self._outage.end()
+
+    def _query(self, **query: str) -> dict[str, str]:
+        selectors = {"fieldSelector": self._watched.fields, "labelSelector": self._watched.labels}
+        return {name: value for name, value in selectors.items() if value} | query
+
+
+def reflectors(
+    kube: Watching, watched: Sequence[Watched], changed: Changed, namespaces: Sequence[str]
+) -> tuple[Reflector, ...]:
+    """Return one reflector for each kind and namespace, one for each kind where no namespace is named."""
+    return tuple(Reflector(kube, kind, changed, namespace) for kind in watched for namespace in namespaces or (None,))
+
+
+class _Outage:
+    """One line when it begins, and one when it ends. A watch that the next try brings back is none."""
+
+    def __init__(self, what: str) -> None:
+        self._what, self._failures = what, 0
+        self._since: float | None = None
+
+    def note(self, why: str, *, at_once: bool = False) -> None:
+        self._failures += 1
+        if self._since is None and (at_once or self._failures > 1):
+            self._since = asyncio.get_running_loop().time()
+            logger.warning("the watch of %s is interrupted: %s; trying again", self._what, why)
+
+    def end(self) -> None:
+        self._failures = 0
+        if self._since is not None:
+            seconds = asyncio.get_running_loop().time() - self._since
+            self._since = None
+            logger.info("the watch of %s goes on after %.0f s", self._what, seconds)
+
+
+@contextlib.contextmanager
+def _readable() -> Iterator[None]:
+    """Raise _Broken for an object that has not the shape of one."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise _Broken("something that is no object came") from None
+
+
+def _key(body: Json) -> tuple[str, str]:
+    metadata = body["metadata"]
+    return sys.intern(str(metadata.get("namespace", ""))), str(metadata["name"])
+
+
+def _seen(body: Json) -> Seen:
+    metadata = body["metadata"]
+    return Seen(
+        str(metadata["uid"]),
+        str(metadata["resourceVersion"]),
+        deleting="deletionTimestamp" in metadata,
+        held=IN_USE_FINALIZER in (metadata.get("finalizers") or ()),
+    )

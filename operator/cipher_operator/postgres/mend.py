@@ -1,0 +1,50 @@
+"""Changes that bring tables back to what Cipher makes, and that what is in them may refuse: tried, and told."""
+
+import psycopg
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.core.ownership import marker_changed
+from cipher_operator.core.plan.flaws import Mend
+from cipher_operator.core.plan.plan import Message, Plan
+from cipher_operator.core.sql.step import lines_of
+from cipher_operator.postgres.apply import FENCED, render
+from cipher_operator.postgres.errors import classify
+from cipher_operator.postgres.session import Session
+
+NULLS_LEFT = "23502"
+"""SQLSTATE of SET NOT NULL where rows hold NULL."""
+
+
+async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Run each mend in a transaction of its own, fenced and within the operator's limits; return the SQL lines that
+    ran, and a warning for each that did not.
+
+    A refused one keeps nothing from being Ready: Cipher has worked with the table as it is. Raises Failure where the
+    session is lost, or somebody else works on the storage.
+    """
+    lines: list[str] = []
+    warnings: list[str] = []
+    for each in plan.mends:
+        (line,) = lines_of((each.step,))[1:-1]
+        try:
+            await session.execute(render(Message((each.step,), plan.fence), plan.lock, None))
+        except psycopg.Error as error:
+            failure = classify(error)
+            if error.sqlstate == FENCED:
+                raise marker_changed() from None
+            if session.closed:
+                raise failure.at(ConditionType.SCHEMA_APPLIED) from None
+            warnings.append(_refused(each, line, failure))
+        else:
+            lines.append(line)
+    return tuple(lines), tuple(warnings)
+
+
+def _refused(mend: Mend, line: str, failure: Failure) -> str:
+    where = f"table '{mend.table}'"
+    if failure.sqlstate == NULLS_LEFT:
+        return (
+            f"column '{mend.column}' of {where} has lost NOT NULL, and some rows hold NULL: fill or delete them, then "
+            f"run: {line}"
+        )
+    return f"{where} is not as Cipher makes it, and the server did not take: {line} ({failure.message})"

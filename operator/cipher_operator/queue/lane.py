@@ -1,0 +1,68 @@
+"""One lane: a server's slots, whether it is down, and which credentials it has refused. Plain state."""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+FIRST_SLOTS = 2
+"""Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
+
+
+@dataclass(slots=True)
+class Credential:
+    """One user and password in a lane. While it is not `proven`, one run at a time tries it."""
+
+    proven: bool = False
+    trial: object | None = None
+    """Who tries it now."""
+    cause: object | None = None
+    """Why it was refused, until `until`."""
+    until: float = 0.0
+    used: float = 0.0
+
+
+@dataclass(slots=True)
+class Lane:
+    """`capacity` slots, of which `held` are taken; `cause` is set while the lane is down."""
+
+    slots: int
+    capacity: int
+    held: int = 0
+    cause: object | None = None
+    suspect: bool = False
+    """Its runs fail without an answer, or it has just come back: one try at a time, until one ends well."""
+    strikes: int = 0
+    """Outages in a row, without a full recovery between them."""
+    since: float | None = None
+    """When the outage began that is not over."""
+    told: bool = False
+    used: float = 0.0
+    credentials: dict[Hashable, Credential] = field(default_factory=dict)
+
+    @property
+    def free(self) -> int:
+        """Return how many slots can be taken."""
+        return 0 if self.cause is not None else max(0, self.capacity - self.held)
+
+    def close(self, cause: object, now: float) -> bool:
+        """Take the lane down; return whether this begins an outage."""
+        begins, self.cause = self.since is None, cause
+        self.capacity, self.strikes = 1, self.strikes + 1
+        if begins:
+            self.since, self.told = now, False
+        return begins
+
+    def open(self) -> None:
+        """Let one run in, to see."""
+        self.cause, self.capacity, self.suspect = None, 1, True
+
+    def doubt(self) -> None:
+        """Let one run in at a time from now on."""
+        self.capacity, self.suspect = 1, True
+
+    def succeed(self) -> bool:
+        """Take note of a run that ended well: twice as many may follow. Returns whether that ends an outage."""
+        self.suspect, self.capacity = False, min(self.slots, self.capacity * 2)
+        if self.capacity == self.slots:
+            self.strikes = 0
+        ended, self.since = self.since is not None, None
+        return ended

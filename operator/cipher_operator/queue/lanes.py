@@ -1,0 +1,317 @@
+"""All lanes: who may enter now, what is told of servers and credentials, probes of what is down, and sweeping."""
+
+import asyncio
+import contextvars
+import random
+from collections.abc import Awaitable, Callable, Hashable, Iterable
+from typing import Protocol
+
+from cipher_operator.queue.clock import Clock, Timer
+from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
+
+API = "api"
+"""The lane of the API server: every run holds a slot of it."""
+UNLIMITED = 1_000_000
+
+VERDICT_SECONDS = 60.0
+"""How long a refused credential is not tried again."""
+PROBE_SECONDS = 2.0
+API_PAUSE, API_PAUSE_CAP = 1.0, 30.0
+"""Seconds before the API server is asked again, doubled with each outage in a row."""
+TELL_SECONDS = 8.0
+"""How long a server is down before all its keys say so: a restart is over by then."""
+IDLE_SECONDS = 3_600.0
+"""After how long what nobody uses is dropped."""
+
+Name = Hashable
+"""API, or a server."""
+Need = tuple[Name, Hashable | None]
+"""A lane, and the credential that is used in it."""
+
+
+class Busy(Exception):
+    """No slot is free: the run ends, holds nothing, and is run again when one is."""
+
+
+class Closed(Exception):
+    """The lane is down or the credential refused; `cause` is what was told of it."""
+
+    def __init__(self, cause: object) -> None:
+        super().__init__("closed")
+        self.cause = cause
+
+
+class Listener(Protocol):
+    """Who is told of lanes: a queue."""
+
+    def freed(self) -> None:
+        """Something may be entered that could not be before."""
+
+    def opened(self, name: Name) -> None:
+        """A lane, or a credential of it, that was closed may be tried again."""
+
+    def told(self, name: Name) -> None:
+        """A lane is closed for so long, or so finally, that all its keys shall say so."""
+
+
+Outage = Callable[[Name, bool, object, float], None]
+"""Called when an outage of a lane begins (False) and when it is over (True), with its cause and its seconds."""
+
+
+class Lanes:
+    """What is known of every lane. `probe` asks whether a lane's server answers: True, False, or the seconds that it
+    asks to wait. `share` is how many slots all suspect lanes together may hold."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        probe: Callable[[Name], Awaitable[bool | float]],
+        *,
+        slots: int,
+        share: int = 8,
+        outage: Outage = lambda name, over, cause, seconds: None,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._clock, self._probe, self._slots, self._share = clock, probe, slots, share
+        self._outage, self._jitter = outage, jitter
+        self._lanes: dict[Name, Lane] = {}
+        self._probes: dict[Name, asyncio.Task[None]] = {}
+        self._timers: dict[Hashable, Timer] = {}
+        self._listeners: list[Listener] = []
+        self._context = contextvars.copy_context()
+        self._closed = False
+
+    def attach(self, listener: Listener) -> None:
+        """Tell a queue of what happens."""
+        self._listeners.append(listener)
+
+    @property
+    def down(self) -> frozenset[Name]:
+        """Return the lanes that are down."""
+        return frozenset(name for name, lane in self._lanes.items() if lane.cause is not None)
+
+    @property
+    def held(self) -> int:
+        """Return how many slots of servers are taken."""
+        return sum(lane.held for name, lane in self._lanes.items() if name != API)
+
+    @property
+    def known(self) -> int:
+        """Return how many lanes are remembered."""
+        return len(self._lanes)
+
+    def admits(self, needs: Iterable[Need]) -> bool:
+        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all."""
+        if self._of(API).free == 0:
+            return False
+        return all(self.cause(*need) is not None or self._free(*need) for need in needs)
+
+    def cause(self, name: Name, credential: Hashable | None) -> object | None:
+        """Return why there is no way in, None where there is one."""
+        lane = self._lanes.get(name)
+        if lane is None:
+            return None
+        if lane.cause is not None:
+            return lane.cause
+        known = lane.credentials.get(credential) if credential is not None else None
+        return known.cause if known is not None and self._clock.now() < known.until else None
+
+    def take(self, name: Name) -> bool:
+        """Take a slot; return whether there was one."""
+        lane = self._of(name)
+        if not self._room(lane):
+            return False
+        lane.held += 1
+        lane.used = self._clock.now()
+        return True
+
+    def give(self, name: Name) -> None:
+        """Give a slot back."""
+        lane = self._of(name)
+        lane.held -= 1
+        lane.used = self._clock.now()
+        self._freed()
+
+    def try_credential(self, name: Name, credential: Hashable, who: object) -> bool:
+        """Return whether this one may log in with a credential now: while it is not proven, one does at a time."""
+        known = self._credential(name, credential)
+        if known.proven or known.trial in (None, who):
+            known.trial = None if known.proven else who
+            return True
+        return False
+
+    def end_trial(self, name: Name, credential: Hashable, who: object) -> None:
+        """Let another one try a credential."""
+        known = self._of(name).credentials.get(credential)
+        if known is not None and known.trial is who:
+            known.trial = None
+            self._freed()
+
+    def opened(self, name: Name, credential: Hashable | None) -> None:
+        """Take note of a login that was accepted."""
+        if credential is None:
+            return
+        known = self._credential(name, credential)
+        news = not known.proven or known.cause is not None
+        known.proven, known.trial, known.cause = True, None, None
+        self._cancel((name, credential))
+        if news:
+            self._tell(lambda listener: listener.opened(name))
+
+    def succeeded(self, name: Name) -> None:
+        """Take note of a run that ended well in a lane."""
+        lane = self._of(name)
+        since, cause = lane.since, lane.cause
+        if lane.succeed() and since is not None:
+            self._outage(name, True, cause, self._clock.now() - since)
+        self._freed()
+
+    def failed(self, name: Name, cause: object, retry_after: float | None = None) -> None:
+        """Take note of a server that gave no answer: it is asked by one probe until it does."""
+        lane = self._of(name)
+        if lane.cause is not None or self._closed:
+            return
+        lane.doubt()
+        if name == API:
+            self._close(name, lane, cause)
+            self._ask_later(name, cause, max(retry_after or 0.0, self._api_pause(lane)))
+        elif name not in self._probes:
+            self._ask(name, cause)
+
+    def refused(self, name: Name, credential: Hashable, cause: object) -> None:
+        """Take note of a verdict on a credential: for a minute nobody tries it again, then one does."""
+        known = self._credential(name, credential)
+        known.proven, known.trial, known.cause = False, None, cause
+        known.until = self._clock.now() + VERDICT_SECONDS
+        self._at((name, credential), known.until, lambda: self._verdict_over(name))
+        self._tell(lambda listener: listener.told(name))
+
+    def forget_verdict(self, name: Name, credential: Hashable) -> None:
+        """Let a credential be tried at once, after its password was set."""
+        known = self._of(name).credentials.get(credential)
+        if known is not None:
+            known.cause = None
+            self._cancel((name, credential))
+
+    async def close(self) -> None:
+        """End probes and timers."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        tasks = set(self._probes.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _of(self, name: Name) -> Lane:
+        lane = self._lanes.get(name)
+        if lane is None:
+            slots = UNLIMITED if name == API else self._slots
+            lane = self._lanes[name] = Lane(slots, slots if name == API else min(slots, FIRST_SLOTS))
+            lane.used = self._clock.now()
+            if "sweep" not in self._timers:
+                self._at("sweep", lane.used + IDLE_SECONDS, self._sweep)
+        return lane
+
+    def _credential(self, name: Name, credential: Hashable) -> Credential:
+        known = self._of(name).credentials.setdefault(credential, Credential())
+        known.used = self._clock.now()
+        return known
+
+    def _room(self, lane: Lane) -> bool:
+        if lane.free == 0:
+            return False
+        if not lane.suspect or lane.slots == UNLIMITED:
+            return True
+        return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
+
+    def _free(self, name: Name, credential: Hashable | None) -> bool:
+        lane = self._lanes.get(name)
+        if lane is None:
+            return True
+        known = lane.credentials.get(credential) if credential is not None else None
+        return self._room(lane) and (known is None or known.proven or known.trial is None)
+
+    def _close(self, name: Name, lane: Lane, cause: object) -> None:
+        if lane.close(cause, self._clock.now()):
+            self._outage(name, False, cause, 0.0)
+
+    def _api_pause(self, lane: Lane) -> float:
+        pause = min(API_PAUSE_CAP, API_PAUSE * 2.0 ** min(lane.strikes - 1, 10))
+        return pause * self._jitter(0.75, 1.0)
+
+    def _ask_later(self, name: Name, cause: object, seconds: float) -> None:
+        self._at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
+
+    def _ask(self, name: Name, cause: object) -> None:
+        if self._closed or name in self._probes:
+            return
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(self._asked(name, cause), name="probe", context=self._context.copy())
+        self._probes[name] = task
+
+    async def _asked(self, name: Name, cause: object) -> None:
+        """Ask once; go on asking where it does not answer."""
+        try:
+            answer = await self._probe(name)
+        finally:
+            self._probes.pop(name, None)
+        lane = self._of(name)
+        if answer is True:
+            was_down = lane.cause is not None
+            lane.open()
+            if was_down:
+                self._tell(lambda listener: listener.opened(name))
+            self._freed()
+            return
+        if lane.cause is None:
+            self._close(name, lane, cause)
+        if name == API:
+            lane.strikes += 1
+            pause = max(answer if answer is not False else 0.0, self._api_pause(lane))
+        else:
+            pause = PROBE_SECONDS
+            if not lane.told and lane.since is not None and self._clock.now() - lane.since >= TELL_SECONDS:
+                lane.told = True
+                self._tell(lambda listener: listener.told(name))
+        self._ask_later(name, cause, pause)
+
+    def _verdict_over(self, name: Name) -> None:
+        self._tell(lambda listener: listener.opened(name))
+
+    def _sweep(self) -> None:
+        """Drop what nobody uses: credentials change, and hosts come and go."""
+        now = self._clock.now()
+        for name, lane in list(self._lanes.items()):
+            for credential, known in list(lane.credentials.items()):
+                if known.trial is None and now - known.used >= IDLE_SECONDS and now >= known.until:
+                    del lane.credentials[credential]
+            idle = lane.held == 0 and lane.cause is None and name not in self._probes
+            if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
+                del self._lanes[name]
+        self._at("sweep", now + IDLE_SECONDS / 4, self._sweep)
+
+    def _at(self, what: Hashable, when: float, callback: Callable[[], None]) -> None:
+        self._cancel(what)
+        if self._closed:
+            return
+
+        def due() -> None:
+            self._timers.pop(what, None)
+            callback()
+
+        self._timers[what] = self._clock.call_at(when, due)
+
+    def _cancel(self, what: Hashable) -> None:
+        if (timer := self._timers.pop(what, None)) is not None:
+            timer.cancel()
+
+    def _freed(self) -> None:
+        self._tell(lambda listener: listener.freed())
+
+    def _tell(self, say: Callable[[Listener], None]) -> None:
+        if not self._closed:
+            for listener in self._listeners:
+                say(listener)

@@ -1,0 +1,310 @@
+"""When each key is run: at once for what changed, later for what is due, and never while it would only wait.
+
+Level-triggered: a trigger says that something may have changed, never what. One run per key at a time; a trigger during
+a run leads to exactly one more. A worker is taken only for a key whose lanes have room: what waits holds nothing.
+"""
+
+import asyncio
+import contextvars
+import logging
+import random
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from cipher_operator.queue.clock import Clock, Timer
+from cipher_operator.queue.lanes import API, Busy, Lanes, Name, Need
+from cipher_operator.queue.ready import Group, Ready
+from cipher_operator.queue.ticket import Ticket
+
+BACKOFF_BASE, BACKOFF_CAP = 2.0, 60.0
+"""Seconds after the first failure of a key, doubled with each in a row, and at most."""
+
+logger = logging.getLogger(__name__)
+
+K = TypeVar("K", bound=tuple[str, ...])
+"""What is run by: names, the last but one the namespace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """What a run says of the next one: in `after` seconds, give or take `spread` of them; None where only a change
+    starts another. `failed` counts one more failure in a row instead: 2 s, doubled to 60 s. `gone`: never again."""
+
+    after: float | None = None
+    spread: float = 0.1
+    failed: bool = False
+    gone: bool = False
+
+
+@dataclass(slots=True)
+class _Entry:
+    needs: tuple[Need, ...] | None = None
+    """What its last run entered; None where that is not known, or may have changed."""
+    way: Hashable | None = None
+    task: asyncio.Task[None] | None = None
+    dirty: bool = False
+    waits: frozenset[Name] = frozenset()
+    """Closed lanes that it waits for."""
+    timer: Timer | None = None
+    due: float = 0.0
+    failures: int = 0
+
+
+class Queue(Generic[K]):
+    """Runs keys. `run(key, ticket)` brings one to where it shall be and returns when to come back.
+
+    Keys that name the same `way` have the same needs: what one of them has learnt counts for all, and while the first
+    one learns it, the others wait.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[K, Ticket], Awaitable[Next]],
+        *,
+        workers: int,
+        workers_per_namespace: int,
+        lanes: Lanes,
+        clock: Clock,
+        namespace: Callable[[K], str] = lambda key: key[-2],
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._run, self._workers, self._lanes, self._clock = run, workers, lanes, clock
+        self._namespace, self._jitter = namespace, jitter
+        self._entries: dict[K, _Entry] = {}
+        self._ready: Ready[K] = Ready(workers_per_namespace)
+        self._ways: dict[Hashable, tuple[Need, ...]] = {}
+        self._learning: dict[Hashable, K] = {}
+        self._lives: dict[Name, set[K]] = {}
+        self._waits: dict[Name, set[K]] = {}
+        self._running = 0
+        self._woken = self._closed = False
+        self._context = contextvars.copy_context()
+        lanes.attach(self)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many keys could be run if there were a worker and room in their lanes."""
+        return len(self._ready)
+
+    @property
+    def running(self) -> int:
+        """Return how many runs are under way."""
+        return self._running
+
+    @property
+    def known(self) -> int:
+        """Return how many keys are remembered."""
+        return len(self._entries)
+
+    def enqueue(
+        self,
+        key: K,
+        *,
+        urgent: bool = True,
+        after: float = 0.0,
+        changed: bool = False,
+        way: Hashable | None = None,
+    ) -> None:
+        """Run a key now, or in `after` seconds unless it is planned earlier. Ignored after `drain`.
+
+        `changed` says that its needs may be others than before: those of all who name the same `way`.
+        """
+        if self._closed:
+            return
+        entry = self._entries.setdefault(key, _Entry())
+        if changed:
+            self._settle(key, entry, None)
+            entry.way = way or entry.way
+        if after > 0:
+            self._plan(key, entry, after)
+        elif entry.task is not None:
+            entry.dirty = True
+        else:
+            self._cancel(entry)
+            self._ready.put(key, self._namespace(key), self._group(entry), urgent=urgent)
+            self._wake()
+
+    def forget(self, key: K) -> None:
+        """Drop all that is planned and known of a key. A run under way ends by itself and is not repeated."""
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self._cancel(entry)
+        self._settle(key, entry, None)
+        self._await(key, entry, frozenset())
+        self._ready.remove(key)
+
+    def relearn(self, way: Hashable) -> None:
+        """Forget what is needed on a way: what it names has changed."""
+        self._ways.pop(way, None)
+
+    async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - cancels what is left, which a caller cannot
+        """Take no more triggers, let runs under way end within `timeout` seconds, cancel the rest.
+
+        Returns whether nothing had to be cancelled.
+        """
+        self._closed = True
+        self._ready.clear()
+        for entry in self._entries.values():
+            self._cancel(entry)
+        tasks = {entry.task for entry in self._entries.values() if entry.task is not None}
+        if not tasks:
+            return True
+        _, late = await asyncio.wait(tasks, timeout=timeout)
+        for task in late:
+            task.cancel()
+        if late:
+            logger.warning("%d runs did not end within %g s and were cancelled", len(late), timeout)
+            await asyncio.wait(late, timeout=5)
+        return not late
+
+    def freed(self) -> None:
+        """Look again who may run: a slot, or a credential, is free."""
+        self._wake()
+
+    def opened(self, name: Name) -> None:
+        """Run who waits for a lane."""
+        for key in list(self._waits.get(name, ())):
+            self.enqueue(key)
+
+    def told(self, name: Name) -> None:
+        """Run who lives on a lane, so that all say what is wrong with it."""
+        for key in self._lives.get(name, set()) - self._waits.get(name, set()):
+            self.enqueue(key)
+
+    def _group(self, entry: _Entry) -> Group:
+        if entry.needs is not None:
+            return entry.needs
+        if entry.way is None:
+            return ()
+        return self._ways.get(entry.way, ("way", entry.way))
+
+    def _admits(self, group: Group) -> bool:
+        if group[:1] == ("way",):
+            return group[1] not in self._learning and self._lanes.admits(())
+        return self._lanes.admits(group)
+
+    def _wake(self) -> None:
+        if not self._woken and not self._closed:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._dispatch, context=self._context)
+
+    def _dispatch(self) -> None:
+        self._woken = False
+        while self._running < self._workers and not self._closed:
+            picked = self._ready.pick(self._admits)
+            if picked is None:
+                return
+            self._start(*picked)
+
+    def _start(self, key: K, group: Group) -> None:
+        entry = self._entries[key]
+        entry.dirty = False
+        self._await(key, entry, frozenset())
+        # What was planned before this run is what this run does.
+        self._cancel(entry)
+        needs: tuple[Need, ...] = () if group[:1] == ("way",) else group
+        reserved = [need for need in ((API, None), *needs) if self._lanes.cause(*need) is None]
+        reserved = [need for need in reserved if self._lanes.take(need[0])]
+        learns = group[1] if group[:1] == ("way",) else None
+        if learns is not None:
+            self._learning[learns] = key
+        ticket = Ticket(self._lanes, tuple(reserved), lambda: self._learnt(key, entry, ticket, learns))
+        self._running += 1
+        self._ready.begin(self._namespace(key))
+        loop = asyncio.get_running_loop()
+        entry.task = loop.create_task(
+            self._work(key, entry, ticket, learns), name=f"run {'/'.join(key)}", context=self._context.copy()
+        )
+
+    async def _work(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None) -> None:
+        following: Next | None = None
+        busy = False
+        try:
+            following = await self._run(key, ticket)
+        except Busy:
+            busy = True
+        except Exception:
+            logger.exception("a run failed unexpectedly", extra={"storage": "/".join(key)})
+            following = Next(failed=True)
+        finally:
+            entry.task = None
+            self._running -= 1
+            self._ready.end(self._namespace(key))
+            if learns is not None and self._learning.get(learns) == key:
+                del self._learning[learns]
+            ticket.close()
+            if self._entries.get(key) is entry:
+                self._after(key, entry, ticket, following, busy=busy)
+            self._wake()
+
+    def _after(self, key: K, entry: _Entry, ticket: Ticket, following: Next | None, *, busy: bool) -> None:
+        if ticket.needs:
+            self._settle(key, entry, ticket.needs)
+        self._await(key, entry, frozenset(ticket.closed))
+        if following is not None and not following.failed:
+            entry.failures = 0
+        if entry.dirty or busy:
+            self.enqueue(key)
+        elif following is None:
+            return
+        elif following.gone:
+            self.forget(key)
+        elif following.failed:
+            entry.failures += 1
+            seconds = min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** min(entry.failures - 1, 10))
+            self._plan(key, entry, seconds * self._jitter(0.75, 1.0))
+        elif following.after is not None:
+            self._plan(key, entry, following.after * self._jitter(1 - following.spread, 1 + following.spread))
+
+    def _learnt(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None) -> None:
+        """Let those who name the same way go on with what is known now."""
+        self._settle(key, entry, ticket.needs)
+        if learns is not None and self._learning.get(learns) == key:
+            del self._learning[learns]
+            self._ways[learns] = ticket.needs
+            self._ready.regroup(("way", learns), ticket.needs)
+            self._wake()
+
+    def _settle(self, key: K, entry: _Entry, needs: tuple[Need, ...] | None) -> None:
+        """Note what a key needs, and where it lives."""
+        for name, _ in entry.needs or ():
+            lives = self._lives.get(name)
+            if lives is not None:
+                lives.discard(key)
+                if not lives:
+                    del self._lives[name]
+        entry.needs = needs
+        for name, _ in needs or ():
+            self._lives.setdefault(name, set()).add(key)
+
+    def _await(self, key: K, entry: _Entry, names: frozenset[Name]) -> None:
+        """Note which closed lanes a key waits for."""
+        for name in entry.waits - names:
+            self._waits[name].discard(key)
+            if not self._waits[name]:
+                del self._waits[name]
+        for name in names - entry.waits:
+            self._waits.setdefault(name, set()).add(key)
+        entry.waits = names
+
+    def _plan(self, key: K, entry: _Entry, seconds: float) -> None:
+        due = self._clock.now() + seconds
+        if entry.timer is not None:
+            if entry.due <= due:
+                return
+            self._cancel(entry)
+        entry.due = due
+        entry.timer = self._clock.call_at(due, lambda: self._due(key, entry))
+
+    def _due(self, key: K, entry: _Entry) -> None:
+        entry.timer = None
+        if self._entries.get(key) is entry:
+            self.enqueue(key, urgent=False)
+
+    @staticmethod
+    def _cancel(entry: _Entry) -> None:
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None

@@ -1,0 +1,96 @@
+"""The keys that could be run, in the order in which they are: what changed first, round robin over lanes, then over
+namespaces, each with a share of the workers."""
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+Group = tuple[Any, ...]
+"""Keys with the same needs."""
+
+URGENT, DUE = 0, 1
+
+
+class Ready(Generic[K]):
+    """`share` is how many keys of one namespace may be under way at once."""
+
+    def __init__(self, share: int) -> None:
+        self._share = share
+        self._groups: tuple[dict[Group, dict[str, deque[K]]], ...] = ({}, {})
+        self._where: dict[K, tuple[int, Group, str]] = {}
+        self._under_way: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def put(self, key: K, namespace: str, group: Group, *, urgent: bool) -> None:
+        """Add a key; one that is there already keeps its place, unless it becomes urgent or its group another."""
+        priority = URGENT if urgent else DUE
+        standing = self._where.get(key)
+        if standing is not None:
+            if standing[0] <= priority and standing[1] == group:
+                return
+            priority = min(priority, standing[0])
+            self.remove(key)
+        self._groups[priority].setdefault(group, {}).setdefault(namespace, deque()).append(key)
+        self._where[key] = priority, group, namespace
+
+    def remove(self, key: K) -> None:
+        """Take a key out."""
+        standing = self._where.pop(key, None)
+        if standing is not None:
+            priority, group, namespace = standing
+            keys = self._groups[priority][group][namespace]
+            keys.remove(key)
+            if not keys:
+                self._drop(priority, group, namespace)
+
+    def regroup(self, group: Group, other: Group) -> None:
+        """Move all keys of a group to another."""
+        for priority, groups in enumerate(self._groups):
+            for namespace, keys in groups.pop(group, {}).items():
+                groups.setdefault(other, {}).setdefault(namespace, deque()).extend(keys)
+                for key in keys:
+                    self._where[key] = priority, other, namespace
+
+    def pick(self, admits: Callable[[Group], bool]) -> tuple[K, Group] | None:
+        """Take the next key whose group is admitted and whose namespace has a share left; None where there is none."""
+        for groups in self._groups:
+            for group, namespaces in groups.items():
+                namespace = next((name for name in namespaces if self._under_way.get(name, 0) < self._share), None)
+                if namespace is None or not admits(group):
+                    continue
+                keys = namespaces.pop(namespace)
+                key = keys.popleft()
+                del self._where[key], groups[group]
+                if keys:
+                    namespaces[namespace] = keys
+                if namespaces:
+                    # To the end: the next turn is another's.
+                    groups[group] = namespaces
+                return key, group
+        return None
+
+    def begin(self, namespace: str) -> None:
+        """Note that a key of a namespace is under way."""
+        self._under_way[namespace] = self._under_way.get(namespace, 0) + 1
+
+    def end(self, namespace: str) -> None:
+        """Note that it is not any more."""
+        self._under_way[namespace] -= 1
+        if not self._under_way[namespace]:
+            del self._under_way[namespace]
+
+    def clear(self) -> None:
+        """Take all keys out."""
+        for groups in self._groups:
+            groups.clear()
+        self._where.clear()
+
+    def _drop(self, priority: int, group: Group, namespace: str) -> None:
+        namespaces = self._groups[priority][group]
+        del namespaces[namespace]
+        if not namespaces:
+            del self._groups[priority][group]

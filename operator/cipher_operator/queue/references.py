@@ -1,0 +1,106 @@
+"""Who reads which input, and whether it is still what was read: the reverse map from inputs to keys.
+
+A watch tells revisions and no contents, so a revision alone says "perhaps": the content is looked at once, by whoever
+owns the watch, and only another digest starts anybody.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What an input was when it was read: `revision` grows with each change of it, `digest` tells contents apart."""
+
+    revision: int
+    digest: str
+
+
+ABSENT = Version(0, "")
+"""Of an input that is not there."""
+
+
+class References(Generic[K, R]):
+    """Which keys read which inputs, and what each has read last. `enqueue` is called for those that must read again."""
+
+    def __init__(self, enqueue: Callable[[K], None]) -> None:
+        self._enqueue = enqueue
+        self._references: dict[K, frozenset[R]] = {}
+        self._users: dict[R, dict[K, Version | None]] = {}
+        self._newest: dict[R, int] = {}
+        self._gone: set[R] = set()
+
+    def set_references(self, key: K, references: Iterable[R]) -> frozenset[R]:
+        """Say which inputs a key reads, in place of what was said before; return those that it reads no more."""
+        wanted = frozenset(references)
+        before = self._references.get(key, frozenset())
+        for ref in wanted - before:
+            self._users.setdefault(ref, {})[key] = None
+        for ref in before - wanted:
+            self._drop(ref, key)
+        if wanted:
+            self._references[key] = wanted
+        else:
+            self._references.pop(key, None)
+        return before - wanted
+
+    def forget(self, key: K) -> None:
+        """Drop a key that is gone."""
+        self.set_references(key, ())
+
+    def watched(self, ref: R) -> bool:
+        """Return whether any key reads this input."""
+        return ref in self._users
+
+    def read(self, key: K, ref: R, version: Version) -> None:
+        """Note what a key's run has read, or is about to write. What the watch saw meanwhile starts another run."""
+        users = self._users.get(ref)
+        if users is None or key not in users:
+            return
+        users[key] = version
+        went = ref in self._gone and version != ABSENT
+        self._gone.discard(ref)
+        if went or self._newest.get(ref, 0) > version.revision > 0:
+            self._enqueue(key)
+
+    def seen(self, ref: R, revision: int) -> bool:
+        """Note what the watch says; return whether anybody has read an older revision: the content tells more."""
+        users = self._users.get(ref)
+        if users is None:
+            return False
+        self._newest[ref] = max(revision, self._newest.get(ref, 0))
+        self._gone.discard(ref)
+        return any(version is not None and version.revision < revision for version in users.values())
+
+    def changed(self, ref: R, version: Version) -> None:
+        """Take the content of an input as it is now: who has read another is run again."""
+        users = self._users.get(ref, {})
+        for key, before in users.items():
+            if before is None or before.revision >= version.revision > 0:
+                continue
+            if before.digest == version.digest:
+                users[key] = version
+            else:
+                self._enqueue(key)
+
+    def gone(self, ref: R) -> None:
+        """Take note that an input was deleted."""
+        users = self._users.get(ref)
+        if users is None:
+            return
+        self._gone.add(ref)
+        for key, before in users.items():
+            if before is not None and before != ABSENT:
+                self._enqueue(key)
+
+    def _drop(self, ref: R, key: K) -> None:
+        users = self._users[ref]
+        users.pop(key, None)
+        if not users:
+            del self._users[ref]
+            self._newest.pop(ref, None)
+            self._gone.discard(ref)

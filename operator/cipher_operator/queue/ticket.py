@@ -1,0 +1,106 @@
+"""What one run holds of the lanes, and what it tells them. Everything is given back when the run ends."""
+
+from collections import Counter
+from collections.abc import Callable, Hashable
+
+from cipher_operator.queue.lanes import API, Busy, Closed, Lanes, Name, Need
+
+
+class Ticket:
+    """One run's. `learnt` is called when the run first enters a lane: what it needs is known from then on."""
+
+    def __init__(
+        self, lanes: Lanes, reserved: tuple[Need, ...] = (), learnt: Callable[[], None] = lambda: None
+    ) -> None:
+        self._lanes, self._learnt = lanes, learnt
+        self._held: Counter[Name] = Counter(name for name, _ in reserved)
+        self._trials: set[Need] = set()
+        self._answered: set[Name] = {API}
+        self._failed: set[Name] = set()
+        self._entered: list[Need] = []
+        self.closed: set[Name] = set()
+        """The lanes that this run waits for."""
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """Return what the run has entered, or would have."""
+        return tuple(dict.fromkeys(self._entered))
+
+    def enter(self, name: Name, credential: Hashable | None = None) -> None:
+        """Take a slot of a lane, unless this run has one, and the right to try a credential.
+
+        Raises Closed where there is no way in, and Busy where there is no room now: the run ends with it.
+        """
+        self._entered.append((name, credential))
+        self._learnt()
+        if (cause := self._lanes.cause(name, credential)) is not None:
+            self.closed.add(name)
+            raise Closed(cause)
+        if not self._held[name]:
+            if not self._lanes.take(name):
+                raise Busy
+            self._held[name] += 1
+        if credential is not None:
+            if not self._lanes.try_credential(name, credential, self):
+                raise Busy
+            self._trials.add((name, credential))
+
+    def try_enter(self, name: Name) -> bool:
+        """Take one more slot of a lane, if there is one."""
+        if self._lanes.cause(name, None) is not None or not self._lanes.take(name):
+            return False
+        self._held[name] += 1
+        return True
+
+    def leave(self, name: Name) -> None:
+        """Give one slot of a lane back."""
+        self._held[name] -= 1
+        self._lanes.give(name)
+
+    def detach(self, name: Name) -> Callable[[], None]:
+        """Take one slot out of this run's hands; return what gives it back, for work that outlives the run."""
+        self._held[name] -= 1
+        return lambda: self._lanes.give(name)
+
+    def opened(self, name: Name, credential: Hashable | None = None) -> None:
+        """Say that a login was accepted."""
+        self._answered.add(name)
+        self._lanes.opened(name, credential)
+
+    def answered(self, name: Name) -> None:
+        """Say that a server is there, whatever it said."""
+        self._answered.add(name)
+
+    def failed(self, name: Name, cause: object, *, retry_after: float | None = None) -> None:
+        """Say that a server gave no answer; `retry_after` are the seconds that it asks to wait."""
+        self._failed.add(name)
+        self.closed.add(name)
+        self._lanes.failed(name, cause, retry_after)
+
+    def hung(self, cause: object) -> None:
+        """Say that this run was cut off while it waited for its servers."""
+        for name, count in self._held.items():
+            if count and name != API:
+                self.failed(name, cause)
+
+    def refused(self, name: Name, credential: Hashable, cause: object) -> None:
+        """Say that a server refused a credential."""
+        self._answered.add(name)
+        self.closed.add(name)
+        self._lanes.refused(name, credential, cause)
+
+    def forget_verdict(self, name: Name, credential: Hashable) -> None:
+        """Let a credential be tried at once, after its password was set."""
+        self._lanes.forget_verdict(name, credential)
+
+    def close(self) -> None:
+        """Give everything back: the run is over."""
+        for name in self._answered - self._failed:
+            if self._held[name]:
+                self._lanes.succeeded(name)
+        for name, credential in self._trials:
+            self._lanes.end_trial(name, credential or "", self)
+        held, self._held = self._held, Counter()
+        for name, count in held.items():
+            for _ in range(count):
+                self._lanes.give(name)

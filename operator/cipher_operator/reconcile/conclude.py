@@ -1,0 +1,105 @@
+"""The ends that a run can come to, as Results."""
+
+from datetime import datetime
+
+from cipher_operator.api.failures import STAGES, Failure
+from cipher_operator.core.plan.plan import noted
+from cipher_operator.core.rotation import seconds_to_rotation
+from cipher_operator.core.secret import read_app_secret
+from cipher_operator.postgres.provision import Report
+from cipher_operator.reconcile.decide import Intent, answered
+from cipher_operator.reconcile.prove import Proven, door_warning, login_of
+from cipher_operator.reconcile.publish import Published
+from cipher_operator.reconcile.result import Facts, Result, stages
+from cipher_operator.reconcile.sessions import Remembered
+from cipher_operator.reconcile.snapshot import Snapshot
+
+FOLLOW_UP_SECONDS = 1.0
+GAP_SECONDS = 2.0
+"""Before a password that was just set is tested again."""
+RETEST_SECONDS = 60.0
+
+
+def refused(snapshot: Snapshot, failure: Failure) -> Result:
+    """Return the end of a run that came to no session."""
+    return Result(
+        failure=failure,
+        handled=answered(snapshot.resource),
+        unpublished=unpublished(snapshot),
+        remembered=isinstance(failure, Remembered),
+    )
+
+
+def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure, *, again_soon: bool = False) -> Result:
+    """Return the end of a run that did not reach everything; `again_soon` where the login is tested again at once."""
+    return Result(
+        failure=failure,
+        reached=stages(report.observed, failure),
+        handled=answered(snapshot.resource),
+        unpublished=unpublished(snapshot),
+        warnings=report.warnings,
+        executed=report.executed,
+        statements=report.statements,
+        change=intent.change,
+        soon=GAP_SECONDS if again_soon else None,
+        # Pods have what was published before: nothing is said against that yet.
+        quiet=again_soon and intent.existing is not None,
+        remembered=isinstance(failure, Remembered),
+    )
+
+
+def planned(snapshot: Snapshot, report: Report) -> Result:
+    """Return the end of a run in Observe mode."""
+    reached = STAGES[:1] if report.pending else STAGES[:4]
+    return Result(
+        plan=report.pending,
+        reached=reached,
+        handled=answered(snapshot.resource),
+        warnings=report.warnings,
+        unpublished=unpublished(snapshot),
+    )
+
+
+def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool, now: datetime) -> Result:
+    """Return the end of a run after which the storage is Ready."""
+    report, requests = proven.report, intent.requests
+    observed = report.observed
+    assert observed is not None  # converged
+    impossible = requests.impossible(intent.spec.user)
+    handled = {
+        name: value
+        for name, value in requests.new.items()
+        if name != "revokePrevious" or intent.orders.published is not None or name in impossible
+    }
+    # What this run could not do yet waits for no interval; nor does the note of which login is published: by it the
+    # next owner, or this storage deleted and made again, spares that login.
+    unfinished = not noted(intent.desired, report.orders, observed) or len(handled) < len(requests.new)
+    soon = seconds_to_rotation(intent.spec.rotation_interval, published.annotations, now)
+    if unfinished:
+        soon = FOLLOW_UP_SECONDS
+    elif spared:
+        soon = RETEST_SECONDS if soon is None else min(soon, RETEST_SECONDS)
+    retest = ("the login test found no free connection and is tried again",) if spared else ()
+    version = observed.server.version
+    return Result(
+        facts=Facts(
+            intent.desired.database,
+            login_of(intent, report),
+            intent.spec.app.secret_name,
+            f"{version // 10_000}.{version % 10_000}",
+            published.password_set_at,
+        ),
+        reached=STAGES,
+        handled=handled,
+        ignored=tuple(impossible.values()),
+        warnings=(*intent.admin.warnings, *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
+        executed=report.executed,
+        statements=report.statements,
+        change=intent.change,
+        soon=soon,
+    )
+
+
+def unpublished(snapshot: Snapshot) -> bool:
+    """Return whether the app Secret is known to be missing, or to hold no login."""
+    return snapshot.app is None or read_app_secret(snapshot.app.data) is None

@@ -1,0 +1,159 @@
+"""Finalizers, and the end of a CipherStorage: who adds them, who takes them away, and what is dropped on the server."""
+
+from dataclasses import replace
+
+from cipher_operator.api.failures import STAGES, ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE_FINALIZER
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec, parse_spec
+from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
+from cipher_operator.core.desired import desired_from
+from cipher_operator.core.orders import Orders
+from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
+from cipher_operator.kube.events import post_event
+from cipher_operator.kube.finalizers import TRIES, add, find, remove
+from cipher_operator.kube.port import Kube
+from cipher_operator.kube.secrets import secret_path
+from cipher_operator.postgres import remove as server
+from cipher_operator.reconcile.decide import is_ours
+from cipher_operator.reconcile.inputs import Ref, ways_in
+from cipher_operator.reconcile.report.events import removed
+from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.sessions import Remembered, Sessions
+from cipher_operator.reconcile.snapshot import Snapshot
+from cipher_operator.reconcile.surroundings import Surroundings
+
+
+async def ensure_finalizers(kube: Kube, snapshot: Snapshot, spec: Spec) -> tuple[str, ...]:
+    """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
+
+    Held before anything is created on the server; the connection Secret and a Secret with its CA too, because the
+    deletion of a namespace removes those first (as PVC protection does). Where the connection Secret is missing nothing
+    is held: that run creates nothing. Returns the Secrets that somebody deletes. Raises ApiError, ApiUnavailable.
+    """
+    resource = snapshot.resource
+    if spec.deletion_policy is not DeletionPolicy.DELETE or spec.management_policy is not ManagementPolicy.MANAGE:
+        if FINALIZER in resource.finalizers:
+            await release(kube, resource)
+        return ()
+    if spec.connection.secret_name not in snapshot.secrets:
+        return ()
+    ways = [snapshot.holdable(ref) for ref in ways_in(resource.namespace, resource.raw_spec)]
+    if FINALIZER not in resource.finalizers:
+        await add_finalizer(kube, resource, FINALIZER)
+        # Looked at again when the storage itself is held: from now on no other storage's release takes it away.
+        ways = [await find(kube, held.path) for held in ways if held is not None]
+    for held in ways:
+        if held is not None and not held.deleting and IN_USE_FINALIZER not in held.finalizers:
+            await add(kube, held, IN_USE_FINALIZER)
+    return tuple(held.name for held in ways if held is not None and held.deleting)
+
+
+async def release(kube: Kube, resource: Resource) -> None:
+    """Take our finalizer off the CipherStorage, then ours off its way to the server where nobody else needs it.
+
+    In this order: a crash between leaves a Secret whose finalizer the next start takes away, while the other order
+    would leave a storage that cannot be finished any more.
+    """
+    await remove_finalizer(kube, resource, FINALIZER)
+    for ref in ways_in(resource.namespace, resource.raw_spec):
+        await release_input(kube, ref, without=resource.uid)
+
+
+async def release_input(kube: Kube, ref: Ref, *, without: str = "") -> None:
+    """Take our finalizer off a Secret that no held CipherStorage needs; `without` is the uid of one that is done.
+
+    A storage that takes hold of the Secret while the others are looked through changes it: then they are looked through
+    again.
+    """
+    _, namespace, name = ref
+    for _ in range(TRIES):
+        held = await find(kube, secret_path(namespace, name))
+        if held is None or IN_USE_FINALIZER not in held.finalizers:
+            return
+        async for other in storages(kube, namespace):
+            metadata = other["metadata"]
+            holds = FINALIZER in (metadata.get("finalizers") or ()) and metadata["uid"] != without
+            if holds and ref in ways_in(namespace, other.get("spec")):
+                return
+        if await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
+            return
+
+
+async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions) -> Result | None:
+    """Carry out a deletion and let the object go; return None then, else what it waits for. Raises ApiError, Busy."""
+    resource = snapshot.resource
+    if FINALIZER not in resource.finalizers:
+        return None
+    removal = server.Removal()
+    if not (resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true" or snapshot.suspended):
+        try:
+            removal = await _remove(around, snapshot, sessions)
+        except Failure as failure:
+            removal = replace(removal, failure=failure)
+    if removal.failure is not None:
+        return _waits(removal)
+    await release(around.kube, resource)
+    if (event := removed(removal.lines)) is not None:
+        await post_event(
+            around.kube, resource, type_=event.type, reason=event.reason, note=event.note, action="Finalize"
+        )
+    return None
+
+
+async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions) -> server.Removal:
+    """Drop what the storage created. Raises Failure where there is no way to the server."""
+    resource = snapshot.resource
+    spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+    if spec.deletion_policy is not DeletionPolicy.DELETE or spec.management_policy is not ManagementPolicy.MANAGE:
+        return server.Removal()
+    admin = _admin(snapshot, spec)
+    if not (spec.database.name or admin.database or resource.status.get("database")):
+        # It never knew where to begin.
+        return server.Removal()
+    desired = desired_from(resource, spec, admin, around.rules.instance)
+    sessions.enter(admin)
+    return await server.remove(
+        lambda database: sessions.open(admin, database, purpose="admin"),
+        desired,
+        Orders(established=bool(resource.status.get("database"))),
+        maintenance=admin.database,
+    )
+
+
+def _admin(snapshot: Snapshot, spec: Spec) -> AdminConnection:
+    """Return the way in. A CA that went with its namespace stands in the app Secret as well."""
+    try:
+        return snapshot.admin(spec)
+    except Failure as failure:
+        if failure.reason is not Reason.SECRET_NOT_FOUND:
+            raise
+        secret, app = snapshot.secrets.get(spec.connection.secret_name), snapshot.app
+        ours = app is not None and is_ours(snapshot.resource, app)
+        certificates = app.data.get("certificates") if app is not None and ours else None
+        if secret is not None and certificates:
+            return read_admin_connection(secret.data, spec.connection, certificates)
+        raise Failure(
+            Reason.DELETION_BLOCKED,
+            f'{failure.message}; or leave everything on the server with annotation `{ANNOTATION_FORCE_DELETE}: "true"`',
+            stage=failure.stage,
+        ) from None
+
+
+def _waits(removal: server.Removal) -> Result:
+    """Return the end of a deletion that waits."""
+    assert removal.failure is not None
+    failure = removal.failure.at(ConditionType.CONNECTED)
+    if ANNOTATION_FORCE_DELETE not in failure.message:
+        failure = failure.saying(
+            f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
+            f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
+        )
+    assert failure.stage is not None
+    return Result(
+        failure=failure,
+        reached=STAGES[: STAGES.index(failure.stage)],
+        executed=removal.lines,
+        statements=len(removal.lines),
+        remembered=isinstance(removal.failure, Remembered),
+    )

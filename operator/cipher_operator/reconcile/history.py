@@ -1,0 +1,40 @@
+"""What survives a run of one storage: a frozen value that the next run replaces. All of it may be lost at any time."""
+
+from dataclasses import dataclass, replace
+
+from cipher_operator.core.orders import Credential
+from cipher_operator.reconcile.proof import Proof
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """One storage. `pending` is a generated password that is not published yet: lost with the process, made anew."""
+
+    uid: str
+    pending: Credential | None = None
+    brought: str | None = None
+    """Digest of the user's own password that was set last."""
+    proof: Proof | None = None
+    set_again: str | None = None
+    """Digest of the refused login whose password was set again: that is done once, from then on it is only tested."""
+    refusals: int = 0
+    """Logins refused in a row since then."""
+
+    def settled(self, login: str) -> "History":
+        """Return the history where the pending password is that of this login, and set."""
+        if self.pending is None:
+            return self
+        return replace(self, pending=replace(self.pending, login=login, change=False))
+
+    def decided(self, credential: Credential | None, *, generated: bool) -> "History":
+        """Return the history with the password that this run is about to set."""
+        return replace(self, pending=credential) if generated else self
+
+    def proven(self, proof: Proof) -> "History":
+        """Return the history after a test."""
+        refusals = 0 if proof.passed else self.refusals + (not proof.remembered)
+        return replace(self, proof=proof, refusals=refusals, set_again=None if proof.passed else self.set_again)
+
+    def published(self) -> "History":
+        """Return the history after the app Secret holds the login."""
+        return replace(self, pending=None)

@@ -1,0 +1,210 @@
+"""The proof before publishing: the login does what Cipher does, at the operator's door and at the pods'."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import DoorVerification
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.door import app_login, door_login
+from cipher_operator.postgres.login import prove_login
+from cipher_operator.postgres.provision import Report, converge
+from cipher_operator.reconcile.decide import Intent
+from cipher_operator.reconcile.history import History
+from cipher_operator.reconcile.proof import Proof, Subject, due
+from cipher_operator.reconcile.sessions import Remembered, Sessions
+
+UNREACHABLE = frozenset(
+    {
+        Reason.CONNECTION_REFUSED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.DNS_FAILURE,
+        Reason.BLOCKED_ADDRESS,
+        Reason.DISCONNECTED,
+        Reason.SERVER_NOT_READY,
+        Reason.TOO_MANY_CONNECTIONS,
+    }
+)
+"""What says that nobody was reached at the pods' door, and nothing against the login."""
+GAPS = 3
+"""Tests, 2 s apart, of a password that was just set: poolers learn of it a moment after the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """The proof, and report and history as it left them."""
+
+    proof: Proof
+    report: Report
+    history: History
+
+    @property
+    def again_soon(self) -> bool:
+        """Return whether a refused login is to be tested again in a moment: its password was just set."""
+        return self.history.set_again == self.proof.of.digest and self.history.refusals < GAPS
+
+
+async def prove(
+    sessions: Sessions,
+    intent: Intent,
+    report: Report,
+    history: History,
+    *,
+    now: float,
+    interval: float,
+    remember: Callable[[History], None],
+) -> Proven:
+    """Test the login where that is due, and return the proof that stands.
+
+    A password that the server itself refuses is set again, once; a refusal that was only remembered causes no write.
+    `now` is in monotonic seconds. Raises Busy where the pods' door has no free slot; `remember` keeps what was learnt.
+    """
+    of, login = subject(sessions, intent, report), login_of(intent, report)
+    history = _after_setting(sessions, intent, report, history, of)
+    remember(history)
+    acted, asked = bool(report.executed) or intent.existing is None, "reconcile" in intent.requests.new
+    before = history.proof
+    needed = report.tested or due(before, of, acted=acted, asked=asked, now=now, interval=interval)
+    if before is not None and not needed:
+        return Proven(before, report, history)
+    refusal = report.refusal if report.tested else await test(sessions, intent, login)
+    if refusal is not None and _may_set_again(intent, history, refusal, of):
+        history = replace(history, set_again=of.digest, refusals=0)
+        remember(history)
+        report = await _set_again(sessions, intent, report)
+        refusal, of = report.failure, subject(sessions, intent, report)
+        if refusal is None:
+            refusal = await test(sessions, intent, login)
+    door = None
+    if refusal is None:
+        refusal, door = await test_door(sessions, intent, report, login)
+    proof = Proof(of, now, refusal, isinstance(refusal, Remembered), door)
+    history = history.proven(proof)
+    remember(history)
+    proven = Proven(proof, report, history)
+    if refusal is not None and proven.again_soon:
+        sessions.forget_verdict(app_login(intent.admin, intent.credentials(login)))
+    return proven
+
+
+def subject(sessions: Sessions, intent: Intent, report: Report) -> Subject:
+    """Return what a proof of this run is of, as the last observation shows it."""
+    login, admin = login_of(intent, report), intent.admin
+    door = door_login(intent.door(ssl_in_use=bool(report.ssl_in_use)), admin, intent.credentials(login))
+    where = [(at.host, str(at.port), str(at.ssl_mode), at.ca or "") for at in (admin, door)]
+    digest = sessions.digest(*(part for at in where for part in at), intent.desired.database, login, intent.password)
+    observed = report.observed
+    if observed is None:
+        return Subject(digest)
+    owner = observed.roles.get(intent.desired.owner)
+    marker = owner.marker if owner is not None and not intent.desired.shared else None
+    return Subject(digest, marker.rev if marker is not None else None, observed.server.started)
+
+
+def login_of(intent: Intent, report: Report) -> str:
+    """Return the role behind the login that this run works towards."""
+    credential = report.orders.credential
+    return intent.desired.user if credential is None or credential.login is None else credential.login
+
+
+async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable[None] | None = None) -> Failure | None:
+    """Log in at the operator's own door and do what Cipher does; return why that does not work, None where it does.
+
+    With `tables`, beside the work on the schema: the session is opened at once, and used when that is done.
+    """
+    connection = app_login(intent.admin, intent.credentials(login))
+    try:
+        if tables is None:
+            sessions.enter(connection)
+        async with sessions.open(connection, intent.desired.database, purpose="login") as session:
+            if tables is not None:
+                await tables
+            await prove_login(session, intent.desired, login)
+    except Failure as failure:
+        return _of_login(failure, "The login test with the app's own password failed")
+    return None
+
+
+async def test_door(
+    sessions: Sessions, intent: Intent, report: Report, login: str
+) -> tuple[Failure | None, Failure | None]:
+    """Test the login where pods go; return (refusal, unreachable): at most one of them is there.
+
+    Both are None where the door is the operator's own, is not to be tested, or lets the login work. Raises Busy.
+    """
+    door = pods_door(intent, report, login)
+    if door is None:
+        return None, None
+    try:
+        sessions.enter(door)
+        async with sessions.open(door, intent.desired.database, purpose="login") as session:
+            await prove_login(session, intent.desired, login)
+    except Failure as failure:
+        told = _of_login(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
+        if failure.reason in UNREACHABLE and intent.spec.app.verify is DoorVerification.IF_REACHABLE:
+            return None, told
+        return told, None
+    return None, None
+
+
+def pods_door(intent: Intent, report: Report, login: str) -> AdminConnection | None:
+    """Return the way in that pods take, where it is another than the operator's and is to be tested."""
+    door = intent.door(ssl_in_use=bool(report.ssl_in_use))
+    if intent.spec.app.verify is DoorVerification.NEVER or not door.other:
+        return None
+    return door_login(door, intent.admin, intent.credentials(login))
+
+
+def door_warning(proof: Proof) -> tuple[str, ...]:
+    """Return what Ready says of a pods' door that could not be reached."""
+    if proof.door is None:
+        return ()
+    return (
+        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or "
+        "set `spec.app.verify: Never`",
+    )
+
+
+def _after_setting(sessions: Sessions, intent: Intent, report: Report, history: History, of: Subject) -> History:
+    """Return the history where this run has set the password: from now on it is only tested."""
+    if not any("PASSWORD '***'" in line for line in report.executed):
+        return history
+    history = replace(history, set_again=of.digest, refusals=0).settled(login_of(intent, report))
+    return history if intent.brought is None else replace(history, brought=sessions.digest(intent.brought))
+
+
+def _may_set_again(intent: Intent, history: History, refusal: Failure, of: Subject) -> bool:
+    return (
+        refusal.reason is Reason.AUTHENTICATION_FAILED
+        and not isinstance(refusal, Remembered)
+        and not intent.desired.shared
+        and history.set_again != of.digest
+    )
+
+
+async def _set_again(sessions: Sessions, intent: Intent, report: Report) -> Report:
+    """Set the password of a login that the server refused, and return the report of both runs together."""
+    credential = report.orders.credential
+    assert credential is not None  # only a login of ours is set again
+    again = await converge(
+        lambda database: sessions.open(intent.admin, database, purpose="admin"),
+        intent.desired,
+        replace(report.orders, credential=replace(credential, change=True), established=True),
+        maintenance=intent.admin.database,
+    )
+    sessions.forget_verdict(app_login(intent.admin, intent.credentials(login_of(intent, again))))
+    return replace(
+        again,
+        executed=(*report.executed, *again.executed),
+        statements=report.statements + again.statements,
+        deferred=again.deferred or report.deferred,
+    )
+
+
+def _of_login(failure: Failure, what: str) -> Failure:
+    """Return the failure of a login test, at its stage; one that was only remembered stays one."""
+    kind = Remembered if isinstance(failure, Remembered) else Failure
+    return kind(
+        failure.reason, f"{what}: {failure.message}", stage=ConditionType.ACCESS_GRANTED, sqlstate=failure.sqlstate
+    )

@@ -1,0 +1,1 @@
+"""What is told of a run: pure functions of its Result, a file each."""

@@ -1,0 +1,78 @@
+"""Which Event is posted when: transitions of Ready, what was done that nobody asked for, and what was refused."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cipher_operator.api.conditions import Condition
+from cipher_operator.api.failures import ConditionType
+from cipher_operator.api.spec import Resource
+from cipher_operator.reconcile.result import PasswordChange, Result
+
+NORMAL, WARNING = "Normal", "Warning"
+_SILENT = ("SET LOCAL ROLE", "COMMENT ON")
+"""Whose role runs a statement, and the marker, are no news to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An Event to post; `type` is `Normal` or `Warning`."""
+
+    type: str
+    reason: str
+    note: str
+
+
+def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
+    """Yield the Events of a run; `message` is Ready's own. An unchanged storage has none."""
+    before = ready_of(resource)
+    acted = result.executed or result.change is not None
+    if before is not None and before.status == "True" and acted and result.failure is None:
+        yield from _done(resource, result, before)
+    for sentence in result.ignored:
+        yield Event(WARNING, "RequestIgnored", sentence)
+    good = result.failure is None and not result.plan
+    if before is None or (before.status, before.reason) != ("True" if good else "False", str(result.reason)):
+        yield Event(NORMAL if good else WARNING, str(result.reason), message)
+    for name in result.held:
+        if before is None or held_sentence(name) not in before.message:
+            yield Event(WARNING, "SecretHeld", held_sentence(name))
+
+
+def removed(lines: tuple[str, ...]) -> Event | None:
+    """Return the Event of a deletion that dropped something on the server."""
+    dropped = [line for line in lines if line.startswith(("DROP", "ALTER TABLE"))]
+    return Event(NORMAL, "Dropped", " ".join(dropped)) if dropped else None
+
+
+def held_sentence(name: str) -> str:
+    """Return what is said of a connection Secret whose deletion waits for this storage."""
+    return (
+        f"Secret '{name}' is being deleted and is held for the deletion of this storage (finalizer "
+        "`storage.cipher.dev/in-use`); it goes when this storage is deleted, names another Secret or has "
+        "`deletionPolicy: Retain`"
+    )
+
+
+def ready_of(resource: Resource) -> Condition | None:
+    """Return the Ready condition that stands on a resource."""
+    conditions = resource.status.get("conditions")
+    found = (Condition.from_json(raw) for raw in conditions) if isinstance(conditions, list) else ()
+    return next((condition for condition in found if condition and condition.type == ConditionType.READY), None)
+
+
+def _done(resource: Resource, result: Result, before: Condition) -> Iterator[Event]:
+    shown = [line for line in result.executed if not line.startswith(_SILENT)]
+    lines = " ".join(shown)
+    if result.change is PasswordChange.ROTATED:
+        note = f"A new password is published, the one before stays valid until the next; {lines}"
+        yield Event(NORMAL, "PasswordRotated", note)
+    elif result.change is PasswordChange.SECRET_LOST:
+        note = f"The app Secret was missing or unusable: a new password is published; {lines}"
+        yield Event(WARNING, "SecretRecreated", note)
+    elif result.change is PasswordChange.BROUGHT:
+        note = f"The password in `user.passwordSecretRef` counts now, the one before no longer; {lines}"
+        yield Event(NORMAL, "PasswordChanged", note)
+    elif shown and "revokePrevious" in result.handled:
+        yield Event(NORMAL, "PreviousRevoked", f"The login that is not published may no longer log in; {lines}")
+    elif shown and before.observed_generation == resource.generation:
+        yield Event(WARNING, "DriftHealed", f"The server had drifted; {lines}")

@@ -1,0 +1,19 @@
+"""The log line of a run."""
+
+import logging
+from typing import Any
+
+from cipher_operator.reconcile.result import Result
+
+
+def line(result: Result, message: str, seconds: float) -> tuple[int, str, dict[str, Any]]:
+    """Return level, text and details of the line that tells of a run; `message` is Ready's own."""
+    details: dict[str, Any] = {
+        "reason": str(result.reason),
+        "seconds": round(seconds, 3),
+        "statements": result.statements,
+    }
+    if result.failure is not None and result.failure.sqlstate:
+        details["sqlstate"] = result.failure.sqlstate
+    level = logging.INFO if result.failure is None else logging.WARNING
+    return level, f"{result.reason}: {message}", details

@@ -1,0 +1,194 @@
+"""Why a condition is what it is: the one place that turns a Result into the status of a CipherStorage."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from cipher_operator.api.conditions import Condition, Draft, merge
+from cipher_operator.api.failures import STAGES, ConditionType
+from cipher_operator.api.reasons import FailureClass, Reason
+from cipher_operator.reconcile.result import Result
+
+PLAN_LINES, PLAN_LINE_LENGTH = 128, 2_048
+
+_DONE = {
+    ConditionType.CONNECTED: "Logged in to the server as administrator",
+    ConditionType.DATABASE_READY: "The database exists",
+    ConditionType.ACCESS_GRANTED: "The login has what Cipher needs",
+    ConditionType.SCHEMA_APPLIED: "Cipher's tables and indexes are as they must be",
+    ConditionType.SECRET_PUBLISHED: "The Secret holds a login that was tested",
+}
+
+
+def next_status(
+    result: Result, previous: Mapping[str, Any], generation: int, now: str, *, progress_deadline: float
+) -> dict[str, Any]:
+    """Return the whole next status (JSON), keeping kstatus's and Flux's invariants.
+
+    `now` is RFC 3339 in UTC, `progress_deadline` in seconds. `observedGeneration` moves when the generation is
+    finished, by success or by stall; until then it stays, so that tools see work in progress. What the previous
+    status says of a storage that was ready (database, user, binding) is kept: it is what lost data is judged by.
+    """
+    before = _previous_conditions(previous)
+    drafts = _stage_drafts(result, before)
+    failure = result.failure
+    stalled: tuple[Reason, str] | None = None
+    if failure is not None:
+        drafts.append(Draft(ConditionType.READY, "False", failure.reason, failure.message))
+        if failure.failure_class is FailureClass.STALLED:
+            stalled = failure.reason, failure.message
+        elif failure.reason is not Reason.BUILDING_INDEX and _overdue(before, generation, now, progress_deadline):
+            stalled = (
+                Reason.PROGRESS_DEADLINE_EXCEEDED,
+                f"Not ready for longer than the progress deadline, still trying: {failure.message}",
+            )
+        else:
+            drafts.append(Draft(ConditionType.RECONCILING, "True", failure.reason, failure.message))
+    elif result.plan:
+        message = (
+            f"{len(result.plan)} statements would run; they stand in `status.plan`. {Reason.CHANGES_PENDING.advice}"
+        )
+        drafts.append(Draft(ConditionType.READY, "False", Reason.CHANGES_PENDING, message))
+        stalled = Reason.CHANGES_PENDING, message
+    else:
+        drafts.append(Draft(ConditionType.READY, "True", result.reason, _ready_message(result)))
+    if stalled is not None:
+        drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
+    finished = failure is None or stalled is not None
+    return _status(result, previous, generation if finished else previous.get("observedGeneration", -1)) | {
+        "conditions": [
+            condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
+        ]
+    }
+
+
+def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: Reason) -> dict[str, Any] | None:
+    """Return the status that says that a run is at work; None where the one that stands says it, or a look at a storage
+    that is as it was needs no word.
+
+    Ready turns False with it: who waits for Ready of a new generation, or of a new object, waits for its end.
+    """
+    before = _previous_conditions(previous)
+    ready = before.get(ConditionType.READY)
+    told = ready is not None and ready.observed_generation == generation
+    if told and (reason is Reason.PROGRESSING or (ready is not None and ready.status == "False")):
+        return None
+    drafts = [
+        Draft(ConditionType.READY, "False", reason, reason.advice),
+        Draft(ConditionType.RECONCILING, "True", reason, reason.advice),
+        *(_unlooked(stage, before, reason) for stage in STAGES),
+    ]
+    kept = {key: value for key, value in previous.items() if key not in ("conditions", "plan")}
+    return (
+        {"observedGeneration": -1}
+        | kept
+        | {
+            "conditions": [
+                condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
+            ]
+        }
+    )
+
+
+def _unlooked(stage: ConditionType, before: Mapping[ConditionType, Condition], reason: Reason) -> Draft:
+    """Return what is said of a stage that this run has not come to: as it stood."""
+    if stage in before:
+        standing = before[stage]
+        return Draft(stage, standing.status, standing.reason, standing.message)
+    return Draft(stage, "Unknown", reason, f"Not checked: {reason}")
+
+
+def _status(result: Result, previous: Mapping[str, Any], observed_generation: int) -> dict[str, Any]:
+    status: dict[str, Any] = {"observedGeneration": observed_generation}
+    kept = ("binding", "database", "user", "serverVersion", "passwordSetAt")
+    status.update({key: previous[key] for key in kept if key in previous})
+    if result.facts is not None:
+        status["binding"] = {"name": result.facts.secret_name}
+        status["database"] = result.facts.database
+        status["user"] = result.facts.user
+        status["serverVersion"] = result.facts.server_version
+        status.pop("passwordSetAt", None)
+        if result.facts.password_set_at is not None:
+            status["passwordSetAt"] = result.facts.password_set_at
+    handled = {**_mapping(previous.get("handledRequests")), **result.handled}
+    if kept_requests := {name: value for name, value in handled.items() if value}:
+        status["handledRequests"] = kept_requests
+    if result.plan:
+        status["plan"] = shorten(result.plan)
+    return status
+
+
+def shorten(plan: Sequence[str]) -> list[str]:
+    """Return the plan within the schema's bounds: 128 lines of 2,048 characters."""
+    lines = [line[:PLAN_LINE_LENGTH] for line in plan]
+    if len(lines) > PLAN_LINES:
+        lines = [*lines[: PLAN_LINES - 1], f"-- and {len(lines) - PLAN_LINES + 1} more statements"]
+    return lines
+
+
+def _ready_message(result: Result) -> str:
+    facts = result.facts
+    if facts is None:
+        return "The server already is as the spec wants it"
+    ready = f"Database '{facts.database}' is ready for login '{facts.user}'; Secret '{facts.secret_name}' is published"
+    return "; ".join((ready, *result.warnings))
+
+
+def _stage_drafts(result: Result, before: Mapping[ConditionType, Condition]) -> list[Draft]:
+    """Return a condition per stage: proven, failed, or not looked at in this run."""
+    failure = result.failure
+    failed = failure.stage if failure is not None else None
+    # Where the connection itself failed, what was seen before it broke is no proof of what is.
+    reached = () if failed is ConditionType.CONNECTED else result.reached
+    why = failure.reason if failure is not None else result.reason
+    drafts = []
+    for stage in STAGES:
+        standing = before[stage].status if stage in before else "Unknown"
+        if failure is not None and stage is failed:
+            drafts.append(Draft(stage, "False", failure.reason, failure.message))
+        elif stage in reached:
+            drafts.append(Draft(stage, "True", Reason.READY, _DONE[stage]))
+        elif stage is ConditionType.SECRET_PUBLISHED and result.unpublished and standing != "Unknown":
+            drafts.append(
+                Draft(stage, "False", why, "The Secret is missing or holds no login; it is still to come back")
+            )
+        elif stage is ConditionType.SECRET_PUBLISHED and standing == "True":
+            # The Secret stays published whatever the server does.
+            drafts.append(Draft(stage, "True", before[stage].reason, before[stage].message))
+        else:
+            drafts.append(Draft(stage, "Unknown", why, f"Not checked: {why}"))
+    return drafts
+
+
+def _overdue(before: Mapping[ConditionType, Condition], generation: int, now: str, deadline: float) -> bool:
+    """Return whether this generation has been tried for longer than the deadline.
+
+    The start is where Reconciling began; once exceeded it stays so until the storage is ready or changed.
+    """
+    stalled = before.get(ConditionType.STALLED)
+    if stalled is not None and stalled.reason == Reason.PROGRESS_DEADLINE_EXCEEDED:
+        return stalled.observed_generation == generation
+    since = before.get(ConditionType.RECONCILING)
+    if since is None or since.observed_generation != generation:
+        return False
+    started = datetime.fromisoformat(since.last_transition_time)
+    return (datetime.fromisoformat(now) - started).total_seconds() > deadline
+
+
+def _standing(before: Mapping[ConditionType, Condition], generation: int) -> tuple[Condition, ...]:
+    """Return what keeps its time: not Reconciling of another generation, since the deadline counts from its start."""
+    return tuple(
+        condition
+        for condition in before.values()
+        if condition.type is not ConditionType.RECONCILING or condition.observed_generation == generation
+    )
+
+
+def _previous_conditions(previous: Mapping[str, Any]) -> dict[ConditionType, Condition]:
+    conditions = previous.get("conditions")
+    found = [Condition.from_json(raw) for raw in conditions] if isinstance(conditions, list) else []
+    return {condition.type: condition for condition in found if condition is not None}
+
+
+def _mapping(value: Any) -> Mapping[str, str]:
+    return value if isinstance(value, Mapping) else {}

@@ -1,0 +1,96 @@
+"""Sessions of one run: each through its server's lane, and what is learnt of server and credential told to it."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.session import Session
+from cipher_operator.queue.lanes import Closed
+from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.digest import Digest
+
+DOWN = frozenset({Reason.CONNECTION_REFUSED, Reason.CONNECT_TIMEOUT, Reason.DNS_FAILURE})
+"""Before a login, and what every other login at that moment would meet too."""
+
+
+class Remembered(Failure):
+    """A failure that its lane knew already: no server was asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """What opens sessions for one run. `count` is called with the purpose of each connection made."""
+
+    ticket: Ticket
+    policy: DialPolicy
+    digest: Digest
+    count: Callable[[str], None]
+
+    def lane(self, connection: AdminConnection) -> tuple[str, int]:
+        """Return the lane of a connection: its server."""
+        return connection.host, connection.port
+
+    def credential(self, connection: AdminConnection) -> str:
+        """Return what stands for user and password in the lane."""
+        return self.digest(connection.user, connection.password)
+
+    def enter(self, connection: AdminConnection) -> None:
+        """Take a slot. Raises Busy where none is free, and Remembered where the lane knows that there is no way."""
+        try:
+            self.ticket.enter(self.lane(connection), self.credential(connection))
+        except Closed as closed:
+            raise _remembered(closed.cause) from None
+
+    def may_open_beside(self, connection: AdminConnection) -> bool:
+        """Return whether a second session may be opened beside the run's own, and take its slot."""
+        return self.ticket.try_enter(self.lane(connection))
+
+    def keep_slot(self, connection: AdminConnection) -> Callable[[], None]:
+        """Take the run's slot away from it, for work beside the runs; return what gives it back."""
+        return self.ticket.detach(self.lane(connection))
+
+    @asynccontextmanager
+    async def beside(self, connection: AdminConnection, database: str) -> AsyncIterator[Session]:
+        """Give an administrator's session for work beside the runs, whose slot was kept. Raises Failure."""
+        async with await Session.open(connection, database, self.policy) as session:
+            self.count("admin")
+            yield session
+
+    def forget_verdict(self, connection: AdminConnection) -> None:
+        """Let a login be tried at once, after its password was set."""
+        self.ticket.forget_verdict(self.lane(connection), self.credential(connection))
+
+    @asynccontextmanager
+    async def open(self, connection: AdminConnection, database: str, *, purpose: str) -> AsyncIterator[Session]:
+        """Give a session in a database, closed at the end; `purpose` is `admin` or `login`.
+
+        The run holds a slot of the lane. Raises Failure, stage Connected.
+        """
+        lane, credential = self.lane(connection), self.credential(connection)
+        try:
+            session = await Session.open(connection, database, self.policy, app_login=purpose == "login")
+        except Failure as failure:
+            if failure.reason is Reason.AUTHENTICATION_FAILED:
+                self.ticket.refused(lane, credential, failure)
+            elif failure.reason is Reason.DATABASE_MISSING:
+                # The server says so only to who has logged in.
+                self.ticket.opened(lane, credential)
+            elif failure.reason in DOWN:
+                self.ticket.failed(lane, failure)
+            elif failure.reason is not Reason.DISCONNECTED:
+                self.ticket.answered(lane)
+            raise
+        async with session:
+            for _ in range(session.connections_made):
+                self.count(purpose)
+            self.ticket.opened(lane, credential)
+            yield session
+
+
+def _remembered(cause: object) -> Remembered:
+    assert isinstance(cause, Failure)  # what `failed` and `refused` are told here
+    return Remembered(cause.reason, cause.message, stage=cause.stage, sqlstate=cause.sqlstate)

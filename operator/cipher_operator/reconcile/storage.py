@@ -1,0 +1,196 @@
+"""One level-triggered run of one storage for every cause: create, change, delete, Secret, drift, retry, resync.
+
+snapshot → decide → converge → prove → publish → Result; what is told of it stands in `report/`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from dataclasses import replace
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import Resource
+from cipher_operator.core.orders import Orders
+from cipher_operator.kube.port import ApiError, ApiUnavailable
+from cipher_operator.postgres.provision import Report, converge
+from cipher_operator.queue.lanes import API
+from cipher_operator.queue.queue import Next
+from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile import finalize
+from cipher_operator.reconcile.builds import Builds
+from cipher_operator.reconcile.conclude import failed, planned, ready, refused
+from cipher_operator.reconcile.decide import Intent, decide, parse
+from cipher_operator.reconcile.history import History
+from cipher_operator.reconcile.inputs import Key
+from cipher_operator.reconcile.prove import prove, test
+from cipher_operator.reconcile.publish import holds, publish
+from cipher_operator.reconcile.report.events import held_sentence
+from cipher_operator.reconcile.report.requeue import requeue
+from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.sessions import Sessions
+from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot
+from cipher_operator.reconcile.surroundings import Surroundings
+from cipher_operator.reconcile.tell import Teller
+
+logger = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Runs storages by key. A run never raises for what can go wrong outside, but Busy, which is the queue's."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._histories: dict[Key, History] = {}
+        self._builds = Builds(around.enqueue)
+
+    def forget(self, key: Key) -> None:
+        """Drop what is remembered of a storage that is gone."""
+        self._histories.pop(key, None)
+        self._builds.cancel(key)
+        self._around.inputs.forget(key)
+        self._around.counters.forget(key)
+
+    async def close(self) -> None:
+        """End what is built beside the runs."""
+        await self._builds.close()
+
+    async def run(self, key: Key, ticket: Ticket) -> Next:
+        """Bring one storage to where it shall be; return when to look again."""
+        around, started = self._around, self._around.monotonic()
+        try:
+            snapshot = await read_snapshot(around.kube, around.inputs, key, around.digest)
+            if snapshot is None:
+                self.forget(key)
+                return Next(gone=True)
+            if snapshot.suspended and not snapshot.resource.deleting:
+                # The status stays as it was, as Flux does it.
+                self._builds.cancel(key)
+                logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
+                return Next(after=None)
+            return await self._told(snapshot, ticket, started)
+        except ApiUnavailable as error:
+            # Without the API server there is neither an input nor a place for a status.
+            ticket.failed(API, error, retry_after=error.retry_after)
+        except ApiError as error:
+            # One that has just started refuses for a moment what it allows later.
+            logger.warning("the Kubernetes API refused: %s; trying again", error, extra={"storage": "/".join(key)})
+        return Next(failed=True)
+
+    async def _told(self, snapshot: Snapshot, ticket: Ticket, started: float) -> Next:
+        """Run, tell of it, and return when to look again."""
+        around, resource = self._around, snapshot.resource
+        teller = Teller(around.kube, resource, around.now, around.rules.progress_deadline)
+        async with teller.saying(Reason.DELETING if resource.deleting else Reason.PROGRESSING):
+            result = await self._within_limit(snapshot, ticket)
+        if result is None:
+            self.forget(resource.key)
+            return Next(gone=True)
+        if not result.quiet:
+            around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started))
+        return requeue(result, around.rules.interval, around.rules.progress_deadline)
+
+    async def _within_limit(self, snapshot: Snapshot, ticket: Ticket) -> Result | None:
+        """Return the result; None of a storage that is gone now."""
+        limit = self._around.rules.reconcile_timeout
+        try:
+            async with asyncio.timeout(limit):
+                if snapshot.resource.deleting:
+                    self._builds.cancel(snapshot.resource.key)
+                    sessions = self._sessions(ticket)
+                    return await finalize.finish(self._around, snapshot, sessions)
+                return await self._reconcile(snapshot, ticket)
+        except TimeoutError:
+            why = f"the run did not finish within {limit:g} s; trying again"
+            failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+            ticket.hung(failure)
+        except ApiError as error:
+            why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"
+            failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+        return refused(snapshot, failure)
+
+    async def _reconcile(self, snapshot: Snapshot, ticket: Ticket) -> Result:
+        around, resource = self._around, snapshot.resource
+        spec = parse(resource, around.rules)
+        if isinstance(spec, Failure):
+            return refused(snapshot, spec)
+        held = await finalize.ensure_finalizers(around.kube, snapshot, spec)
+        history = self._history(resource)
+        intent = decide(
+            snapshot, spec, history, around.rules, now=around.now(), fresh=around.generate(), digest=around.digest
+        )
+        if isinstance(intent, Failure):
+            return replace(refused(snapshot, intent), interval=spec.interval)
+        self._remember(resource, history.decided(intent.orders.credential, generated=intent.generated))
+        result = await self._carry_out(snapshot, intent, self._sessions(ticket))
+        warnings = (*result.warnings, *map(held_sentence, held))
+        return replace(result, held=held, warnings=warnings, interval=spec.interval)
+
+    async def _carry_out(self, snapshot: Snapshot, intent: Intent, sessions: Sessions) -> Result:
+        """Converge, then prove and publish."""
+        try:
+            sessions.enter(intent.admin)
+        except Failure as failure:
+            return refused(snapshot, failure)
+        report = await self._converge(sessions, intent)
+        if report.failure is not None:
+            return failed(snapshot, intent, report, report.failure)
+        if intent.observe:
+            return planned(snapshot, report)
+        return await self._publish(snapshot, intent, report, sessions)
+
+    async def _publish(self, snapshot: Snapshot, intent: Intent, report: Report, sessions: Sessions) -> Result:
+        """Publish the login, after it was proven where that is due."""
+        resource = snapshot.resource
+        proven = await prove(
+            sessions,
+            intent,
+            report,
+            self._history(resource),
+            now=self._around.monotonic(),
+            interval=self._around.rules.login_test_interval,
+            remember=lambda history: self._remember(resource, history),
+        )
+        report, refusal = proven.report, proven.proof.failure
+        # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold.
+        spared = refusal is not None and refusal.reason is Reason.TOO_MANY_CONNECTIONS and holds(intent, report)
+        if refusal is not None and not spared:
+            return failed(snapshot, intent, report, refusal, again_soon=proven.again_soon)
+        self._builds.start(resource.key, intent, report.deferred, sessions)
+        building = self._builds.failure(resource.key)
+        if building is not None and intent.existing is None:
+            return failed(snapshot, intent, report, building)
+        published = await publish(self._around, snapshot, intent, report)
+        if isinstance(published, Failure):
+            return failed(snapshot, intent, report, published)
+        self._remember(resource, proven.history.published())
+        if building is not None:
+            return failed(snapshot, intent, report, building)
+        return ready(intent, proven, published, spared=spared, now=self._around.now())
+
+    async def _converge(self, sessions: Sessions, intent: Intent) -> Report:
+        """Make the server as desired; the login of a first run is tested beside, where there is a slot for it."""
+
+        async def beside(orders: Orders, tables: Awaitable[None]) -> Failure | None:
+            assert orders.credential is not None and orders.credential.login is not None  # settled by the run
+            return await test(sessions, intent, orders.credential.login, tables)
+
+        first = not (intent.orders.established or intent.desired.shared or intent.observe)
+        return await converge(
+            lambda database: sessions.open(intent.admin, database, purpose="admin"),
+            intent.desired,
+            intent.orders,
+            maintenance=intent.admin.database,
+            write=not intent.observe,
+            prove=beside if first and sessions.may_open_beside(intent.admin) else None,
+        )
+
+    def _sessions(self, ticket: Ticket) -> Sessions:
+        return Sessions(ticket, self._around.policy, self._around.digest, self._around.counters.connection)
+
+    def _history(self, resource: Resource) -> History:
+        history = self._histories.get(resource.key)
+        return history if history is not None and history.uid == resource.uid else History(resource.uid)
+
+    def _remember(self, resource: Resource, history: History) -> None:
+        self._histories[resource.key] = history

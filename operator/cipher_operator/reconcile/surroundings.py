@@ -1,0 +1,45 @@
+"""What every run uses of the process around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from cipher_operator.core.connection.password import Password
+from cipher_operator.kube.port import Kube
+from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.queue.references import References
+from cipher_operator.reconcile.digest import Digest
+from cipher_operator.reconcile.inputs import Key, Ref
+from cipher_operator.reconcile.report.metrics import Sample
+from cipher_operator.reconcile.rules import Rules
+
+
+class Counters(Protocol):
+    """What runs are counted by."""
+
+    def run(self, key: Key, sample: Sample) -> None:
+        """Count a run that ended."""
+
+    def connection(self, purpose: str) -> None:
+        """Count a connection; `purpose` is `admin` or `login`."""
+
+    def forget(self, key: Key) -> None:
+        """Drop what is shown of a storage that is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """`now` is the clock on the wall, `monotonic` counts seconds, `generate` makes a password that nobody knows;
+    `enqueue` asks for another run of a storage."""
+
+    kube: Kube
+    inputs: "References[Key, Ref]"
+    policy: DialPolicy
+    rules: Rules
+    digest: Digest
+    counters: Counters
+    now: Callable[[], datetime]
+    monotonic: Callable[[], float]
+    generate: Callable[[], Password]
+    enqueue: Callable[[Key], None]

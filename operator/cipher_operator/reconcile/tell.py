@@ -1,0 +1,81 @@
+"""What a run tells of itself: the status if it changed, then Events and the log line."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import Resource
+from cipher_operator.kube.cipherstorages import patch_status
+from cipher_operator.kube.events import post_event
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
+from cipher_operator.reconcile.report import log
+from cipher_operator.reconcile.report.events import events
+from cipher_operator.reconcile.report.metrics import Sample, sample
+from cipher_operator.reconcile.report.status import next_status, progressing
+from cipher_operator.reconcile.result import Result
+
+SAY_AFTER = 1.0
+"""Seconds after which a run that goes on says so."""
+
+logger = logging.getLogger("cipher_operator.reconcile")
+
+
+class Teller:
+    """Tells of one run of one storage."""
+
+    def __init__(self, kube: Kube, resource: Resource, now: Callable[[], datetime], progress_deadline: float) -> None:
+        self._kube, self._resource, self._now, self._deadline = kube, resource, now, progress_deadline
+        self._written: dict[str, Any] = dict(resource.status)
+
+    @asynccontextmanager
+    async def saying(self, reason: Reason) -> AsyncIterator[None]:
+        """Say that a run is at work, once, where the block takes longer than a second."""
+        word = asyncio.create_task(self._say(reason), name="progress")
+        try:
+            yield
+        finally:
+            word.cancel()
+            await asyncio.wait({word})
+
+    async def tell(self, result: Result, seconds: float) -> Sample:
+        """Write, post and log, and return what is counted. Raises ApiError, ApiUnavailable."""
+        resource = self._resource
+        status = next_status(result, self._written, resource.generation, self._time(), progress_deadline=self._deadline)
+        if status != self._written:
+            await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status)
+        message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
+        level, text, details = log.line(result, message, seconds)
+        logger.log(level, text, extra={"storage": "/".join(resource.key), **details})
+        for event in events(resource, result, message):
+            await post_event(
+                self._kube, resource, type_=event.type, reason=event.reason, note=event.note, action="Reconcile"
+            )
+        return sample(result, status["conditions"], seconds)
+
+    async def _say(self, reason: Reason) -> None:
+        await asyncio.sleep(SAY_AFTER)
+        status = progressing(self._written, self._resource.generation, self._time(), reason)
+        if status is None:
+            return
+        writing = asyncio.ensure_future(self._write(status))
+        try:
+            await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            # A write that has begun may arrive after the run's own: it is waited for.
+            await writing
+            raise
+
+    async def _write(self, status: dict[str, Any]) -> None:
+        resource = self._resource
+        try:
+            if await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status):
+                self._written = status
+        except (ApiError, ApiUnavailable) as error:
+            logger.debug("progress was not said: %s", error, extra={"storage": "/".join(resource.key)})
+
+    def _time(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")

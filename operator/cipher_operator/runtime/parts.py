@@ -1,0 +1,185 @@
+"""What one operator process is put together from: lanes, queues, references, reflectors, runs."""
+
+import asyncio
+import logging
+import secrets
+import string
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.core.connection.password import Password
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
+from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, Reflector, reflectors
+from cipher_operator.kube.secrets import SecretObject
+from cipher_operator.postgres.probe import answers
+from cipher_operator.queue.clock import LoopClock
+from cipher_operator.queue.lanes import API, Lanes
+from cipher_operator.queue.queue import Next, Queue
+from cipher_operator.queue.references import References
+from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.digest import Digest
+from cipher_operator.reconcile.finalize import release_input
+from cipher_operator.reconcile.inputs import Key, Ref
+from cipher_operator.reconcile.snapshot import read_input, version_of
+from cipher_operator.reconcile.surroundings import Surroundings
+from cipher_operator.runtime.metrics import Metrics
+from cipher_operator.runtime.settings import Settings
+from cipher_operator.runtime.triggers import Triggers
+
+PASSWORD_LENGTH = 32
+INPUTS_AT_ONCE = 4
+_ALPHABET = string.ascii_letters + string.digits
+
+logger = logging.getLogger(__name__)
+
+
+class Runs(Protocol):
+    """What runs storages."""
+
+    async def run(self, key: Key, ticket: Ticket) -> Next:
+        """Run one; return when to run it next."""
+
+    async def close(self) -> None:
+        """End what goes on beside the runs."""
+
+
+MakeRuns = Callable[[Surroundings], Runs]
+
+
+def generate_password() -> Password:
+    """Return 32 letters and digits from the operating system's generator: nothing in it ever needs quoting."""
+    return Password("".join(secrets.choice(_ALPHABET) for _ in range(PASSWORD_LENGTH)))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a process that live as long as it serves."""
+
+    queue: Queue[Key]
+    inputs_queue: Queue[Ref]
+    lanes: Lanes
+    triggers: Triggers
+    reflectors: tuple[Reflector, ...]
+    runs: Runs
+
+    @classmethod
+    def of(cls, settings: Settings, kube: KubeClient, instance: str, metrics: Metrics, make_runs: MakeRuns) -> "Parts":
+        """Put them together; nothing is started yet."""
+        clock = LoopClock()
+        lanes = Lanes(
+            clock,
+            lambda lane: _probe(kube, settings, lane),
+            slots=settings.connections_per_server,
+            share=max(1, settings.workers // 4),
+            outage=_outage,
+        )
+        digest = Digest()
+        queue: Queue[Key] = Queue(
+            lambda key, ticket: runs.run(key, ticket),  # noqa: PLW0108 - made below
+            workers=settings.workers,
+            workers_per_namespace=settings.workers_per_namespace,
+            lanes=lanes,
+            clock=clock,
+        )
+        inputs: References[Key, Ref] = References(lambda key: queue.enqueue(key, changed=True))
+        around = Surroundings(
+            kube=kube,
+            inputs=inputs,
+            policy=settings.dial_policy,
+            rules=settings.rules(instance),
+            digest=digest,
+            counters=metrics,
+            now=lambda: datetime.now(UTC),
+            monotonic=time.monotonic,
+            generate=generate_password,
+            enqueue=queue.enqueue,
+        )
+        runs = make_runs(around)
+        inputs_queue: Queue[Ref] = Queue(
+            lambda ref, ticket: _look(kube, inputs, digest, ref, ticket),
+            workers=INPUTS_AT_ONCE,
+            workers_per_namespace=INPUTS_AT_ONCE,
+            lanes=lanes,
+            clock=clock,
+        )
+        triggers = Triggers(queue, inputs, inputs_queue.enqueue)
+        metrics.watch_queue(lambda: queue.waiting, lambda: queue.running, lambda: queue.known)
+        watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
+        inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces)
+        return cls(queue, inputs_queue, lanes, triggers, inputs_watch, runs)
+
+    @asynccontextmanager
+    async def reflecting(self) -> AsyncIterator[None]:
+        """Watch the inputs while the block runs."""
+        for reflector in self.reflectors:
+            reflector.start()
+        try:
+            yield
+        finally:
+            await asyncio.gather(*(reflector.stop() for reflector in self.reflectors))
+
+    def unwatched(self) -> str | None:
+        """Return what is not watched yet; None where everything is."""
+        if all(reflector.synced.is_set() for reflector in self.reflectors):
+            return None
+        return "the first lists of Secrets and ConfigMaps are not complete"
+
+    async def close(self) -> None:
+        """End what goes on beside the runs."""
+        await self.inputs_queue.drain(1.0)
+        await self.runs.close()
+        await self.lanes.close()
+
+
+async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
+    """Return whether a lane's server answers; for the API server also the seconds that it asks to wait."""
+    if lane == API:
+        try:
+            await kube.get("/version")
+        except ApiUnavailable as error:
+            return error.retry_after or False
+        except ApiError:
+            return True
+        return True
+    assert isinstance(lane, tuple)
+    host, port = lane
+    return await answers(str(host), int(port), settings.dial_policy)
+
+
+def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
+    """Log the begin and the end of an outage. A server's address is a Secret's content."""
+    if lane == API and over:
+        logger.info("the Kubernetes API answers again, after %.0f s", seconds)
+    elif lane == API:
+        logger.warning("the Kubernetes API does not answer: %s; trying again", cause)
+    elif over:
+        logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
+    else:
+        reason = cause.reason if isinstance(cause, Failure) else "no answer"
+        logger.warning("a PostgreSQL server does not answer: %s; it is probed every 2 s", reason)
+
+
+async def _look(kube: Kube, inputs: "References[Key, Ref]", digest: Digest, ref: Ref, ticket: Ticket) -> Next:
+    """Look at an input that the watch has told of: start who has read other content, and let it go where it is held for
+    nobody."""
+    try:
+        content = await read_input(kube, ref) if inputs.watched(ref) else None
+        if content is not None:
+            inputs.changed(ref, version_of(content, digest))
+        elif inputs.watched(ref):
+            inputs.gone(ref)
+        if ref[0] == "Secret" and (content is None or (isinstance(content, SecretObject) and content.deleting)):
+            await release_input(kube, ref)
+    except ApiUnavailable as error:
+        ticket.failed(API, error, retry_after=error.retry_after)
+        return Next(failed=True)
+    except ApiError as error:
+        logger.warning("%s %s/%s cannot be looked at: %s; trying again", *ref, error)
+        return Next(failed=True)
+    return Next(after=None)

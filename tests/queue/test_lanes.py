@@ -1,0 +1,111 @@
+"""What is remembered of servers and credentials, and for how long."""
+
+from cipher_operator.queue.lanes import IDLE_SECONDS, Closed
+from cipher_operator.queue.queue import Next
+from cipher_operator.queue.ticket import Ticket
+from support.queue_world import Key, World
+
+LANE = ("db.example.com", 5432)
+CHAT = ("team", "chat")
+
+
+async def test_a_secret_that_names_three_thousand_hosts_one_after_the_other_leaves_nothing() -> None:
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        lane = (f"host{len(world.runs)}.example.com", 5432)
+        ticket.enter(lane, "admin")
+        ticket.opened(lane, "admin")
+        return Next(after=None)
+
+    world = World(run=run)
+    for _ in range(3_000):
+        world.queue.enqueue(CHAT, changed=True)
+        await world.clock.settle()
+    assert len(world.runs) == 3_000
+    await world.clock.advance(1.5 * IDLE_SECONDS)
+    assert world.lanes.known <= 2, "the API server's lane, and the one that is in use"
+    assert world.free()
+
+
+async def test_a_password_that_was_set_is_tried_at_once() -> None:
+    tries = []
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(LANE, "app")
+        except Closed:
+            return Next(after=None)
+        tries.append(world.clock.now())
+        if len(tries) == 1:
+            ticket.refused(LANE, "app", "refused")
+        else:
+            ticket.opened(LANE, "app")
+        return Next(after=None)
+
+    world = World(run=run)
+    world.queue.enqueue(CHAT)
+    await world.clock.advance(1.0)
+    assert len(tries) == 1
+    world.lanes.forget_verdict(LANE, "app")
+    world.queue.enqueue(CHAT)
+    await world.clock.advance(1.0)
+    assert len(tries) == 2
+
+
+async def test_whoever_changes_its_server_waits_for_the_old_one_no_more() -> None:
+    other = ("other.example.com", 5432)
+    done: list[tuple[Key, object]] = []
+    lanes: dict[Key, tuple[str, int]] = {}
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        lane = lanes.get(key, LANE)
+        try:
+            ticket.enter(lane, "/".join(key))
+        except Closed:
+            return Next(after=660.0)
+        if lane == LANE:
+            await world.clock.sleep(5.0)
+            ticket.failed(lane, "no answer")
+            return Next(failed=True)
+        ticket.opened(lane)
+        done.append((key, lane))
+        return Next(after=None)
+
+    world = World(run=run)
+    for number in range(100):
+        world.queue.enqueue(("team", f"chat{number}"))
+    await world.clock.advance(7.0)
+    key = ("team", "chat99")
+    lanes[key] = other
+    world.queue.enqueue(key, changed=True)
+    await world.clock.advance(0.1)
+    assert done == [(key, other)]
+    await world.queue.drain(0)
+
+
+async def test_a_lane_that_was_down_is_entered_by_one_first_then_by_more() -> None:
+    at_once: list[int] = []
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(LANE, "/".join(key))
+        except Closed:
+            return Next(after=660.0)
+        if not world.answers[LANE]:
+            ticket.failed(LANE, "refused")
+            return Next(failed=True)
+        at_once.append(world.lanes.held)
+        await world.clock.sleep(0.1)
+        ticket.opened(LANE, "/".join(key))
+        return Next(after=None)
+
+    world = World(run=run)
+    world.answers[LANE] = False
+    for number in range(60):
+        world.queue.enqueue((f"team-{number % 9}", f"chat{number}"))
+    await world.clock.advance(20.0)
+    world.answers[LANE] = True
+    await world.clock.advance(10.0)
+    assert len(at_once) == 60
+    assert at_once[0] == 1
+    assert max(at_once) == 8
+    assert world.outages == [(LANE, False), (LANE, True)]

@@ -1,0 +1,175 @@
+"""Servers that say nothing, credentials that are refused, an API server in trouble: nobody else waits for them."""
+
+import pytest
+
+from cipher_operator.queue.lanes import API, Closed
+from cipher_operator.queue.queue import Next
+from cipher_operator.queue.ticket import Ticket
+from support.queue_world import Key, World
+
+HEALTHY = ("healthy.example.com", 5432)
+TIMEOUT = 5.0
+
+
+def lane_of(key: Key) -> tuple[str, int]:
+    """Return the server of a storage: named in its own name, the healthy one else."""
+    server, dash, _ = key[1].partition("-")
+    return (f"{server}.example.com", 5432) if dash else HEALTHY
+
+
+async def login(world: World, key: Key, ticket: Ticket, credential: str) -> Next:
+    """Log in as a run does: a silent server takes the whole connect timeout."""
+    lane = lane_of(key)
+    try:
+        ticket.enter(lane, credential)
+    except Closed:
+        return Next(after=660.0)
+    if lane != HEALTHY:
+        await world.clock.sleep(TIMEOUT)
+        ticket.failed(lane, "no answer")
+        return Next(failed=True)
+    await world.clock.sleep(0.1)
+    ticket.opened(lane, credential)
+    return Next(after=300.0)
+
+
+async def own(world: World, key: Key, ticket: Ticket) -> Next:
+    return await login(world, key, ticket, "/".join(key))
+
+
+async def shared(world: World, key: Key, ticket: Ticket) -> Next:
+    return await login(world, key, ticket, "admin")
+
+
+SILENT: dict[str, tuple[int, int, bool]] = {
+    "one that the probe finds silent": (1, 200, False),
+    "one that answers the probe, and then no login": (1, 200, True),
+    "eight of them": (8, 25, True),
+}
+
+
+@pytest.mark.parametrize("logins", [own, shared], ids=["own logins", "one login"])
+@pytest.mark.parametrize("case", list(SILENT))
+async def test_a_storage_on_a_healthy_server_waits_for_no_silent_one(case: str, logins: object) -> None:
+    servers, each, answers = SILENT[case]
+    world = World(run=logins)  # type: ignore[arg-type]
+    for server in range(servers):
+        world.answers[f"s{server}.example.com", 5432] = answers
+        for number in range(each):
+            world.queue.enqueue((f"team-{server % 3}", f"s{server}-{number}"))
+    waits = []
+    for moment, later in enumerate((1.0, 4.0, 7.0, 20.0, 60.0)):
+        await world.clock.advance(later)
+        key = ("shop", f"chat{moment}")
+        asked = world.clock.now()
+        world.queue.enqueue(key)
+        await world.clock.advance(1.0)
+        started = [when for when, run in world.runs if run == key]
+        assert started, f"not started within a second, {asked - 1_000:g} s after the others"
+        waits.append(started[0] - asked)
+    assert max(waits) < 1.0
+    assert world.most <= world.workers
+    await world.queue.drain(0)
+
+
+async def test_all_storages_of_a_server_that_stays_down_say_so_and_go_on_when_it_is_back() -> None:
+    world = World(run=shared)
+    world.answers["s0.example.com", 5432] = False
+    keys = [("team", f"s0-{number}") for number in range(50)]
+    for key in keys:
+        world.queue.enqueue(key)
+    await world.clock.advance(30.0)
+    assert all(world.count(key) for key in keys)
+    tried = len(world.runs)
+    await world.clock.advance(120.0)
+    assert len(world.runs) - tried < 60, "what is down is probed, not tried"
+    probes = [when for when, name in world.probes if when > world.clock.now() - 100]
+    assert 40 <= len(probes) <= 51, "one probe every two seconds"
+    world.answers["s0.example.com", 5432] = True
+    await world.clock.advance(2.1)
+    assert len(world.runs) > tried, "it is tried again the moment it answers"
+    await world.queue.drain(0)
+
+
+async def test_a_refused_credential_is_tried_once_a_minute_and_told_to_all() -> None:
+    tries: list[float] = []
+
+    async def refused(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(HEALTHY, "admin")
+        except Closed as closed:
+            assert closed.cause == "refused"
+            return Next(after=660.0)
+        tries.append(world.clock.now())
+        await world.clock.sleep(0.01)
+        ticket.refused(HEALTHY, "admin", "refused")
+        return Next(after=60.0)
+
+    world = World(run=refused)
+    keys = [("team", f"chat{number}") for number in range(100)]
+    for key in keys:
+        world.queue.enqueue(key)
+    await world.clock.advance(5.0)
+    assert len(tries) == 1
+    assert all(world.count(key) for key in keys), "each can say it in its status"
+    await world.clock.advance(600.0)
+    assert 8 <= len(tries) <= 11, "one try a minute for all of them"
+    assert world.free()
+
+
+async def test_a_thousand_storages_under_429_send_few_requests_and_one_line() -> None:
+    requests: list[float] = []
+
+    async def limited(world: World, key: Key, ticket: Ticket) -> Next:
+        requests.append(world.clock.now())
+        await world.clock.sleep(0.01)
+        ticket.failed(API, "429", retry_after=1.0)
+        return Next(failed=True)
+
+    world = World(run=limited, share=32)
+    world.answers[API] = 1.0
+    for number in range(1_000):
+        world.queue.enqueue((f"team-{number % 50}", f"chat{number}"))
+    await world.clock.advance(600.0)
+    asked = [*requests, *(when for when, name in world.probes if name == API)]
+    first = min(asked)
+    assert sum(1 for when in asked if when < first + 1) <= 33, "the first wave is as wide as there are workers"
+    for second in range(1, 600):
+        assert sum(1 for when in asked if second <= when - first < second + 1) < 10
+    assert world.outages == [(API, False)], "one line at the begin"
+
+    async def good(world: World, key: Key, ticket: Ticket) -> Next:
+        return Next(after=300.0)
+
+    world.run = good
+    world.answers[API] = True
+    await world.clock.advance(60.0)
+    assert world.outages == [(API, False), (API, True)], "and one at the end"
+    assert len({key for _, key in world.runs}) == 1_000
+    assert world.free()
+
+
+async def test_an_api_server_that_answers_probes_and_refuses_runs_is_not_hammered() -> None:
+    requests: list[float] = []
+
+    async def limited(world: World, key: Key, ticket: Ticket) -> Next:
+        requests.append(world.clock.now())
+        ticket.failed(API, "429")
+        return Next(failed=True)
+
+    world = World(run=limited)
+    for number in range(1_000):
+        world.queue.enqueue((f"team-{number % 50}", f"chat{number}"))
+    await world.clock.advance(600.0)
+    later = [when for when in requests if when > 1_120]
+    assert len(later) < 60, "the pause grows from outage to outage"
+    assert world.outages == [(API, False)]
+
+
+async def test_twenty_storages_of_one_secret_learn_from_the_first() -> None:
+    world = World(run=shared)
+    for number in range(20):
+        world.queue.enqueue(("team", f"chat{number}"), changed=True, way="pg-admin")
+    await world.clock.advance(5.0)
+    assert len(world.runs) <= 22, "none looks in vain"
+    assert world.free()
