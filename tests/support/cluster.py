@@ -1,6 +1,7 @@
 """A cluster with the CRD, the RBAC and the operator's own process in it, as a user has them."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -158,6 +159,16 @@ class Namespace:
 
     def delete(self, plural: str, name: str) -> None:
         self.request("DELETE", self.path(plural, name))
+
+    def let_go(self) -> None:
+        """Delete all storages without a look at their servers; does not wait for it."""
+        for storage in self.request("GET", self.path("cipherstorages"))["items"]:
+            name = storage["metadata"]["name"]
+            # One that is being deleted goes with the annotation, and may be gone at any moment.
+            with contextlib.suppress(HTTPError):
+                self.annotate(name, "force-delete", "true")
+                if "deletionTimestamp" not in storage["metadata"]:
+                    self.delete("cipherstorages", name)
 
     def condition(self, name: str, type_: str = "Ready") -> dict[str, Any]:
         return _condition(self.get("cipherstorages", name) or {}, type_)
