@@ -70,9 +70,7 @@ async def test_it_is_not_sent_without_tls(server: PostgresServer) -> None:
     assert server.execute("SELECT 1 FROM pg_roles WHERE rolname LIKE %s", [f"{wanted.user}%"]) == []
 
 
-async def test_another_error_of_that_message_sends_no_password(
-    server: PostgresServer, tls: TlsFixture
-) -> None:
+async def test_another_error_of_that_message_sends_no_password(server: PostgresServer, tls: TlsFixture) -> None:
     admin = plain_admin(server, f"neon_{next(_names)}")
     with ErrorProxy(server, tls) as proxy:
         proxy.error = replace(NEON, text="Received HTTP code 500 from control plane: {}")
