@@ -52,10 +52,7 @@ async def _build(session: Session, step: Step, *, own: bool) -> None:
     if step.guard is not None and not (await session.execute(LOOKING + step.guard))[-1]:
         return
     for statement in step.statements:
-<<<<<<< HEAD
-=======
         # The caller's limit is the only one: a large table takes longer than any other message.
->>>>>>> h-session
         await session.execute(statement, seconds=None)
 
 
