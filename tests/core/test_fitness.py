@@ -20,6 +20,8 @@ from cipher_operator.core.plan.settings import (
     nearest,
     reset_settings,
 )
+from cipher_operator.core.schema import TABLES
+from cipher_operator.core.sql.step import Change
 
 DESIRED = Desired(
     identity=Identity("instance-1", "team", "chat", "uid-1"),
@@ -90,6 +92,11 @@ BREAKING = {
 @pytest.mark.parametrize("setting", list(BREAKING), ids="=".join)
 def test_what_breaks_cipher(setting: tuple[str, str]) -> None:
     assert breaks(*setting) is BREAKING[setting]
+
+
+def test_a_default_is_set_back_to_what_cipher_makes_it() -> None:
+    defaults = {column.default for table in TABLES for column in table.columns if column.default is not None}
+    assert {f"SET DEFAULT {default}" for default in defaults} == {Change.SET_DEFAULT.value}
 
 
 def test_the_nearest_place_wins() -> None:

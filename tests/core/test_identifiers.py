@@ -20,7 +20,7 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.schema import INDEXES, TABLES, Index, Table
 from cipher_operator.core.sql import removals, steps
 from cipher_operator.core.sql.composing import compose, identifiers, quoted, schemas_in
-from cipher_operator.core.sql.step import Kind, Step, statements_of
+from cipher_operator.core.sql.step import Change, Kind, Step, statements_of
 from cipher_operator.postgres.apply import with_passwords
 from support import crd
 from support.hostile import CONTROL, HOSTILE, MARK
@@ -70,7 +70,7 @@ def _value(hint: Any, name: str) -> Any:
         return (name, name)
     if get_origin(hint) is types.UnionType:
         return _value(get_args(hint)[0], name)
-    return {str: name, int: 7, bool: True, Password: Password(name)}[hint]
+    return {str: name, int: 7, bool: True, Password: Password(name), Change: Change.SET_LOGGED}[hint]
 
 
 def _step(make: Callable[..., Step], name: str) -> Step:
@@ -155,7 +155,9 @@ TEMPLATES = {
     ("core/sql/composing.py", "compose"): "its callers' templates, which are looked at here too",
     ("core/sql/composing.py", "number"): "an int",
     ("core/sql/steps.py", "_column"): "types and defaults of core/schema.py",
+    ("core/sql/steps.py", "mend_table"): "a Change",
     ("postgres/inspect.py", "catalog_query"): "constants of the module",
+    ("postgres/proof_sql.py", "_fill"): "constants of core/cipher_sql.py",
 }
 
 
@@ -198,4 +200,13 @@ def test_nothing_else_talks_to_a_server() -> None:
         for _, call in _calls(ast.parse(path.read_text()))
         if getattr(call.func, "attr", "") in {"execute", "executemany", "exec_", "exec_params", "send_query"}
     }
-    assert talking == {"apply.py", "inspect.py", "login.py", "provision.py", "remove.py", "session.py"}
+    assert talking == {
+        "apply.py",
+        "indexes.py",
+        "inspect.py",
+        "limits.py",
+        "login.py",
+        "mend.py",
+        "remove.py",
+        "session.py",
+    }

@@ -16,10 +16,9 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.marker import Identity, parse_marker
 from cipher_operator.core.orders import Credential
 from cipher_operator.core.plan.plan import plan, settle
-from cipher_operator.core.sql.step import Kind, lines_of
+from cipher_operator.core.sql.step import Kind
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
-from cipher_operator.postgres.provision import build_indexes
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.provision import (
@@ -587,7 +586,11 @@ async def test_concurrent_runs_of_one_storage_converge(
         wanted = fresh()
         if database_exists:
             server.execute(f'CREATE DATABASE "{wanted.database}" OWNER "{admin.admin.user}"')
-        await asyncio.gather(*(admin.run(wanted) for _ in range(4)))
+        reports = await asyncio.gather(*(admin.report(wanted) for _ in range(4)))
+        # One of them wrote the marker first; who sees another's gives way, to begin anew with what is true then.
+        stopped = [report.failure for report in reports if report.failure is not None]
+        assert len(stopped) < len(reports)
+        assert all("marker changed" in failure.message for failure in stopped), stopped
         final = await admin.run(replace(wanted, established=True))
         assert final.executed == ()
         marker = seen(final).roles[wanted.owner].marker
@@ -751,7 +754,8 @@ async def test_a_database_that_an_interrupted_first_run_made_is_ours(
     wanted, deleted = fresh(), fresh()
     for each in (wanted, deleted):
         await interrupted_before(Kind.LIFT_LIMIT, admin, each)
-    run = await admin.run(replace(wanted, identity=replace(wanted.identity, uid="made again")))
+    wanted = replace(wanted, identity=replace(wanted.identity, uid="made again"))
+    run = await admin.run(wanted)
     marker = seen(run).roles[wanted.owner].marker
     assert marker is not None and "database" in marker.created
     database = seen(run).database
@@ -769,32 +773,3 @@ async def interrupted_before(step: Kind, admin: Provisioner, wanted: Storage) ->
         first = plan(wanted, settle(wanted, wanted.orders, observed), observed)
         kinds = [each.kind for each in first.steps]
         await apply(session, replace(first, steps=first.steps[: kinds.index(step)]), wanted, observe=False)
-
-
-async def test_an_index_on_a_large_table_is_built_beside_its_writers_and_repaired(one: PostgresServer) -> None:
-    admin, wanted = plain_admin(one, f"large_{next(_names)}"), fresh()
-    await admin.run(wanted)
-    one.execute(
-        "INSERT INTO cipher_store SELECT 'k' || n, repeat('x', 1500), now(), now() FROM generate_series(1, 60000) n; "
-        "ANALYZE cipher_store; DROP INDEX idx_cipher_store_updated_at",
-        database=wanted.database,
-    )
-    established = replace(wanted, established=True)
-    run = await admin.run(established)
-    assert any("CREATE INDEX CONCURRENTLY" in line for line in lines_of(run.deferred))
-    assert run.executed == (), "nothing of the run waits for it"
-    async with admin.connect(wanted.database) as session:
-        await build_indexes(session, run.deferred)
-    assert (await admin.run(established)).deferred == ()
-    one.execute(
-        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_cipher_store_updated_at'::regclass",
-        database=wanted.database,
-    )
-    repaired = await admin.run(established)
-    assert [line.split(" ")[0] for line in lines_of(repaired.deferred)] == ["DROP", "CREATE"]
-    async with admin.connect(wanted.database) as session:
-        await build_indexes(session, repaired.deferred)
-    again = await admin.run(established)
-    assert (again.executed, again.deferred) == ((), ())
-    indexes = "SELECT count(*) FROM pg_class WHERE relname LIKE 'idx_cipher_store%'"
-    assert one.execute(indexes, database=wanted.database) == [(1,)]

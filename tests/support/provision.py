@@ -19,7 +19,7 @@ from cipher_operator.core.secret import AppCredentials, app_login
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
-from cipher_operator.postgres.remove import remove
+from cipher_operator.postgres.remove import Removal, remove
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 
@@ -43,6 +43,7 @@ class Storage(Desired):
     recreate: bool = False
     adopted: bool = False
     revoke_previous: bool = False
+    standing: str | None = None
 
     @property
     def orders(self) -> Orders:
@@ -122,8 +123,11 @@ class Provisioner:
             raise run.refusal
         return run
 
+    async def removal(self, wanted: Storage) -> Removal:
+        return await remove(self.connect, wanted, wanted.orders, maintenance=self.admin.database)
+
     async def remove(self, wanted: Storage) -> tuple[str, ...]:
-        removal = await remove(self.connect, wanted, wanted.orders, maintenance=self.admin.database)
+        removal = await self.removal(wanted)
         if removal.failure is not None:
             raise removal.failure
         return removal.lines

@@ -15,6 +15,10 @@ CLOSING = "closing"
 is being dropped."""
 
 
+_DROPPING = "_dropping_"
+_DIGITS = 8
+MAX_BYTES = 63
+"""Of a name on the server."""
 BIRTHMARKS = 1_000_000_000
 """From here on a connection limit is a birthmark: no person sets one, and it limits nothing."""
 
@@ -87,6 +91,13 @@ class Marker:
         """Return whether the operator made or took over this thing."""
         return token in self.created or token in self.adopted
 
+    @property
+    def dropping(self) -> str:
+        """Return the name that our database gets before it is dropped, in the message that checks this marker: DROP
+        DATABASE runs in no transaction, so what it drops must have a name that nothing later can have."""
+        digest = hashlib.sha256(f"{self.identity.uid}/{self.rev}".encode()).hexdigest()[:_DIGITS]
+        return dropping_prefix(self.place.database) + digest
+
     def having(self, *tokens: str) -> "Marker":
         """Return this marker with more things created."""
         return replace(self, created=self.created | frozenset(tokens))
@@ -103,6 +114,12 @@ class Marker:
     def without(self, *tokens: str) -> "Marker":
         """Return this marker with no claim on these things."""
         return replace(self, created=self.created - frozenset(tokens), adopted=self.adopted - frozenset(tokens))
+
+
+def dropping_prefix(database: str) -> str:
+    """Return how the names begin that a database of this name may have while it is dropped."""
+    room = MAX_BYTES - len(_DROPPING) - _DIGITS
+    return database.encode()[:room].decode(errors="ignore") + _DROPPING
 
 
 def parse_marker(comment: str | None) -> Marker | None:

@@ -10,6 +10,9 @@ from cipher_operator.core.relation import Relation, relation_from
 MODERN_MEMBERSHIP = 160000
 """server_version_num from which a membership has INHERIT and SET options."""
 
+INVALID = -2
+"""The connection limit of a database whose drop was interrupted."""
+
 
 @dataclass(frozen=True, slots=True)
 class Admin:
@@ -100,6 +103,12 @@ class Database:
     connection_limit: int = -1
     encoding: str = "UTF8"
 
+    @property
+    def invalid(self) -> bool:
+        """Return whether a DROP DATABASE was interrupted: nothing but another one is possible (release notes of 13.12,
+        14.9 and 15.4)."""
+        return self.connection_limit == INVALID
+
 
 @dataclass(frozen=True, slots=True)
 class Schema:
@@ -152,6 +161,8 @@ class Observed:
     roles: Mapping[str, Role]
     database: Database | None
     local: Local | None
+    dropping: frozenset[str] = frozenset()
+    """Databases that have the name that a deletion gives the desired one."""
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What is set for every role: '' in all databases, '=' in the desired one; each `name=value`."""
 
@@ -186,6 +197,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             encoding=database["encoding"],
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
+        dropping=frozenset(raw["dropping"]),
         settings={scope: tuple(values) for scope, values in raw["settings"].items()},
     )
 

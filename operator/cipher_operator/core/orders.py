@@ -4,7 +4,7 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.sql.step import PASSWORDS, Kind
+from cipher_operator.core.sql.step import MARKERS, PASSWORDS, Kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class Orders:
     """A person asked to end the login that is not published."""
     database_made: bool = False
     """This very run has created the database."""
+    standing: str | None = None
+    """The marker's text that this run has seen or written last, '' where none stood; None before its first look."""
 
     @property
     def login(self) -> str | None:
@@ -49,9 +51,12 @@ class Orders:
             return self
         return replace(self, credential=replace(self.credential, login=login))
 
-    def after(self, done: Set[Kind]) -> "Orders":
-        """Return what is left to do when such steps have run, whatever became of those behind them."""
+    def after(self, done: Set[Kind], marked: str) -> "Orders":
+        """Return what is left to do when such steps have run, whatever became of those behind them; `marked` is the
+        marker's text that they write."""
         orders = replace(self, database_made=self.database_made or Kind.CREATE_DATABASE in done)
+        if done & MARKERS:
+            orders = replace(orders, standing=marked)
         if self.credential is not None and done & PASSWORDS:
             orders = replace(orders, credential=replace(self.credential, change=False))
         return replace(orders, revoke_previous=self.revoke_previous and Kind.DISABLE_LOGIN not in done)

@@ -76,9 +76,10 @@ def _true_claim(desired: Desired, orders: Orders, observed: Observed, marker: Ma
     owner role has its grant there; until then its birthmark tells.
     """
     database = observed.database
+    renamed = marker.dropping in observed.dropping
     # A deletion that was begun and not finished says nothing of what is put inside from now on.
     marker = claims_here(desired, marker).without(CLOSING)
-    if database is None:
+    if database is None or renamed:
         return marker.without(DATABASE, SCHEMA, *TABLE_NAMES)
     if orders.database_made and not desired.shared:
         return marker.having(DATABASE)
@@ -109,6 +110,30 @@ def standing_comment(desired: Desired, observed: Observed) -> str | None:
         return relation.comment if relation else None
     owner = observed.roles.get(desired.owner)
     return owner.comment if owner else None
+
+
+def watched(desired: Desired, orders: Orders, observed: Observed) -> Orders:
+    """Return the orders with the marker that this run has seen.
+
+    Raises Failure where that is another than it saw or wrote last: somebody else works on this storage, a later leader
+    for one. What was planned, the password to set for one, may not be true any more; only a new run can know.
+    """
+    if desired.shared and observed.local is None:
+        return orders
+    standing = standing_comment(desired, observed) or ""
+    if orders.standing not in (None, standing):
+        raise marker_changed()
+    return replace(orders, standing=standing)
+
+
+def marker_changed() -> Failure:
+    """Return what a fence that does not hold means: it ends the run."""
+    return Failure(
+        Reason.UNKNOWN,
+        "the ownership marker changed while the operator worked: another leader, or a person, works on this storage. "
+        "Wait: the next run begins anew, at the API server",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
 
 
 def judge_login(desired: Desired, observed: Observed, claim: Claim, role: Role) -> None:
@@ -224,8 +249,8 @@ def _moved(what: str) -> Failure:
     """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
     return Failure(
         Reason.DATABASE_LOST,
-        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. To "
-        f"take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
+        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
         "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
         stage=ConditionType.DATABASE_READY,
     )

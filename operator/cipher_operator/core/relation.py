@@ -21,6 +21,8 @@ class IndexFacts:
     partial: bool = False
     constraint: str | None = None
     """The constraint that it belongs to."""
+    building: bool = False
+    """A session of this admin's role builds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +131,7 @@ def _index(raw: Mapping[str, Any]) -> IndexFacts:
     return IndexFacts(
         columns=tuple(raw["columns"]),
         valid=raw["valid"],
+        building=raw["building"],
         plain=raw["plain"],
         unique=raw["unique"],
         primary=raw["primary"],

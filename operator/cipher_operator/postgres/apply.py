@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from psycopg import pq, sql
+from psycopg import sql
 
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.core.desired import Desired
@@ -11,9 +11,12 @@ from cipher_operator.core.plan.plan import Fence, Message, Plan
 from cipher_operator.core.sql.composing import PasswordOf
 from cipher_operator.core.sql.step import Step, statements_of
 from cipher_operator.core.sql.steps import unchanged
-from cipher_operator.postgres.inspect import LIMITS, PREFIX, catalog_query, read
+from cipher_operator.postgres.inspect import LIMITS, LOCK_TIMEOUT_MS, LOOKING, PREFIX, catalog_query, read
+from cipher_operator.postgres.limits import own_limits
 from cipher_operator.postgres.session import Session
 
+FENCED = "22012"
+"""SQLSTATE (division by zero) of a message whose fence did not hold."""
 _SEPARATOR = sql.SQL("; ")
 
 
@@ -30,6 +33,8 @@ async def apply(
     messages = plan.messages()
     for position, message in enumerate(messages):
         last = position == len(messages) - 1
+        if message.alone:
+            await own_limits(session, lock_ms=LOCK_TIMEOUT_MS)
         text = render(message, plan.lock, desired if last and observe else None)
         results = await session.execute(with_passwords(text, verifier))
         if done is not None:
@@ -37,7 +42,7 @@ async def apply(
         if last and observe and not message.alone:
             observed = read(results)
     if observe and observed is None:
-        observed = read(await session.execute(PREFIX + LIMITS + catalog_query(desired)))
+        observed = read(await session.execute(LOOKING + catalog_query(desired)))
     return observed
 
 
@@ -71,17 +76,8 @@ def _replaced(parts: Iterable[sql.Composable], given: Callable[[PasswordOf], str
 
 
 def verifier(password: PasswordOf) -> str:
-    """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).
-
-    By a connection that was never made: one to a server would take the number of iterations from that.
-    """
-    unconnected = pq.PGconn.connect_start(b"=")
-    try:
-        return unconnected.encrypt_password(
-            password.password.reveal().encode(), password.login.encode(), b"scram-sha-256"
-        ).decode()
-    finally:
-        unconnected.finish()
+    """Return a new SCRAM-SHA-256 verifier of a login's password."""
+    return Session.verifier(password.login, password.password)
 
 
 def _lock(owner: str) -> sql.Composed:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import dropping_prefix
 from cipher_operator.core.observed import Observed, decode
 from cipher_operator.core.plan.fitness import refuse_unsupported
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
@@ -20,13 +21,15 @@ from cipher_operator.postgres.session import Session
 
 PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; ")
 """First words of every message of the operator: neither a setting nor a function of a tenant acts in it."""
-
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 30_000
 LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(
     lock=sql.Literal(LOCK_TIMEOUT_MS), statement=sql.Literal(STATEMENT_TIMEOUT_MS)
 )
 """Behind it: the admin's own limits, or the database's, may be too short to look at what they are."""
+LOOK_TIMEOUT_MS = 10_000
+LOOKING = PREFIX + sql.SQL("SET LOCAL statement_timeout = {}; ").format(sql.Literal(LOOK_TIMEOUT_MS))
+"""The first words of a message that only looks: it ends well within the time of a run, whatever hangs."""
 COLD_TRIES, COLD_SECONDS = 4, 1.0
 """The first words of a new session take milliseconds, which such a limit may not give; the same words again do not."""
 
@@ -89,7 +92,9 @@ _DATABASE = """
        FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)
        WHERE CASE WHEN p.owner_oid IS NULL THEN has_database_privilege('public', d.oid, w.priv)
                   ELSE has_database_privilege(p.owner_oid, d.oid, w.priv) END))
-  FROM pg_database d WHERE d.datname = p.db)
+  FROM pg_database d WHERE d.datname = p.db),
+'dropping', (SELECT COALESCE(jsonb_agg(d.datname), '[]') FROM pg_database d
+             WHERE starts_with(d.datname::text, p.dropping))
 """
 
 _SCHEMA = """
@@ -178,6 +183,8 @@ _RELATIONS = (
        JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE co.conrelid = c.oid AND co.contype = 'p'),
     'indexes', (SELECT COALESCE(jsonb_object_agg(ic.relname, jsonb_build_object(
          'valid', i.indisvalid AND i.indisready AND i.indislive,
+         'building', NOT i.indisvalid
+           AND EXISTS (SELECT 1 FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid),
          'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
            AND NOT i.indisunique,
          'unique', i.indisunique, 'primary', i.indisprimary, 'partial', i.indpred IS NOT NULL,
@@ -224,7 +231,7 @@ _GRANTS = """
 _QUERY = (
     """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
-  {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema,
+  {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
   current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid FROM w)
 SELECT jsonb_build_object("""
@@ -248,6 +255,7 @@ def catalog_query(desired: Desired) -> sql.Composed:
         db=sql.Literal(desired.database),
         extensions=sql.Literal(list(desired.extensions)),
         extension_schema=sql.Literal(EXTENSION_SCHEMA),
+        dropping=sql.Literal(dropping_prefix(desired.database)),
     )
 
 
@@ -259,7 +267,7 @@ def read(results: list[list[tuple[Any, ...]]]) -> Observed:
 async def observe(session: Session, desired: Desired) -> Observed:
     """Return the observed state in one round trip. Raises psycopg.Error, and Failure UnsupportedServer."""
     refuse_unsupported(session.server_version)
-    message, begun = PREFIX + LIMITS + catalog_query(desired), time.monotonic()
+    message, begun = LOOKING + catalog_query(desired), time.monotonic()
     try:
         for _ in range(COLD_TRIES - 1):
             with contextlib.suppress(psycopg.errors.QueryCanceled):

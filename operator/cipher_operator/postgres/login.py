@@ -22,7 +22,8 @@ from cipher_operator.core.plan.settings import (
     said,
 )
 from cipher_operator.core.sql.composing import quoted
-from cipher_operator.postgres.errors import Attempt, classify, server_words, without_addresses
+from cipher_operator.core.words import without_addresses
+from cipher_operator.postgres.errors import Attempt, classify, server_words
 from cipher_operator.postgres.proof_sql import PREFIX, STATEMENT_MS, life_of_cipher, look, settings_of_session
 from cipher_operator.postgres.session import Session
 

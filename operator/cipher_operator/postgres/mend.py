@@ -3,10 +3,11 @@
 import psycopg
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.core.ownership import marker_changed
 from cipher_operator.core.plan.flaws import Mend
 from cipher_operator.core.plan.plan import Message, Plan
 from cipher_operator.core.sql.step import lines_of
-from cipher_operator.postgres.apply import render
+from cipher_operator.postgres.apply import FENCED, render
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
 
@@ -19,7 +20,7 @@ async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str
     ran, and a warning for each that did not.
 
     A refused one keeps nothing from being Ready: Cipher has worked with the table as it is. Raises Failure where the
-    session is lost.
+    session is lost, or somebody else works on the storage.
     """
     lines: list[str] = []
     warnings: list[str] = []
@@ -29,6 +30,8 @@ async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str
             await session.execute(render(Message((each.step,), plan.fence), plan.lock, None))
         except psycopg.Error as error:
             failure = classify(error)
+            if error.sqlstate == FENCED:
+                raise marker_changed() from None
             if session.closed:
                 raise failure.at(ConditionType.SCHEMA_APPLIED) from None
             warnings.append(_refused(each, line, failure))

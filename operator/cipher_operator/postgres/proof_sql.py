@@ -35,7 +35,7 @@ class Statement:
 def look(schema: str) -> sql.Composed:
     """Return the query for (acting role, current schema, tables that lead elsewhere, whether the acting role owns those
     in the schema, indexes that are there): one row, no lock."""
-    return sql.SQL(_LOOK).format(
+    return _LOOK.format(
         schema=sql.Literal(schema), tables=sql.Literal(list(TABLE_NAMES)), indexes=sql.Literal(list(INDEX_NAMES))
     )
 
@@ -43,7 +43,7 @@ def look(schema: str) -> sql.Composed:
 def settings_of_session(names: Iterable[str]) -> sql.Composed:
     """Return the query for the values of settings that the session began with, and for what is set for its role and
     database: (for a role, in a database, settings). Within a limit of its own: the session's may be too short."""
-    return sql.SQL(_SETTINGS).format(names=sql.Literal(sorted(names)))
+    return _SETTINGS.format(names=sql.Literal(sorted(names)))
 
 
 def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
@@ -54,12 +54,12 @@ def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
     """
     second, long = f"{key}:2", sql.SQL("COALESCE(({get}), '')").format(get=_fill(cipher_sql.GET, key))
     return [
-        _plain("BEGIN"),
-        _plain(_LIMITS),
-        _plain("SAVEPOINT cipher_start"),
-        *map(_plain, cipher_sql.CREATE_TABLES),
-        *(_plain(cipher_sql.CREATE_INDEXES[name]) for name in indexes),
-        _plain("ROLLBACK TO SAVEPOINT cipher_start"),
+        Statement(sql.SQL("BEGIN")),
+        Statement(_LIMITS),
+        Statement(sql.SQL("SAVEPOINT cipher_start")),
+        *(Statement(_fill(text, key)) for text in cipher_sql.CREATE_TABLES),
+        *(Statement(_fill(cipher_sql.CREATE_INDEXES[name], key)) for name in indexes),
+        Statement(sql.SQL("ROLLBACK TO SAVEPOINT cipher_start")),
         Statement(_fill(cipher_sql.SET, key, sql.Literal('""'))),
         Statement(_fill(cipher_sql.SET, key, sql.Literal(SAMPLE))),
         # Two of everything, alike in all but the key: what wants a column to be unique says so.
@@ -75,19 +75,15 @@ def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
             *2 * [(True,)],
         ),
         _gives(_fill("SELECT count FROM cipher_list_metadata WHERE key = {key}", key), "cipher_list_metadata", (2,)),
-        # What waits for COMMIT, which never comes.
-        _plain("SET CONSTRAINTS ALL IMMEDIATE"),
+        # What else waits for COMMIT, which never comes.
+        Statement(_NOW),
         *(Statement(_fill(cipher_sql.DELETE, each)) for each in (key, second)),
         Statement(_fill(cipher_sql.DELETE_LIST, key)),
         _gives(_fill(cipher_sql.GET, key), "cipher_store"),
         _gives(_fill(cipher_sql.RANGE, key), "cipher_lists"),
-        _plain("SET CONSTRAINTS ALL IMMEDIATE"),
-        _plain("ROLLBACK"),
+        Statement(_NOW),
+        Statement(sql.SQL("ROLLBACK")),
     ]
-
-
-def _plain(text: str) -> Statement:
-    return Statement(sql.SQL(text))
 
 
 def _gives(text: sql.Composable, table: str, *rows: tuple[Any, ...]) -> Statement:
@@ -100,12 +96,15 @@ def _fill(template: str, key: str, value: sql.Composable | None = None) -> sql.C
     )
 
 
-_LIMITS = f"""SELECT pg_catalog.set_config(s.name, CASE WHEN s.setting::int BETWEEN 1 AND w.most THEN s.setting
+_NOW = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
+_LIMITS = sql.SQL("""SELECT pg_catalog.set_config(s.name, CASE WHEN s.setting::int BETWEEN 1 AND w.most THEN s.setting
   ELSE w.most::text END, true)
-FROM (VALUES ('statement_timeout', {STATEMENT_MS}), ('lock_timeout', {LOCK_MS})) w(name, most)
-JOIN pg_catalog.pg_settings s ON s.name = w.name"""  # noqa: S608 - two numbers
+FROM (VALUES ('statement_timeout', {statement}), ('lock_timeout', {lock})) w(name, most)
+JOIN pg_catalog.pg_settings s ON s.name = w.name""").format(
+    statement=sql.Literal(STATEMENT_MS), lock=sql.Literal(LOCK_MS)
+)
 
-_LOOK = """SELECT current_user::text, pg_catalog.current_schema()::text,
+_LOOK = sql.SQL("""SELECT current_user::text, pg_catalog.current_schema()::text,
   ARRAY(SELECT w.name FROM pg_catalog.unnest({tables}::text[]) w(name)
     LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.name)
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IS DISTINCT FROM {schema}),
@@ -113,12 +112,12 @@ _LOOK = """SELECT current_user::text, pg_catalog.current_schema()::text,
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = {schema} AND c.relname = ANY ({tables}::name[])), true),
   ARRAY(SELECT w.name FROM pg_catalog.unnest({indexes}::text[]) w(name)
-    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL)"""
+    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL)""")
 
-_SETTINGS = """BEGIN; SET LOCAL statement_timeout = 5000;
+_SETTINGS = sql.SQL("""BEGIN; SET LOCAL statement_timeout = 5000;
 SELECT (SELECT pg_catalog.jsonb_object_agg(s.name, s.reset_val) FROM pg_catalog.pg_settings s
     WHERE s.name = ANY ({names}::text[])),
   (SELECT COALESCE(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_array(d.setrole <> 0, d.setdatabase <> 0,
      d.setconfig)), '[]') FROM pg_catalog.pg_db_role_setting d
    WHERE d.setrole IN (0, (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = session_user))
-     AND d.setdatabase IN (0, (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = current_database())))"""
+     AND d.setdatabase IN (0, (SELECT b.oid FROM pg_catalog.pg_database b WHERE b.datname = current_database())))""")

@@ -12,12 +12,12 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import database_gone
+from cipher_operator.core.ownership import database_gone, marker_changed, watched
 from cipher_operator.core.plan.extensions import unavailable
 from cipher_operator.core.plan.foresight import after
 from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
-from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.apply import FENCED, apply
 from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.mend import mend
@@ -51,6 +51,8 @@ class Report:
     warnings: tuple[str, ...] = ()
     deferred: tuple[Step, ...] = ()
     """Indexes of large tables, to be built beside the run by `build_indexes`."""
+    building: tuple[str, ...] = ()
+    """Those that some session builds already: nothing to do but wait."""
     ssl_in_use: bool | None = None
     tested: bool = False
     """`prove` ran to its end."""
@@ -114,6 +116,7 @@ class _Run:
             pending=self.pending,
             warnings=missing.warnings,
             deferred=missing.deferred,
+            building=missing.building,
             ssl_in_use=self._ssl_in_use,
             tested=self._tested,
             refusal=self._refusal,
@@ -176,6 +179,7 @@ class _Run:
             if observed is None:
                 self._missing = None
                 observed = self._observed = await observe(session, self._desired)
+            self._orders = watched(self._desired, self._orders, observed)
             if only_missing_database and observed.database is not None:
                 return True
             self._orders = settle(self._desired, self._orders, observed)
@@ -218,13 +222,15 @@ class _Run:
         finally:
             self._executed.extend(lines_of(done))
             self._statements += sum(len(step.statements) for step in done)
-            self._orders = self._orders.after({step.kind for step in done})
+            marked = missing.marked.comment if missing.marked is not None else ""
+            self._orders = self._orders.after({step.kind for step in done}, marked)
         self._orders = self._orders.carried_out()
         assert observed is not None  # asked for
         return observed
 
     async def _mend(self, session: Session, missing: Plan) -> Observed:
         """Try what nothing depends on, and return what is observed then."""
+        self._missing = None
         lines, refused = await mend(session, missing)
         self._executed.extend(lines)
         self._statements += len(lines)
@@ -238,22 +244,14 @@ class _Run:
         told, so nothing from there on is proven."""
         if self._missing is None or self._observed is None:
             return classify(error)
+        if error.sqlstate == FENCED:
+            return marker_changed()
         steps, server = self._missing.steps, self._observed.server
-        stage = min((step.stage for step in steps), key=STAGES.index)
+        stage = min((step.stage for step in steps), key=STAGES.index, default=ConditionType.SCHEMA_APPLIED)
         refused = [step.on for step in steps if step.kind is Kind.CREATE_EXTENSION]
         if refused and error.sqlstate in EXTENSION_REFUSED:
             return unavailable(self._desired, refused, error.sqlstate)
         return classify(error, Attempt(server.database, server.admin.name)).at(stage)
-
-
-async def build_indexes(session: Session, steps: tuple[Step, ...]) -> None:
-    """Build what a run deferred, one after another, beside the writers of the tables. Raises Failure."""
-    for step in steps:
-        try:
-            for statement in step.statements:
-                await session.execute(statement)
-        except psycopg.Error as error:
-            raise classify(error, Attempt()).at(step.stage) from None
 
 
 def maintenance_databases(given: str | None, target: str) -> list[str]:

@@ -11,13 +11,15 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE
+from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
+from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.plan import Plan
 from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
 from cipher_operator.core.sql.step import Step, lines_of
-from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.apply import FENCED, apply
 from cipher_operator.postgres.errors import Attempt, classify
-from cipher_operator.postgres.inspect import PREFIX, observe
+from cipher_operator.postgres.inspect import LOOKING, observe
 from cipher_operator.postgres.provision import Connect, maintenance_databases
 from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import Session
@@ -102,7 +104,7 @@ class _Removing:
 
     async def _inside(self, session: Session) -> None:
         desired, orders = self._desired, self._orders
-        observed = await observe(session, desired)
+        observed = await self._observe(session)
         marker = claimed(desired, orders, observed)
         if marker is not None and (unasked := made_extensions(marker) - set(desired.extensions)):
             desired = replace(desired, extensions=(*desired.extensions, *sorted(unasked)))
@@ -111,15 +113,18 @@ class _Removing:
         if marker is None:
             self._rest_outside = False
             return
+        if marker.dropping in observed.dropping:
+            # An earlier try has renamed our database: this is another.
+            return
         roles = sql.Literal([desired.owner, *desired.logins])
-        rows = (await session.execute(PREFIX + _FOREIGN.format(roles=roles)))[-1]
+        rows = (await session.execute(LOOKING + _FOREIGN.format(roles=roles)))[-1]
         await self._execute(session, plan_inside(desired, observed, marker, tuple(row[0] for row in rows)))
         self._rest_outside = DATABASE in marker.created
 
     async def _outside(self, session: Session) -> None:
         """Drop the rest. Where nobody looked inside, only what an earlier try looked into and closed, or a database
         that is gone, is dropped."""
-        observed = await observe(session, self._desired)
+        observed = await self._observe(session)
         marker = claimed(self._desired, self._orders, observed)
         if marker is None:
             return
@@ -127,12 +132,19 @@ class _Removing:
             raise self._unseen
         await self._execute(session, plan_outside(self._desired, observed, marker))
 
+    async def _observe(self, session: Session) -> Observed:
+        observed = await observe(session, self._desired)
+        self._orders = watched(self._desired, self._orders, observed)
+        return observed
+
     async def _execute(self, session: Session, plan: Plan) -> None:
         done: list[Step] = []
         try:
             await apply(session, plan, self._desired, observe=False, done=done)
         finally:
             self.lines.extend(lines_of(done))
+            marked = plan.marked.comment if plan.marked is not None else ""
+            self._orders = self._orders.after({step.kind for step in done}, marked)
 
 
 def _one_line(text: str | None) -> str:
@@ -141,6 +153,8 @@ def _one_line(text: str | None) -> str:
 
 def _explained(error: psycopg.Error, desired: Desired) -> Failure:
     """Return DeletionBlocked for what others made dependent on our objects, else the usual failure."""
+    if error.sqlstate == FENCED:
+        return marker_changed()
     if error.sqlstate == "2BP01":
         return Failure(
             Reason.DELETION_BLOCKED,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.sql.step import Step
-from cipher_operator.postgres.provision import build_indexes
+from cipher_operator.postgres.indexes import build_indexes
 from cipher_operator.reconcile.decide import Intent
 from cipher_operator.reconcile.inputs import Key
 from cipher_operator.reconcile.sessions import Sessions

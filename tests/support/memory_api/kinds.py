@@ -105,7 +105,9 @@ def place(url: str) -> Place | None:
         return None
     at = (match["api"], match["plural"])
     found = next((kind for kind in kinds() if (kind.api, kind.plural) == at), None)
-    return found and Place(found, match["namespace"] or "", match["name"] or "", match["subresource"] or "")
+    if found is None:
+        return None
+    return Place(found, match["namespace"] or "", match["name"] or "", match["subresource"] or "")
 
 
 def defaulted(schema: Mapping[str, Any], value: Any) -> Any:

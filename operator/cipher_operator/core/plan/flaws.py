@@ -9,11 +9,13 @@ from cipher_operator.core.relation import IndexFacts, Relation
 from cipher_operator.core.schema import TABLES, UPSERTED, Table
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
-from cipher_operator.core.sql.step import Step
+from cipher_operator.core.sql.step import Change, Step
 
 LARGE_PAGES = 10_000
 """Pages (8 KiB each) from which nothing reads or writes a whole table while Cipher waits."""
 SHOWN = 3
+_WHOLE = frozenset({Change.SET_NOT_NULL, Change.SET_LOGGED})
+"""Changes that go through the whole table."""
 _ON_UPDATE_OR_INSERT = frozenset({"2", "3"})
 
 
@@ -43,8 +45,8 @@ def mends(desired: Desired, observed: Observed) -> tuple[Mend, ...]:
     return tuple(
         Mend(steps.mend_table(desired.schema, table.name, column, change, desired.owner), table.name, column)
         for table, relation in tables_there(observed)
-        for column, change, whole in _lost(table, relation)
-        if not (whole and _large(relation))
+        for column, change in _lost(table, relation)
+        if not (change in _WHOLE and _large(relation))
     )
 
 
@@ -151,26 +153,26 @@ def _flawed_rows(schema: str, table: Table, relation: Relation) -> Iterator[str]
         )
 
 
-def _lost(table: Table, relation: Relation) -> Iterator[tuple[str | None, str, bool]]:
-    """Yield (column, change, whether that goes through the whole table) for what a table has lost."""
+def _lost(table: Table, relation: Relation) -> Iterator[tuple[str | None, Change]]:
+    """Yield (column, change) for what a table has lost."""
     for column in table.columns:
         facts = relation.columns.get(column.name)
         if facts is None:
             continue
         if column.default is not None and not facts.filled:
-            yield column.name, f"SET DEFAULT {column.default}", False
+            yield column.name, Change.SET_DEFAULT
         if facts.plain_storage:
-            yield column.name, "SET STORAGE EXTENDED", False
+            yield column.name, Change.SET_STORAGE
         if column.not_null and not facts.not_null:
-            yield column.name, "SET NOT NULL", True
+            yield column.name, Change.SET_NOT_NULL
     if relation.unlogged:
-        yield None, "SET LOGGED", True
+        yield None, Change.SET_LOGGED
 
 
 def _too_large(schema: str, table: Table, relation: Relation) -> Iterator[str]:
     name, where = _name(schema, table.name), f"table '{table.name}'"
-    for column, change, whole in _lost(table, relation):
-        if not whole:
+    for column, change in _lost(table, relation):
+        if change not in _WHOLE:
             continue
         if column is None:
             yield (

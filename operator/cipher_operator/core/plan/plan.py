@@ -14,7 +14,7 @@ from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
 from cipher_operator.core.plan.flaws import Mend, mends
 from cipher_operator.core.plan.grants import open_database, plan_database_access, plan_schema_access
 from cipher_operator.core.plan.privileges import elsewhere
-from cipher_operator.core.plan.relations import plan_relations
+from cipher_operator.core.plan.relations import being_built, plan_relations
 from cipher_operator.core.plan.roles import plan_roles
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.sql import steps
@@ -66,6 +66,8 @@ class Plan:
     """Each a message of its own, once there are no steps left."""
     deferred: tuple[Step, ...] = ()
     """Builds of indexes on large tables, which take their time: no part of the messages, and no reason to wait."""
+    building: tuple[str, ...] = field(default=(), compare=False)
+    """Indexes that are being built already."""
 
     def __bool__(self) -> bool:
         return bool(self.steps)
@@ -74,7 +76,7 @@ class Plan:
         """Return the steps grouped into messages: one transaction each, steps that run alone by themselves."""
         groups: list[list[Step]] = []
         for step in self.steps:
-            if step.alone or not groups or groups[-1][0].alone:
+            if step.alone or step.apart or not groups or groups[-1][0].alone:
                 groups.append([])
             groups[-1].append(step)
         return tuple(Message(tuple(group), self.marked if index else self.fence) for index, group in enumerate(groups))
@@ -133,8 +135,15 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     marker = _naming_published(desired, orders, marker)
     claiming = _plan_shared if desired.shared else _plan_dedicated
     whole = claiming(desired, observed, replace(claim, marker=marker), tuple(planned))
+    building = being_built(observed.local) if observed.local is not None else ()
     warnings = (*_warnings(observed), *fitness_warnings(desired, observed, login))
-    return replace(whole, warnings=warnings, mends=mends(desired, observed), deferred=relations.deferred)
+    return replace(
+        whole,
+        warnings=warnings,
+        mends=mends(desired, observed),
+        deferred=relations.deferred,
+        building=building,
+    )
 
 
 def _plan_dedicated(desired: Desired, observed: Observed, claim: Claim, planned: tuple[Step, ...]) -> Plan:

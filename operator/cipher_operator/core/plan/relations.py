@@ -6,7 +6,7 @@ from dataclasses import replace
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.observed import Observed
+from cipher_operator.core.observed import Local, Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_relation, tokens_of_roles
 from cipher_operator.core.plan.flaws import LARGE_PAGES, flaws
@@ -68,16 +68,27 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
     for index in INDEXES:
         relation = relations.get(index.table)
         facts = relation.indexes.get(index.name) if relation else None
-        large = relation is not None and relation.pages > LARGE_PAGES
         if facts is None:
-            planned.append(steps.create_index(desired.schema, index, desired.owner, large))
+            large = relation is not None and relation.pages > LARGE_PAGES
+            make = steps.build_index(desired.schema, index, invalid=False)
+            planned.append(make if large else steps.create_index(desired.schema, index, desired.owner))
         elif not facts.plain or facts.columns != index.columns:
             wanted = ", ".join(index.columns)
             raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
-        elif not facts.valid:
-            planned.append(steps.drop_invalid_index(desired.schema, index.name))
-            planned.append(steps.create_index(desired.schema, index, desired.owner, True))
+        elif not (facts.valid or facts.building):
+            planned.append(steps.build_index(desired.schema, index, invalid=True))
     return planned
+
+
+def being_built(local: Local) -> tuple[str, ...]:
+    """Return those of Cipher's indexes that a session on the server builds at this moment."""
+    return tuple(
+        index.name
+        for index in INDEXES
+        if (relation := local.relations.get(index.table))
+        and (facts := relation.indexes.get(index.name))
+        and facts.building
+    )
 
 
 def _take_over(desired: Desired, observed: Observed, name: str, relation: Relation) -> list[Step]:

@@ -1,5 +1,7 @@
 """Planning of a deletion: only what the marker says we created, and never what anybody else put inside."""
 
+from dataclasses import replace
+
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
@@ -25,9 +27,11 @@ def claimed(desired: Desired, orders: Orders, observed: Observed) -> Marker | No
     """Return our marker as far as it means this place, or None where nothing on the server is ours (any more): then
     there is nothing to drop."""
     marker = parse_marker(standing_comment(desired, observed))
-    if marker is None or not marker.identity.same_storage(desired.identity):
+    if marker is None or marker.identity != desired.identity:
+        # One of the same name and another uid was made after this one, here or in another cluster.
         return None
-    return proven_database(desired, orders, observed, claims_here(desired, marker))
+    marker = claims_here(desired, marker)
+    return marker if marker.dropping in observed.dropping else proven_database(desired, orders, observed, marker)
 
 
 def made_extensions(marker: Marker) -> frozenset[str]:
@@ -71,25 +75,45 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
 def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     """Return what is dropped from another database: the database that we created, and the roles."""
     refuse_read_only(observed)
-    planned: list[Step] = []
     fence = marked = _fence(desired, observed)
-    if DATABASE in marker.created and observed.database is not None and not desired.shared:
-        # Each time, as the fence of the drop: that runs in no transaction. The marker tells a later try that the
-        # database was looked into before it was closed.
-        closing = marker.having(CLOSING).text()
-        planned.append(removals.close_database(desired.database))
-        if closing != standing_comment(desired, observed):
-            planned.append(steps.write_marker(desired.owner, closing))
-        marked = Fence(desired.owner, closing)
-        by_set_role = observed.server.by_set_role
-        if by_set_role:
-            # FORCE asks for the privileges of every role that is connected, which such an admin never has at once.
-            logins = [role for role in _ours(desired, observed, marker) if role != desired.owner]
-            planned += [removals.end_sessions(desired.database, login) for login in logins]
-        planned.append(removals.drop_database(desired.database, force=not by_set_role))
+    planned: list[Step] = []
+    if DATABASE in marker.created and not desired.shared:
+        closing = marker.having(CLOSING)
+        if closing.dropping in observed.dropping:
+            # An earlier try has renamed it: what has the old name now, if anything, is another.
+            planned.append(removals.drop_database(closing.dropping))
+        elif observed.database is not None:
+            _refuse_others_database(desired, observed)
+            planned += _drop_database(desired, observed, closing)
+            marked = Fence(desired.owner, closing.text())
     if DATABASE in marker.created or observed.database is None:
         planned.extend(_drop_roles(desired, observed, marker))
     return Plan(tuple(planned), fence, marked, desired.owner)
+
+
+def _drop_database(desired: Desired, observed: Observed, closing: Marker) -> list[Step]:
+    """Return what drops our database: closed, and said so in the marker, which tells a later try that it was looked
+    into; then, when nobody new can come in, emptied of sessions and renamed; then dropped by that name."""
+    server, name = observed.server, desired.database
+    writing = steps.write_marker(desired.owner, closing.text())
+    if observed.database is not None and observed.database.invalid:
+        # It can neither be opened nor renamed.
+        return [writing, removals.drop_database(name)]
+    told = closing.text() == standing_comment(desired, observed)
+    planned = [removals.close_database(name), *([] if told else [writing])]
+    if server.by_set_role:
+        # Such an admin never has the privileges of every role that is connected at once.
+        logins = [role for role in _ours(desired, observed, closing) if role != desired.owner]
+        ending = [removals.end_sessions(name, login) for login in (server.admin.name, *logins)]
+    else:
+        ending = [removals.end_sessions(name, None)]
+    ending[0] = replace(ending[0], apart=True)
+    return [
+        *planned,
+        *ending,
+        removals.rename_database(name, closing.dropping),
+        removals.drop_database(closing.dropping),
+    ]
 
 
 def _our_tables(desired: Desired, observed: Observed) -> list[str]:
@@ -179,13 +203,19 @@ def _memberships(desired: Desired, observed: Observed, *names: str) -> list[Step
 
 
 def _refuse_others_database(desired: Desired, observed: Observed) -> None:
-    """Raise InsufficientPrivilege for a database that an earlier admin created: only its owner may drop it."""
+    """Raise InsufficientPrivilege for a database that an earlier admin created: only its owner may drop it, and rename
+    it where that may create databases."""
     admin, database = observed.server.admin, observed.database
     if database is not None and not (admin.superuser or database.owned):
         raise lacking(
             f"role '{admin.name}' may not drop database '{desired.database}', which role '{database.owner}' owns",
             f"ALTER DATABASE {quoted(desired.database)} OWNER TO {quoted(admin.name)} (as a superuser, or as its owner "
             "where that may SET ROLE)",
+        )
+    if not (admin.superuser or admin.createdb):
+        raise lacking(
+            f"role '{admin.name}' may not rename database '{desired.database}', as it does before it drops it",
+            f"ALTER ROLE {quoted(admin.name)} CREATEDB (as a superuser)",
         )
 
 

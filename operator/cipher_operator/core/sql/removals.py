@@ -20,22 +20,27 @@ def close_database(database: str) -> Step:
     return Step(Kind.CLOSE_DATABASE, _DATABASE, database, (statement,))
 
 
-def end_sessions(database: str, login: str) -> Step:
-    """End a login's sessions in a database, as that login."""
+def end_sessions(database: str, login: str | None) -> Step:
+    """End the sessions of people and programs in a database: those of one login, as that, or all of them."""
+    whose = compose("= {login}", login=sql.Literal(login)) if login is not None else sql.SQL("IS NOT NULL")
     statement = compose(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {database} AND usename = {role}",
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {database} AND usename {whose} "
+        "AND pid <> pg_backend_pid()",
         database=sql.Literal(database),
-        role=sql.Literal(login),
+        whose=whose,
     )
     return Step(Kind.END_SESSIONS, _DATABASE, database, (statement,), login)
 
 
-def drop_database(database: str, force: bool = True) -> Step:
-    """Drop a database that we created, with the sessions in it where `force`: those of roles whose privileges the
-    admin has. Else the server waits some seconds for them to end."""
-    statement = compose(
-        "DROP DATABASE {database}{force}", database=database, force=sql.SQL(" WITH (FORCE)" if force else "")
-    )
+def rename_database(database: str, name: str) -> Step:
+    """Give a closed database the name that it is dropped by. The server waits some seconds for its last sessions."""
+    statement = compose("ALTER DATABASE {database} RENAME TO {name}", database=database, name=name)
+    return Step(Kind.RENAME_DATABASE, _DATABASE, database, (statement,))
+
+
+def drop_database(database: str) -> Step:
+    """Drop a database that we created. The server waits some seconds for its last sessions."""
+    statement = compose("DROP DATABASE {database}", database=database)
     return Step(Kind.DROP_DATABASE, _DATABASE, database, (statement,), alone=True)
 
 

@@ -35,7 +35,7 @@ class Kind(StrEnum):
     GRANT_FUTURE = auto()
     CREATE_TABLE = auto()
     CREATE_INDEX = auto()
-    DROP_INVALID_INDEX = auto()
+    BUILD_INDEX = auto()
     SET_TABLE_OWNER = auto()
     WRITE_TABLE_MARKER = auto()
     MEND_TABLE = auto()
@@ -45,6 +45,7 @@ class Kind(StrEnum):
     DROP_EXTENSION = auto()
     CLOSE_DATABASE = auto()
     END_SESSIONS = auto()
+    RENAME_DATABASE = auto()
     DROP_DATABASE = auto()
     DROP_TABLE = auto()
     DROP_SCHEMA = auto()
@@ -54,8 +55,19 @@ class Kind(StrEnum):
     DROP_ROLE = auto()
 
 
+class Change(StrEnum):
+    """What brings a table back to what Cipher makes, as SQL."""
+
+    SET_DEFAULT = "SET DEFAULT 0"
+    SET_STORAGE = "SET STORAGE EXTENDED"
+    SET_NOT_NULL = "SET NOT NULL"
+    SET_LOGGED = "SET LOGGED"
+
+
 PASSWORDS = frozenset({Kind.CREATE_LOGIN, Kind.SET_PASSWORD})
 """Those that set a password."""
+MARKERS = frozenset({Kind.WRITE_MARKER, Kind.WRITE_TABLE_MARKER})
+"""Those that write the marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,10 @@ class Step:
     statements: tuple[sql.Composed, ...]
     acting: str | None = None
     alone: bool = False
+    guard: sql.Composed | None = None
+    """Asked right before: where it gives no row, somebody else has done it."""
+    apart: bool = False
+    """It begins a message: what stands before it must have been committed."""
 
 
 def statements_of(planned: Iterable[Step]) -> list[sql.Composed]:

@@ -6,7 +6,7 @@ from cipher_operator.api.failures import ConditionType
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.schema import Column, Index, Table
 from cipher_operator.core.sql.composing import PasswordOf, compose, identifiers, number
-from cipher_operator.core.sql.step import Kind, Step
+from cipher_operator.core.sql.step import Change, Kind, Step
 
 _DATABASE, _ACCESS, _SCHEMA = (
     ConditionType.DATABASE_READY,
@@ -185,25 +185,24 @@ def create_table(schema: str, table: Table, owner: str) -> Step:
     return Step(Kind.CREATE_TABLE, _SCHEMA, table.name, (statement,), owner)
 
 
-def create_index(schema: str, index: Index, owner: str, concurrently: bool) -> Step:
-    """Create one of Cipher's indexes; concurrently on a table that is large, so that writers never wait."""
-    statement = compose(
-        "CREATE INDEX{how} {index} ON {schema}.{table} USING btree ({columns})",
-        how=sql.SQL(" CONCURRENTLY" if concurrently else ""),
-        index=index.name,
-        schema=schema,
-        table=index.table,
-        columns=identifiers(index.columns),
+def create_index(schema: str, index: Index, owner: str) -> Step:
+    """Create one of Cipher's indexes, on a table where that takes no time, as the owner role."""
+    return Step(Kind.CREATE_INDEX, _SCHEMA, index.name, (_create_index(schema, index, concurrently=False),), owner)
+
+
+def build_index(schema: str, index: Index, invalid: bool) -> Step:
+    """Build one of Cipher's indexes on a large table, so that writers never wait; where it is `invalid`, as an
+    interrupted build leaves it, anew. REINDEX CONCURRENTLY would leave one more each time it is interrupted itself."""
+    valid = compose(
+        "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = {schema} AND c.relname = {index} AND i.indisvalid)",
+        schema=sql.Literal(schema),
+        index=sql.Literal(index.name),
     )
-    acting = None if concurrently else owner
-    return Step(Kind.CREATE_INDEX, _SCHEMA, index.name, (statement,), acting, alone=concurrently)
-
-
-def drop_invalid_index(schema: str, index: str) -> Step:
-    """Drop an index that an interrupted concurrent build left invalid, to be built anew. REINDEX CONCURRENTLY would
-    leave one more of them each time it is interrupted itself."""
-    statement = compose("DROP INDEX CONCURRENTLY {schema}.{index}", schema=schema, index=index)
-    return Step(Kind.DROP_INVALID_INDEX, _SCHEMA, index, (statement,), alone=True)
+    drop = compose("DROP INDEX CONCURRENTLY {schema}.{index}", schema=schema, index=index.name)
+    statements = (*([drop] if invalid else []), _create_index(schema, index, concurrently=True))
+    return Step(Kind.BUILD_INDEX, _SCHEMA, index.name, statements, alone=True, guard=valid)
 
 
 def set_table_owner(schema: str, table: str, owner: str, acting: str | None = None) -> Step:
@@ -212,11 +211,15 @@ def set_table_owner(schema: str, table: str, owner: str, acting: str | None = No
     return Step(Kind.SET_TABLE_OWNER, _SCHEMA, table, (statement,), acting)
 
 
-def mend_table(schema: str, table: str, column: str | None, change: str, owner: str) -> Step:
-    """Make one change to a table, or to a column of it, as its owner. `change` is SQL of ours, never a stranger's."""
+def mend_table(schema: str, table: str, column: str | None, change: Change, owner: str) -> Step:
+    """Make one change to a table, or to a column of it, as its owner."""
     what = sql.SQL("") if column is None else compose("ALTER COLUMN {column} ", column=column)
     statement = compose(
-        "ALTER TABLE {schema}.{table} {what}{change}", schema=schema, table=table, what=what, change=sql.SQL(change)
+        "ALTER TABLE {schema}.{table} {what}{change}",
+        schema=schema,
+        table=table,
+        what=what,
+        change=sql.SQL(change.value),
     )
     return Step(Kind.MEND_TABLE, _SCHEMA, table, (statement,), acting=owner)
 
@@ -265,6 +268,17 @@ def plural(kind: str) -> sql.SQL:
 
 def _comment(role: str, text: str) -> sql.Composed:
     return compose("COMMENT ON ROLE {role} IS {text}", role=role, text=sql.Literal(text))
+
+
+def _create_index(schema: str, index: Index, *, concurrently: bool) -> sql.Composed:
+    return compose(
+        "CREATE INDEX{how} {index} ON {schema}.{table} USING btree ({columns})",
+        how=sql.SQL(" CONCURRENTLY" if concurrently else ""),
+        index=index.name,
+        schema=schema,
+        table=index.table,
+        columns=identifiers(index.columns),
+    )
 
 
 def _column(column: Column) -> sql.Composed:
