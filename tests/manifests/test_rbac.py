@@ -35,8 +35,8 @@ def _id(right: Right) -> str:
 # Each right with what needs it: `file.py method` is a request in the code.
 ALLOWED: dict[Right, set[str]] = {
     Right("storage.cipher.dev", "cipherstorages", "get"): {"cipherstorages.py get", "finalizers.py get"},
-    Right("storage.cipher.dev", "cipherstorages", "list"): {_INFORMER, "cipherstorages.py get"},
-    Right("storage.cipher.dev", "cipherstorages", "watch"): {_INFORMER},
+    Right("storage.cipher.dev", "cipherstorages", "list"): {_INFORMER, _REFLECTOR, "cipherstorages.py get"},
+    Right("storage.cipher.dev", "cipherstorages", "watch"): {_INFORMER, _REFLECTOR},
     Right("storage.cipher.dev", "cipherstorages", "patch"): {"finalizers.py patch"},
     Right("storage.cipher.dev", "cipherstorages/status", "patch"): {"cipherstorages.py patch"},
     Right("storage.cipher.dev", "cipherstorages/finalizers", "update"): {"ownerReferences with blockOwnerDeletion"},
