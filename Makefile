@@ -9,7 +9,12 @@ export PYTHONUNBUFFERED := 1
 # For the one-off choice of an interpreter: make PYTHON=/path/to/python3.12 test
 export PYTHON
 
-.PHONY: help setup demo test lint guard programs pytest cluster run cluster-down lock
+# How many tests run at once: on two cores they wait more than they compute. Each worker has a control plane of its own.
+WORKERS ?= 4
+SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+
+.PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
+	cluster-down lock
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +22,11 @@ help: ## list the commands
 demo: setup ## show a CipherStorage from apply to Ready, break it, watch it heal; ends by itself
 	@$(PY) -m demo
 
-test: lint programs pytest ## lint, types, layer contracts and every test
+check: lint ## lint, types, layer contracts and the tests that need no cluster: under a minute
+	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster" --ignore tests/postgres --ignore tests/e2e $(ARGS)
+
+test: lint programs devcluster-if-changed ## everything: lint, types, layers and every test (ALL=1: on all six majors)
+	$(PY) -m pytest $(SHARED_OUT) $(ARGS)
 
 lint: setup guard ## ruff, mypy --strict and the layer contracts
 	$(VENV)/bin/ruff check .
@@ -51,5 +60,12 @@ guard: setup
 programs: setup
 	@$(PY) -m devcluster setup
 
-pytest: setup
+pytest: setup ## some tests: make pytest ARGS='tests/core -x'
 	$(PY) -m pytest $(ARGS)
+
+devcluster-test: setup ## the tests of tests/devcluster itself, which `make test` runs when it changed
+	$(PY) -m pytest tests/devcluster $(ARGS)
+	@$(if $(ARGS),:,.ci/devcluster-changed $(PY) --passed)
+
+devcluster-if-changed: setup
+	@if .ci/devcluster-changed $(PY); then $(MAKE) --no-print-directory devcluster-test ARGS=; fi

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import io
 import json
 import os
 import ssl
 import tempfile
-import urllib.request
+import threading
+import urllib.error
+import weakref
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -38,31 +43,63 @@ def write_kubeconfig(path: Path, *, url: str, ca_pem: bytes, token: str, user: s
 
 
 class ApiClient:
-    """Plain HTTPS requests to one API server with one token."""
+    """Plain HTTPS requests to one API server with one token. Safe to use from any thread.
+
+    What is read goes over one connection per thread, which stays open: a test that waits for something asks often.
+    """
 
     def __init__(self, url: str, ca_pem: bytes, token: str) -> None:
         self._url = url
+        self._door = urlsplit(url)
         self._token = token
         self._tls = ssl.create_default_context(cadata=ca_pem.decode())
-        # A proxy set for the machine's way out must not be asked for an address on loopback.
-        self._open = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
-        )
+        self._kept = threading.local()
 
     def request(self, method: str, path: str, body: dict[str, Any] | None = None, *, timeout: float = 10.0) -> bytes:
         """Return the body of the answer; raises urllib.error.HTTPError for an answer of 400 or above, OSError for none.
 
         A PATCH is a JSON merge patch. `timeout` is in seconds.
         """
+        if method != "GET":
+            connection = self._connection(timeout)
+            try:
+                return self._ask(connection, method, path, body)
+            finally:
+                connection.close()
+        kept: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
+        if kept is not None and kept.sock is not None:
+            kept.sock.settimeout(timeout)
+            try:
+                return self._ask(kept, method, path, body)
+            except (http.client.BadStatusLine, ConnectionError):
+                # The server has closed it since the last request, or has gone: a new one tells.
+                kept.close()
+        kept = self._kept.connection = self._connection(timeout)
+        weakref.finalize(self, kept.close)
+        return self._ask(kept, method, path, body)
+
+    def _connection(self, timeout: float) -> http.client.HTTPSConnection:
+        assert self._door.hostname is not None
+        return http.client.HTTPSConnection(self._door.hostname, self._door.port, timeout=timeout, context=self._tls)
+
+    def _ask(
+        self, connection: http.client.HTTPSConnection, method: str, path: str, body: dict[str, Any] | None
+    ) -> bytes:
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        request = urllib.request.Request(
-            self._url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": content_type},
-        )
-        with self._open.open(request, timeout=timeout) as answer:
-            content: bytes = answer.read()
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, http.client.HTTPException) and not isinstance(error, OSError):
+                raise ConnectionError(f"the API server's answer broke off: {error!r}") from error
+            raise
+        if answer.status >= 400:
+            raise urllib.error.HTTPError(
+                self._url + path, answer.status, answer.reason, answer.headers, io.BytesIO(content)
+            )
         return content
 
     def service_account_token(self, namespace: str, name: str, *, seconds: int) -> str:

@@ -55,7 +55,7 @@ _moving = threading.Lock()
 
 @cache
 def _moved(root: Path) -> Path:
-    folder = run_folder("pgbin")
+    folder = run_folder("pgbin", data=False)
     target = folder / "root"
     shutil.copytree(root, target, symlinks=True, copy_function=_link)
     for each in (target, *(Path(base, name) for base, names, _ in os.walk(target) for name in names)):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -146,17 +148,39 @@ def _guard() -> _Guard:
         return _current
 
 
-def run_folder(what: str) -> Path:
+def run_folder(what: str, *, data: bool = True) -> Path:
     """Return a new folder for one server, which other system users may traverse; removed at the end of the run.
 
-    It is made directly in /tmp where there is one: `TMPDIR` may lie below a private folder, and PostgreSQL started by
-    root runs as another user, who must be able to reach its data.
+    With `data` it is in memory where there is room for it (nothing here outlives the run, so nothing is worth a disk:
+    a server starts in a quarter of the CPU time, a CREATE DATABASE takes a half). Programs are not for such a folder,
+    which may be mounted noexec.
+    Else it is made directly in /tmp where there is one: `TMPDIR` may lie below a private folder, and PostgreSQL started
+    by root runs as another user, who must be able to reach its data.
     """
-    base = "/tmp" if os.path.isdir("/tmp") else None
+    base = _memory() if data else None
+    if base is None and os.path.isdir("/tmp"):
+        base = "/tmp"
     folder = Path(tempfile.mkdtemp(prefix=f"cipher-dev-{what}-", dir=base))
     folder.chmod(0o711)
     _guard().ask({"do": "own", "folder": str(folder)})
     return folder
+
+
+_MEMORY = "/dev/shm"
+_ROOM_BYTES = 4 << 30
+"""What must be free, on it and in the machine: a run of all tests fills up to half of it."""
+
+
+def _memory() -> str | None:
+    """Return the folder that is in memory, or None where there is none or too little room."""
+    try:
+        there = os.statvfs(_MEMORY)
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            available = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable")), 0)
+    except OSError:
+        return None
+    room = there.f_bavail * there.f_frsize
+    return _MEMORY if os.access(_MEMORY, os.W_OK) and min(room, available) >= _ROOM_BYTES else None
 
 
 def drop_folder(folder: Path) -> None:
@@ -168,13 +192,23 @@ def drop_folder(folder: Path) -> None:
 def free_ports(count: int) -> list[int]:
     """Return that many different free TCP ports of 127.0.0.1.
 
-    Another program may take one before it is used: callers retry with new ones.
+    Another program may take one before it is used: callers retry with new ones. They are not among those that the
+    system gives to outgoing connections, of which one could take the port of a server that is stopped for a moment.
     """
-    sockets = [socket.socket() for _ in range(count)]
+    sockets: list[socket.socket] = []
     try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            each = socket.socket()
+            sockets.append(each)
+            for port in (*_CHANCE.sample(_PORTS, 20), 0):
+                with contextlib.suppress(OSError):
+                    each.bind(("127.0.0.1", port))
+                    break
         return [each.getsockname()[1] for each in sockets]
     finally:
         for each in sockets:
             each.close()
+
+
+_CHANCE = random.SystemRandom()
+_PORTS = range(15_000, 32_000)

@@ -2,15 +2,17 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from devcluster import ControlPlane, FaultProxy, PostgresServer
+from devcluster import ControlPlane, PostgresServer
 from devcluster.tls import CertificateAuthority
 from support.cluster import Namespace, Operator, install
 from support.failure_table import Scene
 from support.faulty_servers import FaultyServers
+from support.played_rows import Outcome, play
 
 _numbers = itertools.count(1)
 
@@ -55,13 +57,23 @@ def servers(
 
 
 @pytest.fixture
-def scene(
-    namespace: Namespace, operator: Operator, servers: FaultyServers, fault_proxy: Callable[..., FaultProxy]
-) -> Iterator[Scene]:
-    made = Scene(namespace, operator, servers, fault_proxy)
-    yield made
-    for step in made.after:
-        step()
+def scene(namespace: Namespace, operator: Operator, servers: FaultyServers) -> Iterator[Scene]:
+    with closing(Scene(namespace, operator, servers)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, cluster: ControlPlane, operator: Operator, servers: FaultyServers
+) -> dict[str, Outcome]:
+    """What came of the rows of this module's failure table that are asked for, all played at once."""
+    cases = [
+        item.callspec.params["case"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.path == request.path and hasattr(item, "callspec")
+    ]
+    rows = [request.module.row.rows[case] for case in cases]
+    return play(rows, lambda: Scene(Namespace(cluster, f"team-{next(_numbers)}"), operator, servers))
 
 
 @pytest.fixture
@@ -69,11 +81,7 @@ def namespace(cluster: ControlPlane, operator: Operator) -> Iterator[Namespace]:
     """A namespace of the test's own; what it leaves is deleted, so that the operator is idle for the next test."""
     made = Namespace(cluster, f"team-{next(_numbers)}")
     yield made
-    for storage in made.request("GET", made.path("cipherstorages"))["items"]:
-        made.annotate(storage["metadata"]["name"], "force-delete", "true")
-        # One that is being deleted goes with the annotation.
-        if "deletionTimestamp" not in storage["metadata"]:
-            made.delete("cipherstorages", storage["metadata"]["name"])
+    made.let_go()
 
 
 @pytest.fixture

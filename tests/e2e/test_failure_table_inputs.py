@@ -9,7 +9,8 @@ import pytest
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
 from devcluster.tls import private_key_pem
-from support.failure_table import Record, Scene, Table, produce
+from support.failure_table import Record, Scene, Table
+from support.played_rows import Outcome
 
 ACCESS, SCHEMA = ConditionType.ACCESS_GRANTED, ConditionType.SCHEMA_APPLIED
 NOT_FOUND, KEY_MISSING = Reason.SECRET_NOT_FOUND, Reason.SECRET_KEY_MISSING
@@ -144,5 +145,7 @@ row("extension not installed", Reason.INSUFFICIENT_PRIVILEGE, "CREATE EXTENSION"
 
 
 @pytest.mark.parametrize("case", list(row.rows))
-def test_named_within_seconds_and_mended_without_a_restart(scene: Scene, record_property: Record, case: str) -> None:
-    produce(row.rows[case], scene, record_property)
+def test_named_within_seconds_and_mended_without_a_restart(
+    outcomes: dict[str, Outcome], record_property: Record, case: str
+) -> None:
+    outcomes[case].tell(record_property)

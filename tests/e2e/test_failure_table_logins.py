@@ -9,8 +9,9 @@ from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
 from devcluster.longrun import SetupError
 from devcluster.pgbouncer import find_pgbouncer
-from support.failure_table import Record, Scene, Table, produce
+from support.failure_table import Record, Scene, Table
 from support.faulty_servers import set_hba
+from support.played_rows import Outcome
 from support.poolers import Pooler
 
 AUTH, DENIED = Reason.AUTHENTICATION_FAILED, Reason.ACCESS_DENIED
@@ -95,7 +96,7 @@ def nologin(scene: Scene) -> Generator[None]:
 
 def not_let_in(scene: Scene, method: str, mode: str = "require") -> Generator[None]:
     """`method` is what the administrator's line says; an empty one leaves nobody but the superuser a line."""
-    server = scene.changing_hba()
+    server = scene.alone()
     scene.ready(sslmode=mode)
     if method:
         set_hba(server, f"host all {scene.admin} 127.0.0.1/32 {method}")
@@ -120,7 +121,7 @@ for case, reason, words, code, method, mode in (
 
 @row("app login without a line in pg_hba.conf", DENIED, "login test", stage=ACCESS, sqlstate="28000")
 def app_login(scene: Scene) -> Generator[None]:
-    server = scene.changing_hba()
+    server = scene.alone()
     set_hba(server, rest=f"host all postgres,{scene.admin} 127.0.0.1/32 scram-sha-256\n")
     scene.secret(sslmode="require")
     scene.create()
@@ -132,7 +133,7 @@ def app_login(scene: Scene) -> Generator[None]:
 
 @row("plain text, then verified", DENIED, "verify-full")
 def plain_text_then_verified(scene: Scene) -> Generator[None]:
-    server = scene.changing_hba()
+    server = scene.alone()
     set_hba(server, f"host all {scene.admin} 127.0.0.1/32 password")
     scene.secret(host="localhost", sslmode="require")
     scene.create()
@@ -146,7 +147,7 @@ def plain_text_then_verified(scene: Scene) -> Generator[None]:
 
 @row("MD5 not asked for", DENIED, "require_auth=md5")
 def md5(scene: Scene) -> Generator[None]:
-    server = scene.changing_hba()
+    server = scene.alone()
     scene.sql(f"SET password_encryption = md5; ALTER ROLE {scene.admin} PASSWORD '{scene.password}'")
     set_hba(server, f"host all {scene.admin} 127.0.0.1/32 md5")
     scene.secret()
@@ -197,6 +198,7 @@ def no_connect(scene: Scene) -> Generator[None]:
 
 @row("database closed", Reason.SERVER_NOT_READY, "ALLOW_CONNECTIONS true", sqlstate="55000")
 def closed(scene: Scene) -> Generator[None]:
+    scene.alone()
     scene.ready()
     scene.sql(f"ALTER DATABASE {scene.database} ALLOW_CONNECTIONS false")
     scene.ask()
@@ -205,5 +207,7 @@ def closed(scene: Scene) -> Generator[None]:
 
 
 @pytest.mark.parametrize("case", list(row.rows))
-def test_named_within_seconds_and_mended_without_a_restart(scene: Scene, record_property: Record, case: str) -> None:
-    produce(row.rows[case], scene, record_property)
+def test_named_within_seconds_and_mended_without_a_restart(
+    outcomes: dict[str, Outcome], record_property: Record, case: str
+) -> None:
+    outcomes[case].tell(record_property)

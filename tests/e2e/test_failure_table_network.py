@@ -9,9 +9,9 @@ from functools import partial
 import pytest
 
 from cipher_operator.api.reasons import Reason
-from devcluster.tls import CertificateAuthority
-from support.failure_table import Record, Scene, Table, produce
+from support.failure_table import Record, Scene, Table
 from support.faulty_servers import Kind
+from support.played_rows import Outcome
 
 row = Table()
 
@@ -23,7 +23,7 @@ def operator_flags() -> tuple[str, ...]:
 
 @row("refused", Reason.CONNECTION_REFUSED, "Start PostgreSQL")
 def refused(scene: Scene) -> Generator[None]:
-    scene.on(scene.servers("breakable"))
+    scene.alone("breakable")
     scene.ready()
     scene.server.stop()
     scene.ask()
@@ -33,7 +33,7 @@ def refused(scene: Scene) -> Generator[None]:
 
 @row("refused at the first apply", Reason.CONNECTION_REFUSED, "Start PostgreSQL")
 def refused_at_first(scene: Scene) -> Generator[None]:
-    scene.on(scene.servers("breakable"))
+    scene.alone("breakable")
     scene.secret()
     scene.server.stop()
     scene.create()
@@ -43,7 +43,7 @@ def refused_at_first(scene: Scene) -> Generator[None]:
 
 @row("another port", Reason.CONNECTION_REFUSED, "host and port")
 def another_port(scene: Scene) -> Generator[None]:
-    proxy = scene.proxies(scene.server.port)
+    proxy = scene.proxy()
     proxy.close()
     scene.secret(port=proxy.port)
     scene.create()
@@ -69,7 +69,7 @@ def blocked(scene: Scene) -> Generator[None]:
 
 @row("frozen server", Reason.CONNECT_TIMEOUT, "Open the way")
 def frozen(scene: Scene) -> Generator[None]:
-    scene.on(scene.servers("breakable"))
+    scene.alone("breakable")
     scene.ready()
     scene.server.freeze()
     scene.ask()
@@ -78,7 +78,7 @@ def frozen(scene: Scene) -> Generator[None]:
 
 
 def through_a_proxy(scene: Scene, fault: str) -> Generator[None]:
-    proxy = scene.proxies(scene.server.port)
+    proxy = scene.proxy()
     scene.ready(port=proxy.port)
     proxy.mode = fault  # type: ignore[assignment]
     scene.ask()
@@ -120,11 +120,12 @@ row("hangs up", Reason.DISCONNECTED, "look at its log")(partial(something_else, 
 
 def tls(scene: Scene, kind: Kind, mode: str, mend: str, ca: str | None = None) -> Generator[None]:
     """`ca` says which CA is in the ConfigMap, `mend` which one helps, or which sslMode, or a new certificate."""
-    server = scene.on(scene.servers(kind))
+    renewed = mend == "new certificate"
+    server = scene.alone(kind) if renewed else scene.on(scene.servers(kind))
     authority = scene.servers.authority
     texts = {
         "good": authority.certificate.read_text(),
-        "other": CertificateAuthority(authority.certificate.parent / "other", "another CA").certificate.read_text(),
+        "other": scene.servers.another_authority.certificate.read_text(),
         "no PEM": "the CA is in the other file\n",
         "broken PEM": "-----BEGIN CERTIFICATE-----\nbm90IGEgY2VydGlmaWNhdGU=\n-----END CERTIFICATE-----\n",
         "itself": server.tls.certificate.read_text() if server.tls else "",
@@ -140,8 +141,8 @@ def tls(scene: Scene, kind: Kind, mode: str, mend: str, ca: str | None = None) -
     yield
     if mend in texts:
         scene.write_ca(texts[mend])
-    elif mend == "new certificate":
-        server.tls = authority.server()
+    elif renewed:
+        server.tls = scene.servers.good_certificate()
         server.restart()
         scene.ask()
     else:
@@ -171,5 +172,7 @@ row("server that insists on TLS", REQUIRED, "sslMode: require", sqlstate="28000"
 
 
 @pytest.mark.parametrize("case", list(row.rows))
-def test_named_within_seconds_and_mended_without_a_restart(scene: Scene, record_property: Record, case: str) -> None:
-    produce(row.rows[case], scene, record_property)
+def test_named_within_seconds_and_mended_without_a_restart(
+    outcomes: dict[str, Outcome], record_property: Record, case: str
+) -> None:
+    outcomes[case].tell(record_property)

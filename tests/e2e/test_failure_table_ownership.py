@@ -8,7 +8,8 @@ import pytest
 
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
-from support.failure_table import Record, Scene, Table, produce
+from support.failure_table import PATIENCE, Record, Scene, Table
+from support.played_rows import Outcome
 from support.provision import snapshot
 
 ACCESS, DATABASE, SCHEMA = ConditionType.ACCESS_GRANTED, ConditionType.DATABASE_READY, ConditionType.SCHEMA_APPLIED
@@ -53,6 +54,7 @@ def same_login(scene: Scene) -> Generator[None]:
 
 @row("app Secret of somebody else", EXISTS, "'chat-cipher'", stage=ConditionType.SECRET_PUBLISHED)
 def foreign_secret(scene: Scene) -> Generator[None]:
+    scene.alone()
     scene.namespace.secret("chat-cipher", {"mine": "yes"})
     before = snapshot(scene.server)
     scene.secret()
@@ -101,10 +103,10 @@ def other_column(scene: Scene) -> Generator[None]:
 
 @row("URL of another database", Reason.TARGET_CHANGED, "Set the Secret back", stage=DATABASE)
 def target_changed(scene: Scene) -> Generator[None]:
-    assert scene.server.running
+    scene.alone()
     scene.secret(database=scene.database)
     scene.namespace.storage("chat")
-    scene.namespace.wait_ready("chat")
+    scene.namespace.wait_ready("chat", PATIENCE)
     before = snapshot(scene.server)
     scene.secret(database="elsewhere")
     yield
@@ -114,13 +116,14 @@ def target_changed(scene: Scene) -> Generator[None]:
 
 @row("database dropped", LOST, "recreate-requested-at", stage=DATABASE)
 def database_dropped(scene: Scene) -> Generator[None]:
+    scene.alone()
     scene.ready()
     scene.sql(f"DROP DATABASE {scene.database} WITH (FORCE)")
     scene.ask()
     yield
     before = snapshot(scene.server)
     scene.ask()
-    scene.namespace.wait_reason("chat", LOST)
+    scene.namespace.wait_reason("chat", LOST, PATIENCE)
     assert snapshot(scene.server) == before
     scene.namespace.annotate("chat", "recreate-requested-at", "1")
     yield
@@ -130,7 +133,7 @@ def database_dropped(scene: Scene) -> Generator[None]:
 @row("empty server", LOST, "recreate-requested-at", stage=DATABASE)
 def empty_server(scene: Scene) -> Generator[None]:
     scene.ready()
-    empty = scene.servers("new")
+    empty = scene.another()
     before = snapshot(empty)
     scene.secret(user=empty.superuser, password=empty.password, port=empty.port)
     yield
@@ -164,7 +167,7 @@ def foreign_table(scene: Scene) -> Generator[None]:
 
 @row("deletion: server away", Reason.CONNECTION_REFUSED, "The deletion waits", "force-delete", gone=True)
 def server_away(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     scene.ready(DELETE)
     server.stop()
     scene.namespace.delete("cipherstorages", "chat")
@@ -174,7 +177,7 @@ def server_away(scene: Scene) -> Generator[None]:
 
 @row("deletion: database in use", Reason.LOCK_TIMEOUT, "pg_prepared_xacts", sqlstate="55006", stage=DATABASE, gone=True)
 def prepared_transaction(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     scene.ready(DELETE)
     with psycopg.connect(server.admin_url(scene.database), autocommit=True) as other:
         # No session holds it, so the operator can end none.
@@ -188,5 +191,7 @@ def prepared_transaction(scene: Scene) -> Generator[None]:
 
 
 @pytest.mark.parametrize("case", list(row.rows))
-def test_named_within_seconds_and_mended_without_a_restart(scene: Scene, record_property: Record, case: str) -> None:
-    produce(row.rows[case], scene, record_property)
+def test_named_within_seconds_and_mended_without_a_restart(
+    outcomes: dict[str, Outcome], record_property: Record, case: str
+) -> None:
+    outcomes[case].tell(record_property)

@@ -13,8 +13,9 @@ from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import FailureClass, Reason
 from devcluster import PostgresServer
 from support.cluster import wait_until
-from support.failure_table import Record, Scene, Table, produce
+from support.failure_table import Record, Scene, Table
 from support.injected_errors import ErrorProxy, Injected
+from support.played_rows import Outcome
 
 ACCESS, DATABASE, SCHEMA = ConditionType.ACCESS_GRANTED, ConditionType.DATABASE_READY, ConditionType.SCHEMA_APPLIED
 PRIVILEGE, LOCKED, LOST, UNKNOWN = (
@@ -96,6 +97,7 @@ def waiting(scene: Scene) -> int:
 
 @row("table locked", LOCKED, "Another session", stage=SCHEMA, sqlstate="55P03")
 def table_locked(scene: Scene) -> Generator[None]:
+    scene.alone()
     with locked(scene) as other:
         yield
         other.rollback()
@@ -103,6 +105,7 @@ def table_locked(scene: Scene) -> Generator[None]:
 
 
 def while_it_waits(scene: Scene, function: str) -> Generator[None]:
+    scene.alone()
     with locked(scene) as other:
         scene.sql(f"SELECT {function}({waiting(scene)})")
         yield
@@ -120,6 +123,7 @@ row("session terminated", LOST, "ended the connection", stage=SCHEMA, sqlstate="
 
 @row("statement timeout", LOCKED, "server busy", sqlstate="57014")
 def statement_timeout(scene: Scene) -> Generator[None]:
+    scene.alone()
     scene.ready()
     scene.sql(f"ALTER ROLE {scene.admin} SET statement_timeout = '300ms'")
     with psycopg.connect(scene.server.admin_url(scene.database)) as other:
@@ -133,8 +137,8 @@ def statement_timeout(scene: Scene) -> Generator[None]:
 
 @row("idle session", LOST, "idle", sqlstate="57P05")
 def idle_session(scene: Scene) -> Generator[None]:
-    assert scene.server.running
-    proxy = scene.proxies(scene.server.port)
+    scene.alone()
+    proxy = scene.proxy()
     scene.ready(port=proxy.port)
     scene.sql(f"ALTER ROLE {scene.admin} SET idle_session_timeout = '50ms'")
     proxy.latency = 0.15
@@ -146,7 +150,7 @@ def idle_session(scene: Scene) -> Generator[None]:
 
 @row("out of locks", UNKNOWN, "max_locks_per_transaction", sqlstate="53200")
 def out_of_locks(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     scene.ready()
     # Locks of a session outlive the statement that fails in the end.
     with psycopg.connect(server.admin_url(), autocommit=True) as greedy:
@@ -164,7 +168,7 @@ def out_of_locks(scene: Scene) -> Generator[None]:
 @row("disk full", Reason.DISK_FULL, "disk space", stage=DATABASE, sqlstate="53100")
 def disk_full(scene: Scene) -> Generator[None]:
     # The settings of roles stand in a catalogue that is empty on a new server. On /dev/full it cannot grow.
-    server = scene.on(scene.servers("new"))
+    server = scene.alone()
     scene.secret()
     file = server.data_path / server.execute("SELECT pg_relation_filepath('pg_db_role_setting')")[0][0]
     kept = file.with_name("kept")
@@ -182,7 +186,7 @@ def disk_full(scene: Scene) -> Generator[None]:
 
 @row("server crashes", LOST, "connection")
 def crash(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     with locked(scene):
         waiting(scene)
         server.stop("immediate")
@@ -193,7 +197,7 @@ def crash(scene: Scene) -> Generator[None]:
 
 @row("another backend crashes", LOST, "connection")
 def backend_crash(scene: Scene) -> Generator[None]:
-    scene.on(scene.servers("breakable"))
+    scene.alone("breakable")
     with locked(scene) as other:
         waiting(scene)
         os.kill(other.info.backend_pid, signal.SIGKILL)
@@ -240,5 +244,7 @@ for case, reason, words, stage, error in (
 
 
 @pytest.mark.parametrize("case", list(row.rows))
-def test_named_within_seconds_and_mended_without_a_restart(scene: Scene, record_property: Record, case: str) -> None:
-    produce(row.rows[case], scene, record_property)
+def test_named_within_seconds_and_mended_without_a_restart(
+    outcomes: dict[str, Outcome], record_property: Record, case: str
+) -> None:
+    outcomes[case].tell(record_property)

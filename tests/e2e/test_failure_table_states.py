@@ -11,7 +11,8 @@ from cipher_operator.api.reasons import Reason
 from devcluster import PostgresServer
 from devcluster.postgres_data import hand_over
 from support.cluster import wait_until
-from support.failure_table import Record, Scene, Table, produce
+from support.failure_table import Record, Scene, Table
+from support.played_rows import Outcome
 
 READ_ONLY = Reason.READ_ONLY_SERVER
 
@@ -27,6 +28,7 @@ def operator_flags() -> tuple[str, ...]:
 
 
 def limited(scene: Scene, what: str) -> Generator[None]:
+    scene.alone()
     scene.ready()
     limit = what.format(admin=scene.admin, database=scene.database)
     scene.sql(f"{limit} CONNECTION LIMIT 0")
@@ -41,7 +43,7 @@ for case, what in (("role's limit", "ALTER ROLE {admin}"), ("database's limit", 
 
 def too_many_clients(scene: Scene, superuser: bool) -> Generator[None]:
     """A crowd of others leaves the slots that are reserved for superusers; one of superusers leaves none."""
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     user = server.superuser if superuser else "crowd"
     if not superuser:
         scene.sql("CREATE ROLE crowd LOGIN PASSWORD 'crowd'")
@@ -81,7 +83,7 @@ def recovering(server: PostgresServer, standby: bool) -> None:
 
 @row("recovery", Reason.SERVER_NOT_READY, "Wait until the server", sqlstate="57P03")
 def recovery(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     scene.ready()
     recovering(server, True)
     scene.ask()
@@ -91,7 +93,7 @@ def recovery(scene: Scene) -> Generator[None]:
 
 @row("shutting down", Reason.SERVER_NOT_READY, "Wait until the server", sqlstate="57P03")
 def shutting_down(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     scene.ready()
     last = psycopg.connect(server.admin_url())
     server.mark_log()
@@ -107,7 +109,7 @@ def shutting_down(scene: Scene) -> Generator[None]:
 
 @row("standby", READ_ONLY, "writer endpoint")
 def standby(scene: Scene) -> Generator[None]:
-    primary = scene.on(scene.servers("breakable"))
+    primary = scene.alone("breakable")
     scene.ready()
     with primary.standby() as copy:
         scene.secret(port=copy.port)
@@ -116,6 +118,7 @@ def standby(scene: Scene) -> Generator[None]:
 
 
 def read_only(scene: Scene, what: str) -> Generator[None]:
+    scene.alone()
     scene.ready()
     setting = what.format(admin=scene.admin, database=scene.database)
     scene.sql(f"{setting} SET default_transaction_read_only = on")
@@ -130,7 +133,7 @@ for case, what in (("read-only role", "ALTER ROLE {admin}"), ("read-only databas
 
 @row("read-only server", READ_ONLY, "free the server's disk")
 def read_only_server(scene: Scene) -> Generator[None]:
-    server = scene.on(scene.servers("breakable"))
+    server = scene.alone("breakable")
     scene.ready()
     scene.sql("ALTER SYSTEM SET default_transaction_read_only = on")
     scene.sql("SELECT pg_reload_conf()")
@@ -144,5 +147,7 @@ def read_only_server(scene: Scene) -> Generator[None]:
 
 
 @pytest.mark.parametrize("case", list(row.rows))
-def test_named_within_seconds_and_mended_without_a_restart(scene: Scene, record_property: Record, case: str) -> None:
-    produce(row.rows[case], scene, record_property)
+def test_named_within_seconds_and_mended_without_a_restart(
+    outcomes: dict[str, Outcome], record_property: Record, case: str
+) -> None:
+    outcomes[case].tell(record_property)

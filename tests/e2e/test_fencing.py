@@ -1,10 +1,10 @@
 """A stopped operator that wakes up after another one took over changes nothing, wherever it was stopped."""
 
 import itertools
-import random
 import re
 import time
 from collections.abc import Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
@@ -152,7 +152,12 @@ def begin(first: Namespace, server: PostgresServer, name: str, doing: str) -> No
 
 @pytest.mark.parametrize("round_", range(2))
 def test_stopped_at_any_moment(
-    sides: tuple[Side, Side], teams: tuple[Namespace, Namespace], server: PostgresServer, slow: FaultProxy, round_: int
+    sides: tuple[Side, Side],
+    teams: tuple[Namespace, Namespace],
+    server: PostgresServer,
+    slow: FaultProxy,
+    moments: Random,
+    round_: int,
 ) -> None:
     first, second = teams
     names = {f"{doing}-{number}": doing for number, doing in enumerate(DOING)}
@@ -170,10 +175,10 @@ def test_stopped_at_any_moment(
     slow.latency = 0.08
     server.mark_log()
     order = list(names.items())
-    random.shuffle(order)
+    moments.shuffle(order)
     for name, doing in order:
         begin(first, server, name, doing)
-        time.sleep(random.uniform(0.02, 0.25))
+        time.sleep(moments.uniform(0.02, 0.25))
     with frozen(sides[0].operator):
         time.sleep(0.3)  # What is on its way arrives.
         slow.latency = 0.0

@@ -2,11 +2,11 @@
 
 import itertools
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from random import Random
 
 import pytest
 
@@ -52,12 +52,12 @@ def team(
             each.delete("cipherstorages", storage["metadata"]["name"])
 
 
-def killed_midway(operator: Operator, names: list[str], begin: Callable[[str], object]) -> None:
+def killed_midway(operator: Operator, moments: Random, names: list[str], begin: Callable[[str], object]) -> None:
     """Begin with each storage at another time, kill the operator in the midst, and start it again."""
     for name in names:
         begin(name)
-        time.sleep(random.uniform(0.1, 0.4))
-    time.sleep(random.uniform(0, 0.6))
+        time.sleep(moments.uniform(0.1, 0.4))
+    time.sleep(moments.uniform(0, 0.6))
     os.kill(operator.pid, signal.SIGKILL)
     wait_until(lambda: operator.returncode is not None, "the operator is dead")
     operator.start()
@@ -71,10 +71,12 @@ def create(team: Namespace, server: PostgresServer, name: str, **spec: object) -
     return database
 
 
-def test_killed_in_a_first_provisioning(mortal: Side, team: Callable[[], Namespace], server: PostgresServer) -> None:
+def test_killed_in_a_first_provisioning(
+    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random
+) -> None:
     for _ in range(ROUNDS):
         here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
-        killed_midway(mortal.operator, names, lambda name: create(here, server, name))  # noqa: B023
+        killed_midway(mortal.operator, moments, names, lambda name: create(here, server, name))  # noqa: B023
         for name in names:
             here.wait_ready(name, 60)
             put(here.app_secret(name)["uri"], "k")
@@ -103,7 +105,7 @@ def by_hand(team: Namespace, server: PostgresServer, name: str) -> str:
 
 
 def test_killed_in_an_adoption_under_live_pods(
-    mortal: Side, team: Callable[[], Namespace], server: PostgresServer
+    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random
 ) -> None:
     requests = 0
     for _ in range(ROUNDS):
@@ -118,7 +120,7 @@ def test_killed_in_an_adoption_under_live_pods(
         with ExitStack() as stack:
             apps = [stack.enter_context(PooledApp(here, secret)) for secret in secrets.values()]
             wait_until(lambda: all(app.requests > 20 for app in apps), "the pods are warm")  # noqa: B023
-            killed_midway(mortal.operator, names, adopt)
+            killed_midway(mortal.operator, moments, names, adopt)
             for name in names:
                 here.wait_ready(name, 60)
             before = [app.requests for app in apps]
@@ -149,7 +151,9 @@ def everything(server: PostgresServer) -> list[tuple[object, ...]]:
     )
 
 
-def test_killed_in_a_deletion(mortal: Side, team: Callable[[], Namespace], server: PostgresServer) -> None:
+def test_killed_in_a_deletion(
+    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random
+) -> None:
     neighbour = team()
     create(neighbour, server, "neighbour")
     neighbour.wait_ready("neighbour", 40)
@@ -165,7 +169,7 @@ def test_killed_in_a_deletion(mortal: Side, team: Callable[[], Namespace], serve
             create(here, server, name, deletionPolicy="Delete", **shared)
         for name in names:
             here.wait_ready(name, 40)
-        killed_midway(mortal.operator, names, lambda name: here.delete("cipherstorages", name))  # noqa: B023
+        killed_midway(mortal.operator, moments, names, lambda name: here.delete("cipherstorages", name))  # noqa: B023
         for name in names:
             wait_until(lambda: here.get("cipherstorages", name) is None, f"{name} is gone", 60)  # noqa: B023
         assert [line for line in everything(server) if line[1] != here.name] == [

@@ -1,11 +1,11 @@
 """Two operators in two clusters on one server: neither takes what is the other's, and what is handed over moves."""
 
 import itertools
-import random
 import re
 import threading
 import time
 from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import psycopg
@@ -87,7 +87,7 @@ def test_the_later_says_conflict_and_writes_nothing(
 
 
 def test_both_at_once_leave_one_owner(
-    teams: tuple[Namespace, Namespace], server: PostgresServer, sides: tuple[Side, Side]
+    teams: tuple[Namespace, Namespace], server: PostgresServer, sides: tuple[Side, Side], moments: Random
 ) -> None:
     rounds, won = 10, [0, 0]
     server.mark_log()
@@ -99,7 +99,7 @@ def test_both_at_once_leave_one_owner(
         def apply(namespace: Namespace) -> None:
             start.wait()  # noqa: B023 - ends within the round
             # Else the quicker cluster always wins.
-            time.sleep(random.uniform(0, 0.08))
+            time.sleep(moments.uniform(0, 0.08))
             namespace.storage(name, spec)  # noqa: B023
 
         threads = [threading.Thread(target=apply, args=(namespace,)) for namespace in teams]

@@ -59,6 +59,10 @@ ALLOWED: dict[Right, set[str]] = {
 }
 
 
+FOR_EVERYBODY = {"parts.py get"}
+"""`/version`, which asks whether an API server that was away is back: whoever is logged in may read it."""
+
+
 @pytest.fixture(scope="module")
 def roles(control_plane: ControlPlane) -> dict[str, dict[str, Any]]:
     """The ClusterRoles of manifests/base by name."""
@@ -102,7 +106,7 @@ def test_every_request_has_its_right_and_every_right_its_request() -> None:
         and call.func.attr in {"get", "post", "put", "patch", "delete"}
     }
     listed = {reason for reasons in ALLOWED.values() for reason in reasons if ".py " in reason}
-    assert requests == listed
+    assert requests == listed | FOR_EVERYBODY
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,14 @@ import pytest
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority
 from support.admins import PASSWORD, SHAPES, Shape, changed, footprint
+from support.majors import majors
 from support.provision import CIPHER_START, Provisioner, Storage
 
 NOT_C = ("--locale=C.UTF-8",)
 """A cluster as providers make it: what has collation C here has it because the operator asked for it."""
 
 
-@pytest.fixture(scope="module", params=[13, 14, 15, 16, 17, 18], ids=lambda major: f"pg{major}")
+@pytest.fixture(scope="module", params=majors(), ids=lambda major: f"pg{major}")
 def server(request: pytest.FixtureRequest, certificate_authority: CertificateAuthority) -> Iterator[PostgresServer]:
     """A server that takes no connection without TLS."""
     tls = certificate_authority.server()

@@ -21,6 +21,7 @@ from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
+from support.majors import majors
 from support.provision import (
     APP_PASSWORD,
     CIPHER_START,
@@ -34,7 +35,7 @@ from support.provision import (
 )
 
 
-@pytest.fixture(scope="module", params=[13, 14, 15, 16, 17, 18], ids=lambda major: f"pg{major}")
+@pytest.fixture(scope="module", params=majors(), ids=lambda major: f"pg{major}")
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with PostgresServer(request.param, settings={"log_statement": "all"}) as running:
         yield running

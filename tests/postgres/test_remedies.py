@@ -12,12 +12,13 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from support.admins import changed, footprint
+from support.majors import majors
 from support.provision import CIPHER_START, Provisioner, Storage, desired, plain_admin
 
 _names = iter(range(10_000))
 
 
-@pytest.fixture(scope="module", params=[13, 14, 15, 16, 17, 18], ids=lambda major: f"pg{major}")
+@pytest.fixture(scope="module", params=majors(), ids=lambda major: f"pg{major}")
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with PostgresServer(request.param) as running:
         yield running

@@ -11,6 +11,8 @@ from devcluster import ControlPlane
 from support.cluster import ROOT, Namespace, install
 from support.stand_in import running
 
+pytestmark = pytest.mark.cluster
+
 _numbers = itertools.count(1)
 
 

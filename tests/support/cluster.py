@@ -1,10 +1,11 @@
 """A cluster with the CRD, the RBAC and the operator's own process in it, as a user has them."""
 
 import base64
+import contextlib
 import json
 import os
 import re
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.error import HTTPError
 
 from devcluster import ControlPlane, PostgresServer
+from devcluster.processes import Process
 
 ROOT = Path(__file__).parent.parent.parent
 GROUP_PATH = "/apis/storage.cipher.dev/v1alpha1"
@@ -28,7 +30,7 @@ def install(plane: ControlPlane) -> None:
 class Operator:
     """The operator as a process, under its own ServiceAccount."""
 
-    patience = 30.0
+    patience = 90.0
     """Seconds in which it must be ready after its start."""
 
     def __init__(self, plane: ControlPlane, folder: Path, *flags: str) -> None:
@@ -37,7 +39,8 @@ class Operator:
             "cipher-system", "cipher-operator", folder / "operator.kubeconfig"
         )
         self._flags = flags
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
+        self._began = 0
         self.log_path = folder / "operator.log"
 
     def start(self, *flags: str) -> "Operator":
@@ -45,21 +48,18 @@ class Operator:
         environment |= {"KUBECONFIG": str(self._kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
         command = [sys.executable, "-m", "cipher_operator", "run", "--log-format", "json"]
         ports = ["--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
-        with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                [*command, *ports, "--blocked-ranges", "none", *self._flags, *flags],
-                env=environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
+        self._began = len(self.log())
+        # As the servers are, so that a test run that is killed leaves no operator behind.
+        self._process = Process(
+            [*command, *ports, "--blocked-ranges", "none", *self._flags, *flags], log=self.log_path, env=environment
+        )
         wait_until(self._serving, "the operator serves", self.patience)
         return self
 
     def _serving(self) -> bool:
         assert self._process is not None
         assert self._process.poll() is None, f"the operator ended: {self.log()[-2_000:]}"
-        return "ready" in self.log()
+        return "ready" in self.log()[self._began :]
 
     @property
     def pid(self) -> int:
@@ -83,13 +83,10 @@ class Operator:
     def stop(self) -> None:
         if self._process is None or self._process.poll() is not None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(20)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            raise AssertionError("the operator did not end within 20 s of SIGTERM") from None
+        self._process.send(signal.SIGTERM)
+        if not self._process.wait(60):
+            self._process.stop(grace=0)
+            raise AssertionError("the operator did not end within 60 s of SIGTERM")
 
 
 class Namespace:
@@ -111,9 +108,17 @@ class Namespace:
         return f"{prefix}/namespaces/{self.name}/{plural}" + (f"/{name}" if name else "")
 
     def secret(self, name: str, data: Mapping[str, str]) -> None:
-        """Create or replace an Opaque Secret."""
-        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": dict(data)}
-        self.plane.kubectl("-n", self.name, "apply", "-f", "-", input=json.dumps(body))
+        """Create an Opaque Secret, or change it to hold these keys, as kubectl apply does: others stay."""
+        self.apply("secrets", name, {"stringData": dict(data)})
+
+    def apply(self, plural: str, name: str, body: Mapping[str, Any]) -> None:
+        """Change an object to have these fields, or create it with them."""
+        try:
+            self.request("PATCH", self.path(plural, name), body)
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            self.request("POST", self.path(plural), {"metadata": {"name": name}, **body})
 
     def admin_secret(self, server: PostgresServer, name: str = "pg-admin", **changes: Any) -> None:
         self.secret(name, {"CIPHER_PG_URL": server.admin_url(sslmode="disable", **changes)})
@@ -155,10 +160,18 @@ class Namespace:
     def delete(self, plural: str, name: str) -> None:
         self.request("DELETE", self.path(plural, name))
 
+    def let_go(self) -> None:
+        """Delete all storages without a look at their servers; does not wait for it."""
+        for storage in self.request("GET", self.path("cipherstorages"))["items"]:
+            name = storage["metadata"]["name"]
+            # One that is being deleted goes with the annotation, and may be gone at any moment.
+            with contextlib.suppress(HTTPError):
+                self.annotate(name, "force-delete", "true")
+                if "deletionTimestamp" not in storage["metadata"]:
+                    self.delete("cipherstorages", name)
+
     def condition(self, name: str, type_: str = "Ready") -> dict[str, Any]:
-        storage = self.get("cipherstorages", name) or {}
-        conditions = storage.get("status", {}).get("conditions", [])
-        return next((found for found in conditions if found["type"] == type_), {})
+        return _condition(self.get("cipherstorages", name) or {}, type_)
 
     def handled(self, name: str) -> dict[str, str]:
         """Return the requests that were carried out."""
@@ -171,7 +184,7 @@ class Namespace:
 
         def ready() -> bool:
             storage = self.get("cipherstorages", name) or {}
-            found = self.condition(name)
+            found = _condition(storage, "Ready")
             return found.get("status") == "True" and (
                 found.get("observedGeneration") == storage.get("metadata", {}).get("generation")
             )
@@ -194,6 +207,11 @@ class Namespace:
     def events(self, name: str) -> list[str]:
         listed = self.request("GET", f"/apis/events.k8s.io/v1/namespaces/{self.name}/events")
         return [item["reason"] for item in listed["items"] if item["regarding"]["name"] == name]
+
+
+def _condition(storage: Mapping[str, Any], type_: str) -> dict[str, Any]:
+    conditions = storage.get("status", {}).get("conditions", [])
+    return next((found for found in conditions if found["type"] == type_), {})
 
 
 def ready_storage(namespace: Namespace, server: PostgresServer, name: str = "chat", **spec: object) -> str:

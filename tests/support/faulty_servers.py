@@ -1,6 +1,7 @@
 """PostgreSQL servers of the kinds that failures need, each started when first asked for."""
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -9,7 +10,7 @@ from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority, TlsFixture, self_signed
 from support.cluster import wait_until
 
-Kind = Literal["shared", "plain", "TLS only", "self-signed", "expired", "another name", "cloud sql", "breakable", "new"]
+Kind = Literal["shared", "plain", "TLS only", "self-signed", "expired", "another name", "cloud sql", "breakable"]
 
 TLS_ONLY = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
 BREAKABLE = {
@@ -22,34 +23,46 @@ BREAKABLE = {
 
 
 class FaultyServers:
-    """`shared` takes TLS and plaintext and is broken per role or database only; `breakable` may be stopped; nobody
-    has been on `new`.
+    """`shared` takes TLS and plaintext and is broken per role or database only; `breakable` is small.
+
+    Safe to use from any thread.
     """
 
     def __init__(self, authority: CertificateAuthority, folder: Path) -> None:
-        self.authority, self._folder = authority, folder
-        self._running: dict[str, PostgresServer] = {}
+        self.authority = authority
+        self.another_authority = CertificateAuthority(folder / "another", "another CA")
+        certificates: dict[Kind, Callable[[], TlsFixture]] = {
+            "shared": authority.server,
+            "self-signed": lambda: self_signed(folder / "self-signed"),
+            "expired": authority.expired,
+            "another name": authority.wrong_name,
+            "cloud sql": authority.cloud_sql,
+        }
+        # Made once: a certificate that is made again is written over what another server is about to read.
+        self._certificates = {kind: make() for kind, make in certificates.items()}
+        self._running: dict[Kind, PostgresServer] = {}
+        self._starting = threading.Lock()
 
     def __call__(self, kind: Kind) -> PostgresServer:
-        """Return the running server of this kind."""
-        if kind not in self._running:
-            certificates: dict[str, Callable[[], TlsFixture]] = {
-                "shared": self.authority.server,
-                "TLS only": self.authority.server,
-                "self-signed": lambda: self_signed(self._folder / "self-signed"),
-                "expired": self.authority.expired,
-                "another name": self.authority.wrong_name,
-                "cloud sql": self.authority.cloud_sql,
-            }
-            made = certificates.get(kind)
-            self._running[kind] = PostgresServer(
-                16,
-                tls=made() if made is not None else None,
-                settings=BREAKABLE if kind == "breakable" else {},
-                hba=TLS_ONLY if kind == "TLS only" else None,
-            )
-        self._running[kind].start()
-        return self._running[kind]
+        """Return the running server of this kind, which others use too."""
+        with self._starting:
+            if kind not in self._running:
+                self._running[kind] = self.new(kind)
+            self._running[kind].start()
+            return self._running[kind]
+
+    def new(self, kind: Kind) -> PostgresServer:
+        """Return a server of this kind that nobody has been on, not yet started."""
+        return PostgresServer(
+            16,
+            tls=self._certificates.get("shared" if kind == "TLS only" else kind),
+            settings=BREAKABLE if kind == "breakable" else {},
+            hba=TLS_ONLY if kind == "TLS only" else None,
+        )
+
+    def good_certificate(self) -> TlsFixture:
+        """Return the certificate of `shared`."""
+        return self._certificates["shared"]
 
     def close(self) -> None:
         for server in self._running.values():

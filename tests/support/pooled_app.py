@@ -1,7 +1,6 @@
 """An app as Cipher is one: a pool of open connections, new ones all the time, its Secret mounted as a file."""
 
 import base64
-import random
 import threading
 import time
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from types import TracebackType
 import psycopg
 
 from support.cluster import Namespace
+from support.randomness import seeded_random
 
 POOL, WORKERS = 4, 3
 MOUNT_DELAY = 1.0
@@ -43,7 +43,8 @@ class PooledApp:
         self.passwords.append(self._mounted["password"])
         self._client = self.namespace.plane.client()
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=work, daemon=True) for work in (self._mount, *WORKERS * (self._work,))]
+        self._threads = [threading.Thread(target=self._mount, daemon=True)]
+        self._threads += [threading.Thread(target=self._work, args=(number,), daemon=True) for number in range(WORKERS)]
 
     def __enter__(self) -> "PooledApp":
         for thread in self._threads:
@@ -64,25 +65,27 @@ class PooledApp:
 
     def _mount(self) -> None:
         """Bring a changed Secret into the file, late, as a kubelet does; keep the old while there is no answer."""
+        moments = seeded_random(f"{self.secret} mounted")
         while not self._end.wait(0.1):
             try:
                 published = self._published()
             except (OSError, AssertionError):
                 continue
             if published != self._mounted:
-                self._end.wait(random.uniform(0, MOUNT_DELAY))
+                self._end.wait(moments.uniform(0, MOUNT_DELAY))
                 self._mounted = published
                 self.passwords.append(published["password"])
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
+        choices = seeded_random(f"{self.secret} used by {number}")
         pool: list[psycopg.Connection[tuple[object, ...]]] = []
         while not self._end.wait(0.005):
             if len(pool) < POOL:
                 if (made := self._connect()) is not None:
                     pool.append(made)
                 continue
-            connection = pool.pop(random.randrange(POOL))
-            if self._use(connection) and random.random() > 0.1:
+            connection = pool.pop(choices.randrange(POOL))
+            if self._use(connection) and choices.random() > 0.1:
                 pool.append(connection)
             else:
                 connection.close()

@@ -85,7 +85,7 @@ def classify(error: BaseException, attempt: Attempt | None = None) -> Failure:
 
 def is_race(error: BaseException) -> bool:
     """Return whether another writer was faster: observe again and try at once. A fence that failed is no race."""
-    if not isinstance(error, psycopg.Error):
+    if not isinstance(error, psycopg.Error) or foreign_function(error) is not None:
         return False
     if error.sqlstate == "XX000":
         return any(words in str(error) for words in RACES_WITHOUT_CODE)
