@@ -309,7 +309,8 @@ async def test_the_app_cannot_connect_while_it_is_not_proven(runs: Runs) -> None
 
 async def test_a_pooler_with_a_list_of_its_own_is_said_as_that(runs: Runs) -> None:
     with Pooler(runs.server, "session", databases="postgres") as pooler:
-        runs.admin_secret(port=pooler.port)
+        url = runs.server.admin_url(sslmode="disable").replace(f":{runs.server.port}/", f":{pooler.port}/")
+        runs.api.secret("pg-admin", {"CIPHER_PG_URL": url})
         runs.storage()
         for _ in range(2):
             await runs.run()
