@@ -8,7 +8,7 @@ import pytest
 
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
-from support.failure_table import PATIENCE, Record, Scene, Table
+from support.failure_table import Record, Scene, Table
 from support.played_rows import Outcome
 from support.provision import snapshot
 
@@ -106,7 +106,7 @@ def target_changed(scene: Scene) -> Generator[None]:
     scene.alone()
     scene.secret(database=scene.database)
     scene.namespace.storage("chat")
-    scene.namespace.wait_ready("chat", PATIENCE)
+    scene.namespace.wait_ready("chat")
     before = snapshot(scene.server)
     scene.secret(database="elsewhere")
     yield
@@ -123,7 +123,7 @@ def database_dropped(scene: Scene) -> Generator[None]:
     yield
     before = snapshot(scene.server)
     scene.ask()
-    scene.namespace.wait_reason("chat", LOST, PATIENCE)
+    scene.namespace.wait_reason("chat", LOST)
     assert snapshot(scene.server) == before
     scene.namespace.annotate("chat", "recreate-requested-at", "1")
     yield

@@ -82,7 +82,7 @@ def test_stopped_between_observing_and_setting_a_password(
         taken = snapshot(server, database)
         server.mark_log()
     began = time.monotonic()
-    first.wait_reason("chat", "Conflict", 30)
+    first.wait_reason("chat", "Conflict")
     log = server.log_text()
     assert PASSWORD.findall(log), "it woke up with the password in its hands"
     assert "ERROR:  division by zero" in log, "and was stopped by the marker"
@@ -105,14 +105,14 @@ def test_stopped_between_closing_a_database_and_dropping_it(
     wait_until(lambda: from_outside in server.log_text(), "the first operator has looked inside")
     slow.latency = 2.0
     closing = "SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn"
-    wait_until(lambda: server.execute(closing, [database]), "it closes the database", 30)
+    wait_until(lambda: server.execute(closing, [database]), "it closes the database")
     with frozen(sides[0].operator):
         slow.latency = 0.0
         closed = state(server, database, inside=False)
         take_over(second, server, "chat")
         second.wait_reason("chat", "ServerNotReady")
         assert state(server, database, inside=False) == closed, "a database that is being dropped is not taken over"
-    wait_until(lambda: first.get("cipherstorages", "chat") is None, "the deletion is finished", 40)
+    wait_until(lambda: first.get("cipherstorages", "chat") is None, "the deletion is finished", 120)
     asked(second, "chat", "1")
     second.wait_ready("chat")
     assert kept(second.app_secret("chat")["uri"]) == [], "it begins anew"
@@ -168,7 +168,7 @@ def test_stopped_at_any_moment(
             first.storage(name, spec(first, server, name, **policy))
     for name, doing in names.items():
         if doing != "made":
-            first.wait_ready(name, 40)
+            first.wait_ready(name, 120)
             put(first.app_secret(name)["uri"], "k")
         if doing == "healed":
             server.execute("DROP TABLE cipher_lists", database=databases[name])
@@ -190,7 +190,7 @@ def test_stopped_at_any_moment(
             return found.get("status") == "True" or found.get("reason") == "ServerNotReady"
 
         for name in names:
-            wait_until(lambda: settled(name), lambda: f"{name} is settled: {second.condition(name)}", 40)  # noqa: B023
+            wait_until(lambda: settled(name), lambda: f"{name} is settled: {second.condition(name)}", 120)  # noqa: B023
         taken = [name for name in names if second.condition(name)["status"] == "True"]
         closed = [name for name in names if name not in taken]
         assert all(names[name] == "deleted" for name in closed), "only a deletion that has begun is in the way"
@@ -199,9 +199,9 @@ def test_stopped_at_any_moment(
         before = {name: state(server, databases[name]) for name in taken}
     for name, doing in names.items():
         if doing == "deleted":
-            wait_until(lambda: first.get("cipherstorages", name) is None, f"{name} is gone", 40)  # noqa: B023
+            wait_until(lambda: first.get("cipherstorages", name) is None, f"{name} is gone", 120)  # noqa: B023
         else:
-            first.wait_reason(name, "Conflict", 40)
+            first.wait_reason(name, "Conflict", 120)
     after = {name: state(server, databases[name]) for name in taken}
     assert after == before, "who woke up changed nothing"
     for name in taken:

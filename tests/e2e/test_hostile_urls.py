@@ -52,7 +52,7 @@ def test_refused_urls_are_found_in_no_status_event_or_log(namespace: Namespace, 
     for number, value in enumerate(raw):
         _write(namespace, f"s{number}", {"CIPHER_PG_URL": value})
     for number in range(len(raw)):
-        namespace.wait_reason(f"s{number}", "InvalidURL", 60)
+        namespace.wait_reason(f"s{number}", "InvalidURL", 120)
         assert namespace.condition(f"s{number}", "Stalled")["status"] == "True"
     # Whole words around the sentinel: the two letters alone may stand in a random name.
     hidden = {word.decode() for value in raw for word in re.findall(rb"[a-z]+%b[0-9]?" % MARK.encode(), value)}
@@ -74,7 +74,7 @@ def test_no_spelling_of_a_blocked_address_is_dialled(
         _write(namespace, f"keys{number}", data | {"STORAGE_DATABASE_SSL": b"false"})
     for number in range(len(SPELLINGS)):
         for way in ("url", "keys"):
-            namespace.wait_reason(f"{way}{number}", "BlockedAddress", 60)
+            namespace.wait_reason(f"{way}{number}", "BlockedAddress", 120)
             message = namespace.condition(f"{way}{number}")["message"]
             assert "`--blocked-ranges none`" in message
     assert "connection received" not in server.log_text()

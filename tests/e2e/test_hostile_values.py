@@ -75,7 +75,7 @@ def test_database_names_from_the_secret(namespace: Namespace, server: PostgresSe
         namespace.storage(f"s{number}", {"connection": connection(secret), "deletionPolicy": "Delete"})
     published = {}
     for number, value in enumerate(HOSTILE.values()):
-        namespace.wait_ready(f"s{number}", 60)
+        namespace.wait_ready(f"s{number}", 120)
         published[f"s{number}"] = namespace.app_secret(f"s{number}")
         assert published[f"s{number}"]["database"] == value
     assert set(HOSTILE.values()) <= _names(server)
@@ -88,7 +88,7 @@ def test_database_names_from_the_secret(namespace: Namespace, server: PostgresSe
     for name in published:
         namespace.delete("cipherstorages", name)
     for name in published:
-        wait_until(partial(gone, name), f"{name} is gone", 60)
+        wait_until(partial(gone, name), f"{name} is gone", 120)
     assert not [name for name in _names(server) if MARK in name]
 
 
@@ -111,7 +111,7 @@ def test_administrators_and_their_passwords(namespace: Namespace, server: Postgr
         namespace.storage(f"s{number}", {"connection": connection(secret), **spec})
     published = {}
     for number in range(len(hidden)):
-        namespace.wait_ready(f"s{number}", 60)
+        namespace.wait_ready(f"s{number}", 120)
         published[f"s{number}"] = namespace.app_secret(f"s{number}")
     assert [data["username"] for data in published.values()][::3] == list(hidden)[::3]
     open_everything(published)
@@ -129,7 +129,7 @@ def test_passwords_that_the_user_brings(namespace: Namespace, server: PostgresSe
         namespace.storage(f"s{number}", {"connection": connection(secret), "database": database, "user": user})
     published = {}
     for number, password in enumerate(hidden):
-        namespace.wait_ready(f"s{number}", 60)
+        namespace.wait_ready(f"s{number}", 120)
         published[f"s{number}"] = namespace.app_secret(f"s{number}")
         assert published[f"s{number}"]["password"] == password
     open_everything(published)
@@ -167,7 +167,7 @@ def test_what_a_secret_may_not_say_is_refused(namespace: Namespace, server: Post
         namespace.storage(f"s{number}", {"connection": connection(secret), "user": {"name": f"r{number}"}})
     for number, (case, (parts, reason)) in enumerate(REFUSED.items()):
         try:
-            namespace.wait_reason(f"s{number}", reason, 60)
+            namespace.wait_reason(f"s{number}", reason, 120)
         except AssertionError as error:
             raise AssertionError(f"{case}: {error}") from None
         message = namespace.condition(f"s{number}")["message"]
@@ -239,7 +239,7 @@ def test_the_schema_lets_none_of_it_into_a_spec_but_annotations(
         spec = {"app": {"annotations": {"x": value}}, "database": {"name": f"annotated{number}"}}
         namespace.storage(f"s{number}", spec)
     for number, value in enumerate(HOSTILE.values()):
-        namespace.wait_ready(f"s{number}", 60)
+        namespace.wait_ready(f"s{number}", 120)
         secret = namespace.get("secrets", f"s{number}-cipher")
         assert secret is not None
         assert secret["metadata"]["annotations"]["x"] == value
@@ -261,7 +261,7 @@ def test_words_of_sql_are_names_like_others(namespace: Namespace, server: Postgr
         namespace.storage(f"s{number}", {"database": {"name": database}, "schema": schema, "user": {"name": user}})
     published = {}
     for number, (database, schema, user) in enumerate(rows):
-        namespace.wait_ready(f"s{number}", 60)
+        namespace.wait_ready(f"s{number}", 120)
         published[f"s{number}"] = data = namespace.app_secret(f"s{number}")
         assert (data["database"], data["username"]) == (database, user)
         query = (

@@ -78,7 +78,7 @@ def test_killed_in_a_first_provisioning(
         here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
         killed_midway(mortal.operator, moments, names, lambda name: create(here, server, name))  # noqa: B023
         for name in names:
-            here.wait_ready(name, 60)
+            here.wait_ready(name, 120)
             put(here.app_secret(name)["uri"], "k")
             standing = marker(server, f"{here.name}_{name}".replace("-", "_"))
             assert standing is not None
@@ -122,7 +122,7 @@ def test_killed_in_an_adoption_under_live_pods(
             wait_until(lambda: all(app.requests > 20 for app in apps), "the pods are warm")  # noqa: B023
             killed_midway(mortal.operator, moments, names, adopt)
             for name in names:
-                here.wait_ready(name, 60)
+                here.wait_ready(name, 120)
             before = [app.requests for app in apps]
             wait_until(
                 lambda: all(app.requests > one + 20 for app, one in zip(apps, before, strict=True)),  # noqa: B023
@@ -156,7 +156,7 @@ def test_killed_in_a_deletion(
 ) -> None:
     neighbour = team()
     create(neighbour, server, "neighbour")
-    neighbour.wait_ready("neighbour", 40)
+    neighbour.wait_ready("neighbour", 120)
     put(neighbour.app_secret("neighbour")["uri"], "k")
     for _ in range(ROUNDS):
         # Half of them in a database of others, where tables are dropped one by one.
@@ -168,10 +168,10 @@ def test_killed_in_a_deletion(
             shared = {"database": {"name": here.name}, "schema": name} if number % 2 else {}
             create(here, server, name, deletionPolicy="Delete", **shared)
         for name in names:
-            here.wait_ready(name, 40)
+            here.wait_ready(name, 120)
         killed_midway(mortal.operator, moments, names, lambda name: here.delete("cipherstorages", name))  # noqa: B023
         for name in names:
-            wait_until(lambda: here.get("cipherstorages", name) is None, f"{name} is gone", 60)  # noqa: B023
+            wait_until(lambda: here.get("cipherstorages", name) is None, f"{name} is gone", 120)  # noqa: B023
         assert [line for line in everything(server) if line[1] != here.name] == [
             line for line in before if line[1] != here.name
         ]

@@ -32,7 +32,7 @@ def test_a_deletion_touches_nothing_of_what_is_not_managed(
     before = server.execute(NAMES)
     uri = namespace.app_secret("chat")["uri"]
     namespace.delete("cipherstorages", "chat")
-    wait_until(lambda: gone(namespace), "it is let go", 10)
+    wait_until(lambda: gone(namespace), "it is let go")
     assert server.execute(NAMES) == before
     psycopg.connect(uri).close()
     wait_until(lambda: not (namespace.get("secrets", "pg-admin") or {})["metadata"].get("finalizers"), "its Secret too")
@@ -80,7 +80,7 @@ def test_a_password_is_rotated_when_its_time_has_come_even_without_checks(
     wait_until(
         lambda: (namespace.get("cipherstorages", "chat") or {})["status"].get("handledRequests"), "it was looked at"
     )
-    wait_until(lambda: namespace.app_secret("chat")["password"] != before["password"], "the time has come", 30)
+    wait_until(lambda: namespace.app_secret("chat")["password"] != before["password"], "the time has come")
     wait_until(lambda: "PasswordRotated" in namespace.events("chat"), "it is told")
     for secret in (before, namespace.app_secret("chat")):
         psycopg.connect(secret["uri"]).close()

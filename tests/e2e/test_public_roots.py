@@ -7,10 +7,10 @@ import pytest
 
 from devcluster import ControlPlane, PostgresServer
 from devcluster.tls import CertificateAuthority
-from support.cluster import Namespace, Operator
+from support.cluster import PROMPT, Namespace, Operator
 from support.public_roots import open_both, public_roots
 
-SOON = 8.0
+SOON = PROMPT
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,7 @@ def test_the_remedy_for_a_missing_database_is_quoted(namespace: Namespace, serve
         secret = write_secret(namespace, server, url=False, database=f"none {value}")
         namespace.storage(f"s{number}", {"connection": connection(secret), "database": {"create": False}})
     for number in range(len(HOSTILE)):
-        namespace.wait_reason(f"s{number}", "DatabaseMissing", 60)
+        namespace.wait_reason(f"s{number}", "DatabaseMissing", 120)
         _, _, remedy = namespace.condition(f"s{number}")["message"].partition(" or run: ")
         assert MARK in remedy
         assert MARK not in outside_quotes(remedy)

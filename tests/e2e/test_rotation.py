@@ -30,7 +30,7 @@ def ready_storage(namespace: Namespace, server: PostgresServer, port: int, **spe
     namespace.secret("pg-admin", {"CIPHER_PG_URL": url})
     app = {"host": server.host, "port": server.port}
     namespace.storage("chat", {"database": {"name": database}, "app": app, **spec})
-    namespace.wait_ready("chat", 40)
+    namespace.wait_ready("chat", 120)
     return database
 
 
@@ -67,7 +67,7 @@ def test_three_rotations_and_a_restart_under_load(namespace: Namespace, postgres
         began = time.monotonic()
         server.restart()
         ended = time.monotonic()
-        wait_until(lambda: handled(namespace, "2"), "the second rotation is handled", 60)
+        wait_until(lambda: handled(namespace, "2"), "the second rotation is handled", 120)
         time.sleep(MOUNT_DELAY + 1)
         rotate(namespace, "3")
         time.sleep(MOUNT_DELAY + 1)
@@ -141,8 +141,8 @@ def test_killed_in_a_rotation(
         wait_until(lambda: app.requests > before + 50, "the app works on without an operator")
         assert app.errors == []
         mortal.start()
-        wait_until(lambda: handled(namespace, "1"), "the rotation is handled", 60)
-        namespace.wait_ready("chat", 40)
+        wait_until(lambda: handled(namespace, "1"), "the rotation is handled", 120)
+        namespace.wait_ready("chat", 120)
         proven(namespace, app)
     assert app.errors == []
     assert len(app.passwords) == 2, "the request rotates once, however often it is tried"
@@ -162,7 +162,7 @@ def test_killed_at_any_moment(
             time.sleep(delay)
             kill(mortal)
             mortal.start()
-            wait_until(lambda: handled(namespace, str(number)), f"rotation {number} is handled", 60)  # noqa: B023
+            wait_until(lambda: handled(namespace, str(number)), f"rotation {number} is handled", 120)  # noqa: B023
             time.sleep(MOUNT_DELAY + 0.5)
             proven(namespace, app)
     assert app.errors == []

@@ -10,11 +10,10 @@ import pytest
 
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority, private_key_pem
-from support.cluster import Namespace, wait_until
+from support.cluster import PROMPT, Namespace, wait_until
 from support.faulty_servers import FaultyServers
 
-SOON = 8.0
-"""Seconds to the status, and from the mend to Ready: a second each on an idle machine."""
+SOON = PROMPT
 
 Record = Callable[[str, object], None]
 
@@ -150,5 +149,5 @@ def test_a_namespace_goes_away_with_the_ca_that_its_storage_needs(
     namespace.storage("chat", spec)
     namespace.wait_ready("chat")
     namespace.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
-    wait_until(lambda: not namespace.exists(), "the namespace is gone", 30)
+    wait_until(lambda: not namespace.exists(), "the namespace is gone")
     assert server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]) == []

@@ -111,7 +111,7 @@ def test_both_at_once_leave_one_owner(
         def reasons() -> list[str | None]:
             return [namespace.condition(name).get("reason") for namespace in teams]  # noqa: B023
 
-        wait_until(lambda: sorted(map(str, reasons())) == ["Conflict", "Ready"], lambda: f"one wins: {reasons()}", 30)
+        wait_until(lambda: sorted(map(str, reasons())) == ["Conflict", "Ready"], lambda: f"one wins: {reasons()}")
         winner, loser = sorted(teams, key=lambda team: team.condition(name)["reason"] != "Ready")
         won[teams.index(winner)] += 1
         secret = winner.app_secret(name)
@@ -152,11 +152,11 @@ def test_a_storage_moves_to_the_other_cluster_under_its_pods(
         began = time.monotonic()
         new.wait_ready("chat")
         assert "moved" in kept(new.app_secret("chat")["uri"])
-        old.wait_reason("chat", "Conflict", 30)
+        old.wait_reason("chat", "Conflict")
         lost = time.monotonic() - began
         assert offered(old, "chat") == {"instance": "second", "namespace": new.name, "name": "chat"}
         assert len(PASSWORD.findall(server.log_text())) == 1
-        wait_until(lambda: published_login(server, old) == "login_b", "the marker says which login is published", 5)
+        wait_until(lambda: published_login(server, old) == "login_b", "the marker says which login is published")
         handed_over = snapshot(server, spec["database"]["name"])
         old.annotate("chat", "rotate-requested-at", "never")
         for number in range(6):
@@ -191,10 +191,10 @@ def test_a_storage_that_moves_back_is_not_fought_over(
     second.wait_reason("chat", "Conflict")
     adopt(second, "chat")
     second.wait_ready("chat")
-    first.wait_reason("chat", "Conflict", 30)
+    first.wait_reason("chat", "Conflict")
     adopt(first, "chat")
     first.wait_ready("chat")
-    second.wait_reason("chat", "Conflict", 30)
+    second.wait_reason("chat", "Conflict")
     assert "remove that field and set it again" in second.condition("chat")["message"]
     uri = first.app_secret("chat")["uri"]
     server.mark_log()
@@ -209,7 +209,7 @@ def test_a_storage_that_moves_back_is_not_fought_over(
     wait_until(lambda: "adoptFrom" not in second.handled("chat"), "the request is forgotten")
     adopt(second, "chat", source)
     second.wait_ready("chat")
-    first.wait_reason("chat", "Conflict", 30)
+    first.wait_reason("chat", "Conflict")
 
 
 def test_an_equal_instance_id_finds_its_storages_again(

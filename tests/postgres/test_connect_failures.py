@@ -168,7 +168,7 @@ async def test_black_hole(server: PostgresServer, fault_proxy: Callable[..., Fau
     begin = time.monotonic()
     failure = await failure_of(replace(admin(server), port=hole.port), policy=QUICK)
     assert failure.reason is Reason.CONNECT_TIMEOUT
-    assert time.monotonic() - begin < 1.5
+    assert time.monotonic() - begin < 15, "a limit of ours, not the minutes of TCP"
 
 
 async def test_half_open(server: PostgresServer, fault_proxy: Callable[..., FaultProxy]) -> None:

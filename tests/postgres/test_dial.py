@@ -122,7 +122,7 @@ async def test_a_resolver_that_hangs_costs_the_timeout_and_one_thread(zones: Zon
     begin = asyncio.get_running_loop().time()
     reasons = await asyncio.gather(*(reason("tarpit.example") for _ in range(100)))
     assert set(reasons) == {Reason.DNS_FAILURE}
-    assert asyncio.get_running_loop().time() - begin < 2
+    assert asyncio.get_running_loop().time() - begin < 20, "one time limit, not a hundred"
     assert await reason("tarpit.example") is Reason.DNS_FAILURE
     assert zones.asked == ["tarpit.example"], "one look-up of a name at a time, whoever asks, and again"
 

@@ -46,13 +46,13 @@ async def test_the_kind_comes_later_goes_and_comes_again(
     flags = ("--namespace", namespace.name, "--instance-id", "x") if namespaced else ()
     async with running(account, *flags) as operator:
         if not namespaced:
-            await operator.until(lambda: "is not installed" in (operator.not_ready or ""), 10)
+            await operator.until(lambda: "is not installed" in (operator.not_ready or ""))
         for number in range(3):
             await kubectl(plane, "apply", "-k", crds)
             await kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
             namespace.storage(f"chat-{number}")
             key = namespace.name, f"chat-{number}"
-            await operator.until(lambda: operator.stand_in.count(key) >= 1, 10)  # noqa: B023
+            await operator.until(lambda: operator.stand_in.count(key) >= 1)  # noqa: B023
             await operator.ready()
             await kubectl(plane, "delete", "-k", crds)
             await asyncio.sleep(1)
@@ -75,7 +75,7 @@ async def test_the_right_to_watch_secrets_comes_later(plane: ControlPlane, accou
         await asyncio.sleep(6)
         assert (runs.count(key), operator.task.done()) == (1, False)
         await kubectl(plane, "apply", "-k", str(ROOT / "manifests" / "base"))
-        await operator.until(lambda: runs.count(key) == 2, 8)
+        await operator.until(lambda: runs.count(key) == 2)
 
 
 @pytest.mark.parametrize("seconds", [25])
@@ -90,16 +90,16 @@ async def test_the_api_server_is_away(plane: ControlPlane, account: Path, namesp
         await asyncio.to_thread(plane.start_apiserver)
         before = runs.count(key)
         await asyncio.to_thread(namespace.patch, "chat", {"spec": {"interval": "10m"}})
-        await operator.until(lambda: runs.count(key) > before, 8)
+        await operator.until(lambda: runs.count(key) > before)
         before = runs.count(key)
         await asyncio.to_thread(namespace.secret, "pg-admin", {"a": "1"})
-        await operator.until(lambda: runs.count(key) > before, 8)
+        await operator.until(lambda: runs.count(key) > before)
         assert operator.operator._alive() is None
 
 
 async def test_an_api_server_that_is_away_at_the_start(plane: ControlPlane, account: Path) -> None:
     await asyncio.to_thread(plane.stop_apiserver)
     async with running(account) as operator:
-        await operator.until(lambda: operator.not_ready == "the Kubernetes API does not answer", 10)
+        await operator.until(lambda: operator.not_ready == "the Kubernetes API does not answer")
         await asyncio.to_thread(plane.start_apiserver)
-        await operator.ready(15)
+        await operator.ready()

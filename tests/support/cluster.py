@@ -18,6 +18,12 @@ from devcluster.processes import Process
 
 ROOT = Path(__file__).parent.parent.parent
 GROUP_PATH = "/apis/storage.cipher.dev/v1alpha1"
+PROMPT = 40.0
+"""Seconds within which something happens because of what was done: what waits for somebody is looked at again by itself
+after 60 s, so more would prove less. Most of it takes one, beside other tests and on a busy machine ten.
+"""
+PATIENCE = 120.0
+"""Seconds after which something that has no other way to happen is taken to hang."""
 
 
 def install(plane: ControlPlane) -> None:
@@ -30,7 +36,7 @@ def install(plane: ControlPlane) -> None:
 class Operator:
     """The operator as a process, under its own ServiceAccount."""
 
-    patience = 90.0
+    patience = PATIENCE
     """Seconds in which it must be ready after its start."""
 
     def __init__(self, plane: ControlPlane, folder: Path, *flags: str) -> None:
@@ -179,7 +185,7 @@ class Namespace:
         requests: dict[str, str] = storage.get("status", {}).get("handledRequests", {})
         return requests
 
-    def wait_ready(self, name: str, timeout: float = 20) -> float:
+    def wait_ready(self, name: str, timeout: float = PROMPT) -> float:
         """Return the seconds until Ready for the present generation."""
 
         def ready() -> bool:
@@ -191,7 +197,7 @@ class Namespace:
 
         return wait_until(ready, lambda: f"{name} is Ready; it says {self.condition(name)}", timeout)
 
-    def wait_reason(self, name: str, reason: str, timeout: float = 20) -> float:
+    def wait_reason(self, name: str, reason: str, timeout: float = PROMPT) -> float:
         """Return the seconds until Ready has this reason."""
         return wait_until(
             lambda: self.condition(name).get("reason") == reason,
@@ -228,7 +234,7 @@ def writing_statements(log: str) -> list[str]:
     return re.findall(r"(?:statement:|;)\s*(CREATE|ALTER|GRANT|REVOKE|COMMENT|DROP|REINDEX|INSERT|UPDATE)\b", log)
 
 
-def wait_until(check: Callable[[], Any], what: "str | Callable[[], str]", timeout: float = 20) -> float:
+def wait_until(check: Callable[[], Any], what: "str | Callable[[], str]", timeout: float = PROMPT) -> float:
     """Return the seconds until the check holds; AssertionError with `what` after the timeout (seconds)."""
     started = time.monotonic()
     while time.monotonic() - started < timeout:

@@ -17,13 +17,8 @@ from urllib.parse import quote, urlencode
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import FailureClass, Reason
 from devcluster import FaultProxy, PostgresServer
-from support.cluster import Namespace, Operator, wait_until
+from support.cluster import PATIENCE, PROMPT, Namespace, Operator, wait_until
 from support.faulty_servers import FaultyServers, Kind, remedy_sql
-
-PATIENCE = 120.0
-"""Seconds at most to the status, and from the mend to Ready: one to five on an idle machine, for a whole table ten. The
-operator of a table looks at nothing by itself within the hour, so a limit only ends what hangs.
-"""
 
 Record = Callable[[str, object], None]
 Steps = Callable[["Scene"], Generator[None]]
@@ -203,11 +198,13 @@ def _produce(row: Row, steps: Generator[None], scene: Scene, begin: int, record:
     _check(row, storage, scene, begin)
     mending = time.monotonic()
     next(steps, None)
+    # What waits for somebody must go on because of the mend, not because its minute is over.
+    limit = PROMPT if row.reason.failure_class is FailureClass.WAITING else PATIENCE
     if row.gone:
         gone = lambda: scene.namespace.get("cipherstorages", scene.name) is None  # noqa: E731
-        wait_until(gone, lambda: f"it is gone; it says {scene.namespace.condition(scene.name)}", PATIENCE)
+        wait_until(gone, lambda: f"it is gone; it says {scene.namespace.condition(scene.name)}", limit)
     else:
-        scene.namespace.wait_ready(scene.name, PATIENCE)
+        scene.namespace.wait_ready(scene.name, limit)
     to_ready = time.monotonic() - mending
     record("failure", [row.case, str(row.reason), round(to_status, 1), round(to_ready, 1)])
     next(steps, None)

@@ -64,10 +64,10 @@ class Running:
     def not_ready(self) -> str | None:
         return self.operator._not_ready
 
-    async def ready(self, seconds: float = 10.0) -> None:
+    async def ready(self, seconds: float = 60.0) -> None:
         await self.until(lambda: self.not_ready is None, seconds)
 
-    async def until(self, true: Callable[[], bool], seconds: float = 5.0) -> float:
+    async def until(self, true: Callable[[], bool], seconds: float = 60.0) -> float:
         """Return the seconds until it is true; the operator must not end before."""
         started = time.monotonic()
         while not true():

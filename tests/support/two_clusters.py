@@ -14,7 +14,7 @@ import yaml
 
 from cipher_operator.core.marker import Marker, parse_marker
 from devcluster import ControlPlane, PostgresServer
-from support.cluster import Namespace, Operator, install, wait_until
+from support.cluster import PROMPT, Namespace, Operator, install, wait_until
 
 PASSWORD = re.compile(r"(?:CREATE|ALTER) ROLE \S+ (?:LOGIN )?PASSWORD")
 """What sets a password, in a server's log with log_statement=all."""
@@ -72,7 +72,7 @@ def adopt(namespace: Namespace, name: str, source: dict[str, Any] | None = None)
     namespace.patch(name, {"spec": {"adoptFrom": source or offered(namespace, name)}})
 
 
-def asked(namespace: Namespace, name: str, value: str, request: str = "reconcile", timeout: float = 30) -> None:
+def asked(namespace: Namespace, name: str, value: str, request: str = "reconcile", timeout: float = PROMPT) -> None:
     """Ask for a look, or what else `request` names, and wait until it is handled."""
     annotation = re.sub("([A-Z])", r"-\1", request).lower()
     namespace.annotate(name, f"{annotation}-requested-at", value)
@@ -83,7 +83,7 @@ def asked(namespace: Namespace, name: str, value: str, request: str = "reconcile
     )
 
 
-def gone(namespace: Namespace, name: str, timeout: float = 20) -> None:
+def gone(namespace: Namespace, name: str, timeout: float = PROMPT) -> None:
     """Delete a storage and wait until it is gone."""
     namespace.delete("cipherstorages", name)
     wait_until(
