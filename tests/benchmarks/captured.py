@@ -59,9 +59,11 @@ class Captured:
     def messages(self) -> int:
         return sum(step.message is not None for step in self.steps)
 
-    def writes(self) -> list[str]:
-        """Return the messages that change something."""
-        return [step.message for step in self.steps if step.message and _WRITES.search(step.message)]
+    def writes(self, user: str) -> list[str]:
+        """Return the messages of a user that change something. A login test rolls back what it does."""
+        theirs = {step.connection for step in self.steps if step.user == user}
+        messages = [step.message for step in self.steps if step.message and step.connection in theirs]
+        return [message for message in messages if _WRITES.search(message)]
 
 
 def captured(log: str, words: Iterable[str], passwords: Mapping[str, str]) -> Captured:

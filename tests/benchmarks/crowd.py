@@ -123,7 +123,7 @@ def host_of(namespace: str) -> str:
 
 def seed_server(server: PostgresServer, model: Model, words: Mapping[str, list[dict[str, str]]]) -> None:
     """Send the model's writes for other storages, by namespace: grants on one database cannot be made side by side."""
-    messages = model.sent.writes()
+    messages = model.sent.writes(server.superuser)
 
     def seed(namespace: str) -> None:
         url = server.admin_url(database_of(namespace), sslmode="disable")

@@ -41,15 +41,17 @@ class Watched:
 
     def __init__(self, session: Session, seen: Counter[str]) -> None:
         self._session, self._seen = session, seen
-        self.ssl_in_use, self.server_version = session.ssl_in_use, session.server_version
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
 
     @property
     def closed(self) -> bool:
         return self._session.closed
 
-    async def execute(self, message: sql.Composable) -> list[list[tuple[Any, ...]]]:
+    async def execute(self, message: sql.Composable, **how: Any) -> list[list[tuple[Any, ...]]]:
         try:
-            return await self._session.execute(message)
+            return await self._session.execute(message, **how)
         except psycopg.Error as error:
             self._seen[error.sqlstate or type(error).__name__] += 1
             raise

@@ -24,6 +24,7 @@ from cipher_operator.api.spec import (
 from cipher_operator.core import requests
 from cipher_operator.core.connection import admin, values
 from cipher_operator.reconcile.report import status
+from cipher_operator.reconcile.result import Facts, Result
 from support import crd
 
 FULL: dict[str, Any] = {
@@ -151,6 +152,20 @@ def test_a_status_that_the_operator_can_write_is_never_over_a_bound() -> None:
     assert crd.schema("status.user")["maxLength"] >= values.MAX_LOGIN
     secret_name = crd.schema("spec.app.secretName")["maxLength"]
     assert len(names.default_secret_name("n" * 63)) <= secret_name <= crd.schema("status.binding.name")["maxLength"]
+
+
+def test_every_field_that_is_written_is_in_the_schema() -> None:
+    # What the schema does not know is dropped without a word.
+    facts = Facts("d", "u", "s", "16.4", "2026-01-02T03:04:05Z")
+    handled = dict.fromkeys((*names.REQUEST_ANNOTATIONS, names.ADOPT_REQUEST), "v")
+    written = status.next_status(
+        Result(facts=facts, plan=("SELECT 1",), handled=handled), {}, 1, "2026-01-02T03:04:05Z", progress_deadline=600
+    )
+    node = crd.schema("status")
+    assert set(written) == set(node["properties"])
+    assert set(written["handledRequests"]) == set(node["properties"]["handledRequests"]["properties"])
+    condition = crd.schema("status.conditions.[]")["properties"]
+    assert {field for each in written["conditions"] for field in each} == set(condition)
 
 
 def _words(rule: str) -> set[str]:

@@ -273,7 +273,7 @@ async def test_others_act_before_a_request(api: MemoryApi) -> None:
 
 async def test_garbage_is_collected_when_the_test_says_so(api: MemoryApi) -> None:
     owner = api.storage()
-    owned = {"ownerReferences": [{"kind": "CipherStorage", "name": "chat", "uid": owner["metadata"]["uid"]}]}
+    owned: Json = {"ownerReferences": [{"kind": "CipherStorage", "name": "chat", "uid": owner["metadata"]["uid"]}]}
     api.secret("chat-cipher", {}, **owned)
     api.delete("cipherstorages", "chat")
     assert api.read("secrets", "chat-cipher") is not None

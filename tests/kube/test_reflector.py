@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cipher_operator.api.names import IN_USE_FINALIZER
+from cipher_operator.kube import outage
 from cipher_operator.kube import reflector as module
 from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Ref, Reflector, Seen, Watched, reflectors
 from support.memory_api import MemoryApi
@@ -210,7 +211,7 @@ async def test_an_error_in_the_watch_lists_anew_and_ever_more_slowly(
     world.api.secret("a", {})
     await world.next()
     await world.until(lambda: "goes on" in caplog.text)
-    lines = [record.getMessage() for record in caplog.records if record.name == module.__name__]
+    lines = [record.getMessage() for record in caplog.records if record.name == outage.__name__]
     assert lines[0] == "the watch of secrets is interrupted: 500 InternalError; trying again"
     assert (len(lines), lines[1].startswith("the watch of secrets goes on after")) == (2, True)
 

@@ -46,6 +46,14 @@ def test_an_entry_is_whole(group: str, heading: str, text: str) -> None:
     assert re.findall(r"^- \*\*(\w+):\*\* \S", text, re.MULTILINE) == ["Means", "Check", "Do"]
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_its_groups_table_says_what_to_do_about(reason: Reason) -> None:
+    """The one place, beside the code, where the advice for every reason stands."""
+    (group,) = [title for title, failure_class in GROUPS.items() if failure_class is _class(reason)]
+    table = PAGE.read_text().split(f"\n## {group}\n")[1].split("\n### ")[0]
+    assert f"| [`{reason}`](#{reason.lower()}) | {reason.advice} |" in table
+
+
 def test_annotations_and_fields_in_it_exist() -> None:
     text = PAGE.read_text()
     reference = (REPOSITORY / "docs" / "cipherstorage.md").read_text()

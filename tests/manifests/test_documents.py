@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cipher_operator.api.reasons import Reason
 from cipher_operator.runtime.flags import FLAGS
 from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY, documents
@@ -90,12 +89,6 @@ def test_there_is_a_short_whole_example(path: Path) -> None:
     example = next(block for block in _blocks(path, "yaml") if block.startswith("apiVersion:"))
     assert [document["kind"] for document in documents(example)] == ["Secret", "CipherStorage"]
     assert len(example.splitlines()) <= 20
-
-
-@pytest.mark.parametrize("reason", Reason)
-@pytest.mark.parametrize("path", [README, REFERENCE], ids=lambda path: path.name)
-def test_says_what_to_do_about(path: Path, reason: Reason) -> None:
-    assert f"| `{reason}` | {reason.advice} |" in path.read_text()
 
 
 def test_the_reference_names_every_field() -> None:

@@ -24,6 +24,7 @@ from devcluster.tls import CertificateAuthority
 from support import node_pg
 from support.poolers import Pooler
 from support.sessions import POLICY
+from support.wire import WireProxy
 
 APP = App("chat-cipher", {}, {}, None, None, None, None)
 LOGIN = AppCredentials("app", Password("app-pw"))
@@ -38,6 +39,8 @@ class Place:
     plain: Pooler
     encrypted: Pooler
     pooler_ca: Path
+    proxy: WireProxy
+    """Ends TLS with a certificate of its own, and begins it anew towards the server."""
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +51,7 @@ def place(certificate_authority: CertificateAuthority, tmp_path_factory: pytest.
             PostgresServer(16, tls=certificate_authority.server()) as server,
             Pooler(server, "transaction") as plain,
             Pooler(server, "transaction", tls=other.server()) as encrypted,
+            WireProxy(server, other.server(), onward=True) as proxy,
         ):
             server.execute("CREATE ROLE app LOGIN PASSWORD 'app-pw'")
             ca = certificate_blocks(certificate_authority.certificate.read_bytes())
@@ -56,7 +60,7 @@ def place(certificate_authority: CertificateAuthority, tmp_path_factory: pytest.
                 SSLMode.VERIFY_FULL,
                 ca,
             )
-            yield Place(admin, plain, encrypted, other.certificate)
+            yield Place(admin, plain, encrypted, other.certificate, proxy)
     except SetupError as error:
         pytest.skip(str(error))
 
@@ -111,3 +115,17 @@ async def test_the_login_test_at_the_door_says_what_pods_find(
     content = place.pooler_ca.read_bytes() if ca else None
     assert await login_test(place.admin, app, content) == reason
     assert opened(place.admin, app, content) == dict.fromkeys((*node_pg.VERSIONS, "libpq"), reason is None)
+
+
+async def test_behind_a_proxy_that_begins_tls_anew_the_login_is_not_tied_to_it(place: Place) -> None:
+    # libpq ties the login to the certificate it sees, the server to its own: by that a proxy between them is found out.
+    through = replace(place.admin, host="localhost", port=place.proxy.port, ssl_mode=SSLMode.REQUIRE, ca=None)
+    with pytest.raises(Failure) as caught:
+        await Session.open(through, "postgres", POLICY)
+    assert caught.value.reason is Reason.ACCESS_DENIED
+    assert "channel binding" in caught.value.message
+    untied = replace(through, channel_binding="disable")
+    async with await Session.open(untied, "postgres", POLICY) as session:
+        assert session.ssl_in_use
+    assert opened(through, APP, None) == {**dict.fromkeys(node_pg.VERSIONS, True), "libpq": False}
+    assert opened(untied, APP, None) == dict.fromkeys((*node_pg.VERSIONS, "libpq"), True)

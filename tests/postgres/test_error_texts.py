@@ -8,8 +8,19 @@ from psycopg import errors
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.postgres.error_table import SQLSTATES, TEXTS
-from cipher_operator.postgres.errors import Attempt, classify, is_network_error, refuses_plaintext, refuses_tls
+from cipher_operator.postgres.error_table import SQLSTATES, Meaning
+from cipher_operator.postgres.error_texts import TEXTS
+from cipher_operator.postgres.errors import (
+    Attempt,
+    classify,
+    hashes_itself,
+    leads_on,
+    reached_server,
+    refuses_plaintext,
+    refuses_tls,
+    tells_most,
+)
+from cipher_operator.postgres.startup import Refused
 
 ATTEMPT = Attempt("app_db", "admin")
 AT = 'connection failed: connection to server at "10.11.12.13", port 6543 failed: '
@@ -80,6 +91,7 @@ def test_texts_while_connecting(text: str, reason: Reason) -> None:
     assert failure.reason is reason
     assert failure.stage is ConditionType.CONNECTED
     assert_clean(failure)
+    assert_whole(failure)
 
 
 def assert_clean(failure: Failure) -> None:
@@ -89,15 +101,17 @@ def assert_clean(failure: Failure) -> None:
     assert not re.search(r"[{}]", failure.message), "nothing of the template is left"
 
 
+def assert_whole(failure: Failure) -> None:
+    assert len(re.findall(r"[.;)](?: |$)", failure.message)) >= 2, "what happened, and what to do"
+
+
 @pytest.mark.parametrize("attempt", [None, Attempt(), ATTEMPT, Attempt("d", "x", app_login=True, ca_given=True)])
 def test_every_meaning_has_two_sentences(attempt: Attempt | None) -> None:
-    for meaning in [*SQLSTATES.values(), *(meaning for _, meaning in TEXTS)]:
-        error = psycopg.OperationalError("no text of the table")
-        code = next((code for code, other in SQLSTATES.items() if other is meaning), None)
-        failure = classify(error, attempt, sqlstate=code)
+    for code in [*SQLSTATES, "XX000"]:
+        failure = classify(Refused(AT + f"FATAL:  {code}: no text of the table"), attempt)
         assert_clean(failure)
-        assert len(re.findall(r"[.;)](?: |$)", failure.message)) >= 2
-        assert meaning.reason.failure_class
+        assert_whole(failure)
+        assert failure.reason.failure_class
 
 
 def test_names_in_sql_are_quoted() -> None:
@@ -107,9 +121,10 @@ def test_names_in_sql_are_quoted() -> None:
     assert 'database `d"; DROP`' in message
 
 
-def test_a_sqlstate_learnt_otherwise_counts() -> None:
-    german = psycopg.OperationalError(AT + "FATAL:  Passwort-Authentifizierung fehlgeschlagen")
-    failure = classify(german, ATTEMPT, sqlstate="28P01")
+def test_the_sqlstate_of_a_refusal_counts() -> None:
+    german = Refused(AT + "FATAL:  28P01: Passwort-Authentifizierung fehlgeschlagen\nLOCATION:  auth_failed, auth.c:1")
+    assert (german.code, german.said) == ("28P01", "Passwort-Authentifizierung fehlgeschlagen")
+    failure = classify(german, ATTEMPT)
     assert (failure.reason, failure.sqlstate) == (Reason.AUTHENTICATION_FAILED, "28P01")
 
 
@@ -143,10 +158,110 @@ def test_a_failure_comes_back_as_it_is() -> None:
     assert classify(failure) is failure
 
 
-def test_what_leads_to_another_try() -> None:
-    assert is_network_error(psycopg.OperationalError(AT + "Connection refused"))
-    assert not is_network_error(psycopg.OperationalError(AT + "FATAL:  password authentication failed"))
+# reason for the row, text, whether the next address is tried, whether a server was there
+ADDRESSES = [
+    ("refused", "Connection refused", True, False),
+    ("no route", "No route to host", True, False),
+    ("hangs up", "server closed the connection unexpectedly", True, False),
+    ("starting", "FATAL:  57P03: the database system is starting up", True, True),
+    ("starting, in German", "FATAL:  57P03: das Datenbanksystem startet", True, True),
+    ("starting, no SQLSTATE", "FATAL:  the database system is not yet accepting connections", True, True),
+    ("reader", "session is read-only", True, True),
+    ("standby", "server is in hot standby mode", True, True),
+    ("password", "FATAL:  28P01: password authentication failed", False, True),
+    ("password, in German", "FATAL:  28P01: Passwort-Authentifizierung fehlgeschlagen", False, True),
+    ("no database", 'FATAL:  3D000: database "Connection refused" does not exist', False, True),
+    ("limit", "FATAL:  53300: sorry, too many clients already", False, True),
+    ("pooler", "FATAL:  08P01: server closed the connection", False, True),
+    ("certificate", "SSL error: certificate verify failed", False, True),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "next_one", "there"), [row[1:] for row in ADDRESSES], ids=[row[0] for row in ADDRESSES]
+)
+def test_what_leads_to_another_address(text: str, next_one: bool, there: bool) -> None:
+    error = Refused(AT + text)
+    assert leads_on(error) is next_one
+    assert reached_server(error) is there
+
+
+def test_what_is_told_of_several_addresses() -> None:
+    refused, starting = (
+        Refused(AT + "Connection refused"),
+        Refused(AT + "FATAL:  57P03: the database system is starting up"),
+    )
+    reader, silent = Refused(AT + "session is read-only"), errors.ConnectionTimeout("connection timeout expired")
+    assert leads_on(silent)
+    assert tells_most([refused, starting, reader, silent]) is reader
+    assert tells_most([refused, starting, silent]) is starting
+    assert tells_most([silent, refused]) is refused
+
+
+def test_what_leads_to_another_mode() -> None:
     assert refuses_tls(psycopg.OperationalError(AT + "server does not support SSL, but SSL was required"))
     assert not refuses_tls(psycopg.OperationalError(AT + "SSL error: certificate verify failed"))
     assert refuses_plaintext(psycopg.OperationalError(AT + "ERROR:  connection is insecure"))
     assert not refuses_plaintext(psycopg.OperationalError(AT + "FATAL:  password authentication failed"))
+    assert refuses_plaintext(Refused(AT + "FATAL:  28000: kein pg_hba.conf-Eintrag"))
+    assert not refuses_plaintext(Refused(AT + "FATAL:  28P01: Passwort-Authentifizierung fehlgeschlagen"))
+
+
+@pytest.mark.parametrize("sslmode", ["check failed", "negotiation error"])
+def test_channel_binding_through_a_proxy(sslmode: str) -> None:
+    failure = classify(Refused(AT + f"FATAL:  28000: SCRAM channel binding {sslmode}"), ATTEMPT)
+    assert (failure.reason, failure.sqlstate) == (Reason.ACCESS_DENIED, "28000")
+    assert "proxy" in failure.message
+    assert "`channel_binding=disable`" in failure.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "channel binding is required, but server did not offer an authentication method that supports channel binding",
+        "channel binding required, but SSL not in use",
+        "channel binding required but not supported by server's authentication request",
+    ],
+)
+def test_channel_binding_that_is_not_to_be_had(text: str) -> None:
+    message = classify(Refused(AT + text), ATTEMPT).message
+    assert "`channel_binding=require`" in message
+    assert "proxy" not in message
+
+
+VERIFIERS_REFUSED = {
+    "Neon": ("XX000", "Neon only supports being given plaintext passwords"),
+    "Neon's control plane": (
+        "XX000",
+        'Received HTTP code 400 from control plane: {"error":"Neon only supports being given plaintext passwords"}',
+    ),
+    "Lakebase": ("XX000", "Lakebase only supports being given plaintext passwords"),
+    "another wording": ("0A000", "this server only accepts plain-text passwords"),
+}
+
+
+@pytest.mark.parametrize(("code", "text"), VERIFIERS_REFUSED.values(), ids=VERIFIERS_REFUSED)
+def test_servers_that_hash_passwords_themselves(code: str, text: str) -> None:
+    assert hashes_itself(errors.lookup(code)(text))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.lookup("XX000")("Received HTTP code 500 from control plane"),
+        errors.lookup("42501")("permission denied to create role"),
+        errors.lookup("22023")("password is too short"),
+        errors.lookup("42501")("passwords must not be given in plaintext"),
+        TimeoutError(),
+        Failure(Reason.UNKNOWN, "Neon only supports being given plaintext passwords"),
+    ],
+    ids=["another error of Neon", "privilege", "policy", "the opposite", "no database error", "a failure"],
+)
+def test_what_says_nothing_of_verifiers(error: BaseException) -> None:
+    assert not hashes_itself(error)
+
+
+def test_every_text_has_a_reason_of_a_class() -> None:
+    for meaning in [*SQLSTATES.values(), *(meaning for _, meaning in TEXTS)]:
+        assert isinstance(meaning, Meaning)
+        assert meaning.reason.failure_class

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any, cast
 
 import psycopg
 import pytest
@@ -12,6 +13,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.indexes import build_indexes
+from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.poolers import Pooler
 from support.provision import Provisioner, Storage, desired, plain_admin, seen
@@ -245,3 +247,18 @@ async def test_a_database_is_created_and_dropped_whatever_time_others_give(serve
     assert seen(run).local is not None
     await admin.remove(replace(wanted, established=True))
     assert server.execute("SELECT 1 FROM pg_database WHERE datname LIKE %s", [f"{wanted.database}%"]) == []
+
+
+async def test_a_build_may_take_longer_than_any_other_message(
+    server: PostgresServer, admin: Provisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = await large(server, admin)
+    run = await admin.run(wanted)
+    monkeypatch.setitem(cast(dict[str, Any], Session.execute.__kwdefaults__), "seconds", 1.0)
+    with psycopg.connect(server.admin_url(wanted.database)) as older:
+        older.execute("UPDATE cipher_store SET value = value")
+        building = asyncio.create_task(build(admin, wanted, run.deferred))
+        await asyncio.sleep(3)
+        assert not building.done(), "it waits for the older transaction"
+    await building
+    assert valid(server, wanted) == [True]

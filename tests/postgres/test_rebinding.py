@@ -21,7 +21,6 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
-from cipher_operator.postgres import sqlstate
 from cipher_operator.postgres.dial import DialPolicy, resolve
 from cipher_operator.postgres.probe import answers
 from cipher_operator.postgres.session import Session
@@ -244,13 +243,11 @@ async def _foreign_server() -> AsyncIterator[tuple[int, list[int]]]:
         yield server.sockets[0].getsockname()[1], came
 
 
-async def test_looking_for_the_sqlstate_asks_no_second_time(monkeypatch: pytest.MonkeyPatch, dns: Answers) -> None:
-    monkeypatch.setattr(sqlstate, "_learnt", {})
-    monkeypatch.setattr(sqlstate, "_probes", 0)
+async def test_looking_for_the_sqlstate_asks_no_second_time(dns: Answers) -> None:
     resolver = dns(ALLOWED, BLOCKED)
     async with _foreign_server() as (port, came):
         snare = Trap(port)
         admin = AdminConnection(NAME, port, "x", Password("y"), None, SSLMode.DISABLE)
         assert (await failure_of(admin)).reason is Reason.AUTHENTICATION_FAILED
         snare.close()
-    assert (len(came), snare.caught, resolver.asked) == (2, 0, 1)
+    assert (len(came), snare.caught, resolver.asked) == (1, 0, 1)

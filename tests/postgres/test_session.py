@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from psycopg import sql
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
@@ -14,6 +15,8 @@ from cipher_operator.postgres.apply import verifier, with_passwords
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer
+from devcluster.longrun import SetupError
+from support.poolers import Pooler
 from support.sessions import POLICY, error_of, run
 
 
@@ -47,6 +50,69 @@ async def test_facts(postgres: PostgresServer, session: Session) -> None:
     assert session.connections_made == 1
     shown = await run(session, "SELECT current_setting('application_name'), current_setting('client_encoding')")
     assert shown == [[("cipher-operator", "UTF8")]]
+    assert not await session.pooled()
+
+
+async def test_the_caller_may_name_the_application(admin: AdminConnection) -> None:
+    async with await Session.open(admin, "postgres", POLICY, application_name="cipher-operator 4f2a") as session:
+        assert await run(session, "SELECT current_setting('application_name')") == [[("cipher-operator 4f2a",)]]
+
+
+async def test_a_pooler_is_noticed(postgres: PostgresServer, admin: AdminConnection) -> None:
+    try:
+        pooler = Pooler(postgres, "transaction").__enter__()
+    except SetupError as error:
+        pytest.skip(str(error))
+    try:
+        async with await Session.open(replace(admin, port=pooler.port), "postgres", POLICY) as session:
+            assert await session.pooled()
+    finally:
+        pooler.__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "pä ss\u00a0w\u00aard", "x" * 500, "p\u0007", "\u200bzero"],
+    ids=["ASCII", "prepared", "long", "control character", "mapped to nothing"],
+)  # fmt: skip
+async def test_libpq_s_verifier_logs_in(session: Session, admin: AdminConnection, word: str) -> None:
+    password = Password(word)
+    made = session.verifier("session_verified", password)
+    assert made.startswith("SCRAM-SHA-256$4096:")
+    assert session.verifier("session_verified", password) != made, "a new salt each time"
+    assert word not in made
+    await session.execute(sql.SQL("CREATE ROLE session_verified LOGIN PASSWORD {}").format(sql.Literal(made)))
+    try:
+        login = replace(admin, user="session_verified", password=password)
+        async with await Session.open(login, "postgres", POLICY, app_login=True) as app:
+            assert await run(app, "SELECT current_user") == [[("session_verified",)]]
+    finally:
+        await run(session, "DROP ROLE session_verified")
+
+
+async def test_a_verifier_costs_no_round_trip(
+    postgres: PostgresServer, admin: AdminConnection, fault_proxy: Callable[..., FaultProxy]
+) -> None:
+    proxy = fault_proxy(postgres.port)
+    async with await Session.open(replace(admin, port=proxy.port), "postgres", POLICY) as session:
+        proxy.reset_counts()
+        session.verifier("x", Password("y"))
+        assert proxy.bytes_to_server == 0
+        with pytest.raises(ValueError, match="password"):
+            session.verifier("x", Password(""))
+
+
+async def test_a_server_does_not_say_how_much_work_a_verifier_is(admin: AdminConnection, session: Session) -> None:
+    """libpq takes the number of iterations from the server, which may say two thousand millions."""
+    if session.server_version < 160000:
+        pytest.skip("before 16 there is no such setting")
+    await run(session, "CREATE ROLE session_worker LOGIN PASSWORD 'word-s3cr3t'")
+    await run(session, "ALTER ROLE session_worker SET scram_iterations = 5000")
+    try:
+        worker = replace(admin, user="session_worker", password=Password("word-s3cr3t"))
+        async with await Session.open(worker, "postgres", POLICY) as other:
+            assert other.verifier("x", Password("y")).startswith("SCRAM-SHA-256$4096:")
+    finally:
+        await run(session, "DROP ROLE session_worker")
 
 
 async def test_a_verifier_of_ours_logs_in(session: Session, admin: AdminConnection, postgres: PostgresServer) -> None:
@@ -162,7 +228,7 @@ RACES = [
     ("unique", "DO $$ BEGIN RAISE unique_violation; END $$", True),
     ("tuple", "DO $$ BEGIN RAISE internal_error USING MESSAGE = 'tuple concurrently updated'; END $$", True),
     ("other internal error", "DO $$ BEGIN RAISE internal_error USING MESSAGE = 'other'; END $$", False),
-    ("fence", "SELECT 1/0", True),
+    ("fence: the run is over", "SELECT 1/0", False),
     ("privilege", "DO $$ BEGIN RAISE insufficient_privilege; END $$", False),
 ]
 

@@ -1,10 +1,9 @@
-"""Servers that do not speak English: a refused connection is told by its SQLSTATE, at the cost of one more try."""
+"""Servers that do not speak English: a refused connection is told by its SQLSTATE, which comes with the refusal."""
 
 import asyncio
 import contextlib
 import os
 import struct
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 
@@ -14,22 +13,18 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
-from cipher_operator.postgres import sqlstate
+from cipher_operator.postgres import startup
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.session import Session
+from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority
 from support.german import SPOKEN, German, speaking
+from support.sessions import error_of
 
 WORD = "word-s3cr3t"
 POLICY = DialPolicy((), 5.0)
 QUICK = DialPolicy((), 0.5)
 AUTH = Reason.AUTHENTICATION_FAILED
-
-
-@pytest.fixture(autouse=True)
-def nothing_learnt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlstate, "_learnt", {})
-    monkeypatch.setattr(sqlstate, "_probes", 0)
 
 
 async def failure_of(admin: AdminConnection, database: str = "postgres", policy: DialPolicy = POLICY) -> Failure:
@@ -77,16 +72,13 @@ def server(request: pytest.FixtureRequest, certificate_authority: CertificateAut
 )
 async def test_german_server(server: German, login: str, word: str, database: str, reason: Reason, code: str) -> None:
     admin = AdminConnection(server.host, server.port, login, Password(word), None, SSLMode.REQUIRE)
-    for connections in (2, 1):
-        server.server.mark_log()
-        failure = await failure_of(admin, database)
-        assert (failure.reason, failure.sqlstate) == (reason, code)
-        assert server.server.log_text().count(f"{login}@{database} FATAL:") == connections, (
-            "probed once, then remembered"
-        )
+    server.server.mark_log()
+    failure = await failure_of(admin, database)
+    assert (failure.reason, failure.sqlstate) == (reason, code)
+    assert server.server.log_text().count(f"{login}@{database} FATAL:") == 1, "one login, as with any other server"
 
 
-async def test_the_trace_with_a_clear_password_goes_nowhere(
+async def test_a_clear_password_goes_nowhere(
     server: German,
     certificate_authority: CertificateAuthority,
     caplog: pytest.LogCaptureFixture,
@@ -98,7 +90,6 @@ async def test_the_trace_with_a_clear_password_goes_nowhere(
     assert (failure.reason, failure.sqlstate) == (Reason.DATABASE_MISSING, "3D000")
     assert WORD not in caplog.text
     assert WORD not in "".join(capfd.readouterr())
-    assert WORD not in str(sqlstate._learnt)
 
 
 # --- a server that says what the test wants ---
@@ -110,7 +101,6 @@ def message(kind: str, code: str, text: str) -> bytes:
 
 
 LET_IN = b"R" + struct.pack("!II", 8, 0)
-READY = LET_IN + b"Z" + struct.pack("!I", 5) + b"I"
 GERMAN = message("E", "28P01", "Passwort-Authentifizierung fehlgeschlagen")
 
 
@@ -161,59 +151,85 @@ async def scripted(*answers: bytes | None) -> AsyncIterator[Scripted]:
 )
 async def test_by_code(code: str, text: str, reason: Reason) -> None:
     async with scripted(message("E", code, text)) as script:
-        for connections in (2, 3):
-            failure = await failure_of(script.admin)
-            assert (failure.reason, failure.sqlstate) == (reason, code)
-            assert len(script.asked) == connections
-    assert len(set(script.asked)) == 1, "the same start-up packet"
+        failure = await failure_of(script.admin)
+        assert (failure.reason, failure.sqlstate) == (reason, code)
+        assert len(script.asked) == 1, "nobody is asked twice"
 
 
-async def test_a_text_that_is_known_is_not_probed() -> None:
-    async with scripted(message("E", "28P01", 'password authentication failed for user "u"')) as script:
-        assert (await failure_of(script.admin)).reason is AUTH
-        assert len(script.asked) == 1
+async def test_a_server_s_own_words_are_told_where_nothing_else_is_known() -> None:
+    words = f"etwas anderes: 10.1.2.3, db.example.com:6543, postgres://u:{WORD}@h und {WORD} von 127.0.0.1\n\x1b[31m"
+    async with scripted(message("E", "XX000", words)) as script:
+        failure = await failure_of(script.admin)
+        assert failure.reason is Reason.UNKNOWN
+        assert "The server says: etwas anderes: …" in failure.message
+        for secret in ("10.1.2.3", "db.example.com", "6543", "127.0.0.1", str(script.port)):
+            assert secret not in failure.message
+        assert failure.message.isprintable()
 
 
 @pytest.mark.parametrize(
-    "second",
-    [READY, None, b"", LET_IN + message("N", "00000", "x" * 20_000) * 500 + GERMAN],
-    ids=["lets in", "is silent", "hangs up", "floods"],
-)
-async def test_a_probe_that_learns_nothing(second: bytes | None) -> None:
+    ("code", "text", "reason"),
+    [
+        ("3D000", 'database "Connection refused" does not exist', Reason.DATABASE_MISSING),
+        ("3D000", "Datenbank »SSL error« existiert nicht", Reason.DATABASE_MISSING),
+        ("28P01", 'password authentication failed for user "the database system is starting up"', AUTH),
+        ("42501", 'permission denied for database "too many clients"', Reason.INSUFFICIENT_PRIVILEGE),
+        ("08P01", "no such database: app", Reason.DATABASE_MISSING),
+        ("08P01", "unsupported startup parameter: options", Reason.ACCESS_DENIED),
+        ("08P01", "server login has been failing, try again later (server_login_retry)", Reason.SERVER_NOT_READY),
+        ("08P01", "query_wait_timeout", Reason.UNKNOWN),
+        ("XX000", "Tenant or user not found", AUTH),
+        ("28000", 'no pg_hba.conf entry for host "10.1.2.3", user "u", no encryption', Reason.TLS_REQUIRED),
+        ("28000", "connection requires a valid client certificate", Reason.ACCESS_DENIED),
+        ("0A000", "unsupported frontend protocol 3.2: server supports 1.0 to 3.0", Reason.NOT_POSTGRES),
+    ],
+    ids=["database named as a text", "the same in German", "user named as a text", "database named as a limit",
+         "PgBouncer, database", "PgBouncer, parameter", "PgBouncer, upstream", "PgBouncer, unknown", "Supavisor", "hba",
+         "client certificate", "protocol"],
+)  # fmt: skip
+async def test_code_and_text_together(code: str, text: str, reason: Reason) -> None:
+    async with scripted(message("E", code, text)) as script:
+        failure = await failure_of(script.admin)
+    assert (failure.reason, failure.sqlstate) == (reason, code)
+
+
+async def test_without_libpq_s_switch_texts_still_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(startup, "_set_error_verbosity", lambda: None)
+    async with scripted(message("E", "28P01", 'password authentication failed for user "u"')) as script:
+        assert (await failure_of(script.admin)).reason is AUTH
+    async with scripted(GERMAN) as script:
+        failure = await failure_of(script.admin)
+    assert (failure.reason, failure.sqlstate) == (Reason.UNKNOWN, None)
+    assert "Passwort-Authentifizierung fehlgeschlagen" in failure.message
+
+
+async def test_errors_of_a_session_are_as_short_as_ever(postgres: PostgresServer) -> None:
+    admin = AdminConnection(
+        postgres.host, postgres.port, postgres.superuser, Password(postgres.password), None, SSLMode.DISABLE
+    )
+    async with await Session.open(admin, "postgres", POLICY) as session:
+        error = await error_of(session, "SELECT 1/0")
+    assert str(error) == "division by zero"
+
+
+@pytest.mark.parametrize("answer", [b"", None, LET_IN], ids=["hangs up", "is silent", "stops half-way"])
+async def test_nothing_stays_open(answer: bytes | None) -> None:
     before = len(os.listdir("/proc/self/fd"))
-    begin = time.monotonic()
-    async with scripted(GERMAN, second) as script:
+    async with scripted(answer) as script:
         failure = await failure_of(script.admin, policy=QUICK)
-        assert (failure.reason, failure.sqlstate) == (Reason.UNKNOWN, None)
-        assert len(script.asked) == 2
-    assert time.monotonic() - begin < 2 * QUICK.connect_timeout
-    assert sqlstate._learnt == {}
+    assert failure.reason in {Reason.DISCONNECTED, Reason.CONNECT_TIMEOUT, Reason.ACCESS_DENIED}
     await asyncio.sleep(0.05)
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-async def test_another_failure_is_told_but_not_learnt() -> None:
-    async with scripted(GERMAN, message("E", "57P03", "das Datenbanksystem startet")) as script:
-        assert (await failure_of(script.admin)).reason is Reason.SERVER_NOT_READY
-    assert sqlstate._learnt == {}
-
-
-async def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlstate, "MAX_PROBES", 3)
-    monkeypatch.setattr(sqlstate, "MAX_LEARNT", 2)
-    reasons = []
-    for number in range(4):
-        async with scripted(message("E", "28P01", f"Nein {number}")) as script:
-            reasons.append((await failure_of(script.admin)).reason)
-    assert reasons == [AUTH, AUTH, AUTH, Reason.UNKNOWN]
-    assert len(sqlstate._learnt) == 2
-
-
 async def test_cancelled() -> None:
-    async with scripted(GERMAN, None) as script:
+    before = len(os.listdir("/proc/self/fd"))
+    async with scripted(None) as script:
         opening = asyncio.create_task(Session.open(script.admin, "postgres", POLICY))
-        while len(script.asked) < 2:
+        while not script.asked:
             await asyncio.sleep(0.01)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
+    await asyncio.sleep(0.05)
+    assert len(os.listdir("/proc/self/fd")) <= before

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.session import Session, neutralise_environment
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority, TlsFixture, self_signed
+from support.wire import SSL_REQUEST, WireProxy
 
 POLICY = DialPolicy((), 5.0)
 KINDS = ["good", "expired", "wrong name", "cloud sql", "self-signed", "no TLS", "TLS only"]
@@ -136,6 +138,38 @@ async def test_channel_binding(servers: Callable[[str], PostgresServer]) -> None
         await Session.open(replace(bound, ssl_mode=D), "postgres", POLICY)
     assert caught.value.reason is Reason.ACCESS_DENIED
     assert "channel_binding" in caught.value.message
+
+
+class _Renewing(WireProxy):
+    """Ends the client's TLS and starts another to the server, as a proxy that inspects traffic does."""
+
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await super().reach()
+        writer.write(SSL_REQUEST)
+        assert await reader.readexactly(1) == b"S"
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        await writer.start_tls(context)
+        return reader, writer
+
+
+@pytest.mark.parametrize("mode", [R, F])
+async def test_a_proxy_that_ends_tls_and_starts_it_anew(
+    servers: Callable[[str], PostgresServer], certificate_authority: CertificateAuthority, mode: SSLMode
+) -> None:
+    server = servers("good")
+    ca = certificate_authority.certificate if mode is F else None
+    with _Renewing(server, certificate_authority.server()) as proxy:
+        through = replace(way_in(server, mode, ca), port=proxy.port)
+        with pytest.raises(Failure) as caught:
+            await Session.open(through, "postgres", POLICY)
+        assert (caught.value.reason, caught.value.sqlstate) == (Reason.ACCESS_DENIED, "28000")
+        assert "proxy between the operator and the server ends TLS" in caught.value.message
+        assert "`channel_binding=disable`" in caught.value.message
+        assert "require" not in caught.value.message
+        async with await Session.open(replace(through, channel_binding="disable"), "postgres", POLICY) as session:
+            assert session.ssl_in_use
 
 
 async def test_direct_negotiation(

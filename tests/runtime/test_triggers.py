@@ -1,15 +1,18 @@
 """Which watch events start a run."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
 
-from cipher_operator.kube.reflector import Seen
+from cipher_operator.kube import reflector
+from cipher_operator.kube.reflector import STORAGES, Reflector, Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References, Version
 from cipher_operator.reconcile.inputs import Key, Ref, references
 from cipher_operator.runtime.triggers import Triggers
+from support.memory_api import MemoryApi
 
 KEY: Key = ("ns", "chat")
 SPEC = {"connection": {"secretRef": {"name": "pg"}}}
@@ -203,3 +206,56 @@ def test_storages_that_vanished_in_a_gap_of_the_watch_are_let_go(queue: Recorded
     assert not triggers.knows(KEY)
     assert not inputs.watched(PG)
     assert queue.started == [KEY, KEY], "the run finds nothing, and forgets it"
+
+
+CHAT: Ref = ("CipherStorage", "ns", "chat")
+
+
+def test_a_storage_that_the_reflector_says_is_gone_is_let_go(triggers: Triggers, queue: Recorded) -> None:
+    triggers.storage(None, storage())
+    triggers.exists(CHAT, Seen("1", "5"))
+    triggers.exists(CHAT, None)
+    assert not triggers.knows(KEY)
+    assert queue.started == [KEY, KEY], "the run finds nothing, and forgets it"
+
+
+@pytest.mark.parametrize("reflector_knew", [True, False], ids=["the one before", "nothing"])
+def test_the_end_of_one_object_does_not_end_another_of_that_name(triggers: Triggers, reflector_knew: bool) -> None:
+    triggers.storage(None, storage())
+    if reflector_knew:
+        triggers.exists(CHAT, Seen("1", "5"))
+    triggers.storage("DELETED", storage())
+    triggers.storage("ADDED", storage(uid="2"))
+    triggers.exists(CHAT, None)
+    assert triggers.knows(KEY)
+
+
+def test_what_the_reflector_knows_starts_nothing(triggers: Triggers, queue: Recorded) -> None:
+    triggers.exists(CHAT, Seen("1", "5"))
+    triggers.exists(CHAT, Seen("1", "6"))
+    triggers.exists(("CipherStorage", "ns", "unheard"), None)
+    assert queue.started == []
+
+
+@pytest.mark.parametrize("left", [["other"], []], ids=["one of two", "the last one"])
+async def test_a_watch_that_loses_its_place_tells_what_vanished(
+    triggers: Triggers, monkeypatch: pytest.MonkeyPatch, left: list[str]
+) -> None:
+    monkeypatch.setattr(reflector, "AWAY", (0.002, 0.02))
+    api = MemoryApi()
+    for name in ("chat", *left):
+        # kopf lists them, and hears of no deletion in the gap.
+        triggers.storage(None, api.storage(name))
+    watching = Reflector(api, STORAGES, triggers.exists)
+    watching.start()
+    await asyncio.wait_for(watching.synced.wait(), 2)
+    away = api.fault(network=True)
+    api.end_watches()
+    api.delete("cipherstorages", "chat")
+    api.store.forget_history()
+    api.mend(away)
+    async with asyncio.timeout(3):
+        while triggers.knows(KEY):
+            await asyncio.sleep(0.005)
+    assert [triggers.knows(("ns", name)) for name in left] == [True] * len(left)
+    await watching.stop()

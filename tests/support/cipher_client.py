@@ -1,5 +1,6 @@
 """What Cipher does with its storage, in its own SQL and with bound parameters, and committed as it commits."""
 
+import itertools
 import json
 import random
 from datetime import UTC, datetime
@@ -35,6 +36,9 @@ SHORT = ["hello", "Grüße", "日本語", "שלום", "e\u0301\u0323", "👩‍�
 LONG = "".join(random.Random(7).choices([chr(code) for code in range(0x1F300, 0x1F600)], k=5_000))
 """Of four bytes a character, which nothing makes shorter."""
 
+_lives = itertools.count(1)
+"""A life that was broken off may have left rows."""
+
 
 class NotKept(Exception):
     """What was read is not what was written."""
@@ -52,25 +56,26 @@ def work_as_cipher(app: psycopg.Connection[Any]) -> None:
 
 
 def _store(app: psycopg.Connection[Any]) -> None:
-    texts = {f"cipher:sessions:{number}": text for number, text in enumerate([*SHORT, LONG, LONG])}
+    life = f"cipher:sessions:{next(_lives)}:"
+    texts = {f"{life}{number}": text for number, text in enumerate([*SHORT, LONG, LONG])}
     for given in (dict.fromkeys(texts, "before"), texts):
         for key, text in given.items():
             app.execute(SET, {"key": key, "value": _json(text), "now": datetime.now(UTC)})
     for key, text in texts.items():
         _same(app, "SELECT value FROM cipher_store WHERE key = %s", [key], [(_json(text),)])
     found = "SELECT key FROM cipher_store WHERE key LIKE %s ORDER BY key"
-    listed = app.execute(found, ["cipher:sessions:%"]).fetchall()
+    listed = app.execute(found, [f"{life}%"]).fetchall()
     if {key for (key,) in listed} != set(texts):
         raise NotKept(f"listed {len(listed)} keys of {len(texts)}")
     for key in texts:
         with app.transaction():
             app.execute("DELETE FROM cipher_store WHERE key = %s", [key])
             app.execute("DELETE FROM cipher_lists WHERE key = %s", [key])
-    _same(app, found, ["cipher:sessions:%"], [])
+    _same(app, found, [f"{life}%"], [])
 
 
 def _lists(app: psycopg.Connection[Any]) -> None:
-    key, texts = "messages:1", [*SHORT, LONG, LONG]
+    key, texts = f"messages:{next(_lives)}", [*SHORT, LONG, LONG]
     for text in texts:
         with app.transaction():
             given = {"key": key, "value": _json(text), "now": datetime.now(UTC)}

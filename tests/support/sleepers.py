@@ -21,9 +21,9 @@ class _Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._session, name)
 
-    async def execute(self, message: sql.Composable) -> list[list[tuple[Any, ...]]]:
+    async def execute(self, message: sql.Composable, **how: Any) -> list[list[tuple[Any, ...]]]:
         await self._before(message.as_string(None))
-        return await self._session.execute(message)
+        return await self._session.execute(message, **how)
 
 
 @dataclass

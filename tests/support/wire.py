@@ -15,6 +15,7 @@ from devcluster.tls import TlsFixture
 T = TypeVar("T")
 
 _SSL_REQUEST, _GSS_REQUEST, _CANCEL_REQUEST = 80877103, 80877104, 80877102
+SSL_REQUEST = struct.pack("!II", 8, _SSL_REQUEST)
 _CHUNK = 65536
 
 
@@ -22,13 +23,14 @@ class WireProxy:
     """Stands on a free port of 127.0.0.1 before a server, from enter to exit, in a thread with its own event loop.
 
     With `tls` it takes TLS and ends it: the server sees plain connections, and PostgreSQL's SCRAM, which does not bind
-    the name in the start-up message, passes unchanged.
+    the name in the start-up message, passes unchanged. With `onward` it begins TLS anew towards the server, as proxies
+    with a certificate of their own do.
     """
 
     address = "127.0.0.1"
 
-    def __init__(self, server: PostgresServer, tls: TlsFixture | None = None) -> None:
-        self.server = server
+    def __init__(self, server: PostgresServer, tls: TlsFixture | None = None, *, onward: bool = False) -> None:
+        self.server, self._onward = server, onward
         self.port = 0
         self._context: ssl.SSLContext | None = None
         if tls is not None:
@@ -41,6 +43,10 @@ class WireProxy:
     def admit(self, parameters: dict[str, str], *, encrypted: bool) -> dict[str, str] | bytes:
         """Return the start-up parameters for the server, or the message that ends the connection."""
         return parameters
+
+    async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Return a connection to the server, before the first packet."""
+        return await asyncio.open_connection(self.server.host, self.server.port)
 
     async def ask(
         self, reader: asyncio.StreamReader, ahead: asyncio.StreamWriter, writer: asyncio.StreamWriter
@@ -104,7 +110,9 @@ class WireProxy:
                 await writer.drain()
                 return
             packet = _startup(code, admitted)
-        behind, ahead = await asyncio.open_connection(self.server.host, self.server.port)
+        behind, ahead = await self.reach()
+        if self._onward:
+            await _begin_tls(behind, ahead)
         ahead.write(packet)
         passing = [
             asyncio.create_task(self.ask(reader, ahead, writer)),
@@ -138,6 +146,15 @@ async def read_message(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 async def _first_packet(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     length, code = struct.unpack("!II", await reader.readexactly(8))
     return code, struct.pack("!II", length, code) + await reader.readexactly(length - 8)
+
+
+async def _begin_tls(behind: asyncio.StreamReader, ahead: asyncio.StreamWriter) -> None:
+    ahead.write(struct.pack("!II", 8, _SSL_REQUEST))
+    await ahead.drain()
+    assert await behind.readexactly(1) == b"S"
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    await ahead.start_tls(context)
 
 
 def _parameters(packet: bytes) -> dict[str, str]:

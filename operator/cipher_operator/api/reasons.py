@@ -145,7 +145,7 @@ ADVICE: dict[Reason, str] = {
     Reason.ALREADY_EXISTS: "Remove the existing object, set `adoptionPolicy: IfUnowned`, or create the storage anew "
     "with another name.",
     Reason.SCHEMA_CONFLICT: "Change the table as the message says, or move it to another schema; the operator never "
-    "alters columns.",
+    "changes a column's type.",
     Reason.TARGET_CHANGED: "Set the Secret back, or create a new CipherStorage for the other database.",
     Reason.DATABASE_LOST: "Restore the data, point the Secret at the right server, or set the annotation "
     "`storage.cipher.dev/recreate-requested-at` to begin again empty.",

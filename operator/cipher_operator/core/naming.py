@@ -12,7 +12,7 @@ from cipher_operator.core.connection.supabase import role_of
 
 
 def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any]) -> str:
-    """Return the database: the spec's, else the connection Secret's.
+    """Return the database: the spec's, else the connection's.
 
     Raises Failure InvalidSpec where neither names one, TargetChanged where it is not the one that was ready: it is
     immutable in the spec, and a Secret that names another must not move a storage silently to an empty database.
@@ -22,7 +22,8 @@ def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any])
     if name is None and not before:
         raise Failure(
             Reason.INVALID_SPEC,
-            "no database is named: add the database to the connection Secret, or delete this CipherStorage and "
+            "no database is named: add it to the connection (in the Secret, or `spec.connection.database` beside "
+            "`spec.connection.host`), or delete this CipherStorage and "
             "create it with `spec.database.name`",
             stage=ConditionType.DATABASE_READY,
         )
@@ -30,8 +31,8 @@ def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any])
         named = "no database" if name is None else f"database '{name}'"
         raise Failure(
             Reason.TARGET_CHANGED,
-            f"the connection Secret now names {named}, but this storage lives in '{before}'; nothing was "
-            "written. Set the Secret back, or create a new CipherStorage for the other database",
+            f"the connection now names {named}, but this storage lives in '{before}'; nothing was "
+            "written. Set it back, or create a new CipherStorage for the other database",
             stage=ConditionType.DATABASE_READY,
         )
     return name

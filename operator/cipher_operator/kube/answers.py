@@ -1,23 +1,17 @@
 """From an HTTP answer of the API server to an object, or to one of the two errors."""
 
-import base64
-import binascii
 import json
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json
+from cipher_operator.kube.redaction import redacted
+from cipher_operator.kube.refusals import ADMISSION, WEBHOOK_AWAY
 
-MAX_SAID = 500
-"""Characters of what the API server says that are kept."""
 MAX_RETRY_AFTER = 60.0
-HIDDEN = "***"
-SHORT = 6
-
-_CREDENTIALS = re.compile(r"(?i)\S*://\S*|\b(?:password|token|secret)\s*[=:]\s*\S+|SCRAM-SHA-256\S*")
+"""Seconds that are waited at most because a server, or what stands before it, asks for it."""
 
 
 def decode_answer(
@@ -30,34 +24,16 @@ def decode_answer(
     answer = _object(content)
     if status < 400:
         return answer
-    reason = str(answer.get("reason") or status)
-    if status >= 500 or status == 429:
+    reason, message = str(answer.get("reason") or status), str(answer.get("message") or "")
+    if (away := WEBHOOK_AWAY.search(message)) is not None:
+        # No outage of the API server: others' requests go through. The rest of the sentence is an address.
+        message = away[0]
+    elif status >= 500 or status == 429:
         raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=_seconds(headers.get("Retry-After")))
-    said = without_values(str(answer.get("message") or ""), request if isinstance(request, dict) else {})
-    raise ApiError(status, reason, said, _causes(answer))
-
-
-def without_values(message: str, request: Mapping[str, Any]) -> str:
-    """Return what the server says without any value of the Secret that was sent, on one line and cut.
-
-    Policies may quote what they refuse.
-    """
-    for value in sorted(_values(request), key=len, reverse=True):
-        message = message.replace(value, HIDDEN)
-    line = "".join(char if char.isprintable() else " " for char in _CREDENTIALS.sub(HIDDEN, message))
-    return " ".join(line.split())[:MAX_SAID]
-
-
-def _values(request: Mapping[str, Any]) -> set[str]:
-    found: set[str] = set()
-    for value in (request.get("data") or {}).values() if request.get("kind") == "Secret" else ():
-        found.add(str(value))
-        try:
-            found.add(base64.b64decode(str(value)).decode())
-        except (binascii.Error, ValueError):
-            continue
-    # Short ones are words of the language too: "true", "5432".
-    return {value for value in found if len(value) >= SHORT}
+    elif status == 400 and not ADMISSION.search(message):
+        # What cannot be decoded is quoted by the decoder, in pieces that nobody finds again.
+        message = ""
+    raise ApiError(status, reason, redacted(message, request), _causes(answer))
 
 
 def _object(content: bytes) -> Json:
@@ -78,14 +54,16 @@ def _causes(answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _seconds(header: str | None) -> float | None:
-    """Return the seconds that a server asks to wait (RFC 9110, 10.2.3), at most a minute; None where it does not."""
-    if not header:
+def _seconds(retry_after: str | None) -> float | None:
+    """Return the seconds that the server asks to wait; it says so in seconds, or names a time."""
+    if retry_after is None:
         return None
-    if header.strip().isdecimal():
-        return min(float(header), MAX_RETRY_AFTER)
     try:
-        seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER)
+        wait = float(retry_after)
+    except ValueError:
+        try:
+            at = parsedate_to_datetime(retry_after)
+        except ValueError:
+            return None
+        wait = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(MAX_RETRY_AFTER, max(0.0, wait))

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, PLURAL, VERSION
 from cipher_operator.kube.backoff import Backoff
+from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
 
 PAGE = "500"
@@ -92,7 +93,7 @@ class Reflector:
         self._version: str | None = None
         """Where the watch goes on; None where a list must come first."""
         self._away, self._broken = Backoff(*AWAY), Backoff(*BROKEN)
-        self._outage = _Outage(f"{watched.plural} in {namespace}" if namespace else watched.plural)
+        self._outage = Outage(f"{watched.plural} in {namespace}" if namespace else watched.plural)
         self._patience = SETTLED
         self._task: asyncio.Task[None] | None = None
         self.synced = asyncio.Event()
@@ -230,27 +231,6 @@ def reflectors(
 ) -> tuple[Reflector, ...]:
     """Return one reflector for each kind and namespace, one for each kind where no namespace is named."""
     return tuple(Reflector(kube, kind, changed, namespace) for kind in watched for namespace in namespaces or (None,))
-
-
-class _Outage:
-    """One line when it begins, and one when it ends. A watch that the next try brings back is none."""
-
-    def __init__(self, what: str) -> None:
-        self._what, self._failures = what, 0
-        self._since: float | None = None
-
-    def note(self, why: str, *, at_once: bool = False) -> None:
-        self._failures += 1
-        if self._since is None and (at_once or self._failures > 1):
-            self._since = asyncio.get_running_loop().time()
-            logger.warning("the watch of %s is interrupted: %s; trying again", self._what, why)
-
-    def end(self) -> None:
-        self._failures = 0
-        if self._since is not None:
-            seconds = asyncio.get_running_loop().time() - self._since
-            self._since = None
-            logger.info("the watch of %s goes on after %.0f s", self._what, seconds)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 from cipher_operator.kube.finalizers import Holdable
@@ -54,35 +53,6 @@ class ConfigMapObject:
 
     resource_version: str
     data: Mapping[str, bytes]
-
-
-class Refusal(Enum):
-    """Why the API server does not write a Secret."""
-
-    CONFLICT = "somebody else was faster"
-    GONE = "it was deleted meanwhile"
-    IMMUTABLE = "it is immutable"
-    ADMISSION = "an admission policy or webhook refuses it"
-    QUOTA = "the namespace's quota is used up"
-    TERMINATING = "the namespace is being deleted"
-    OTHER = "something else"
-
-
-def refusal(error: ApiError) -> Refusal:
-    """Return why a Secret was not written. The words are the API server's own, of Kubernetes 1.31 to 1.36."""
-    words = error.message.lower()
-    by_words = {
-        Refusal.TERMINATING: "being terminated" in words or "because it is being terminated" in words,
-        Refusal.QUOTA: "exceeded quota" in words,
-        Refusal.ADMISSION: "admission webhook" in words or "validatingadmissionpolicy" in words,
-        Refusal.IMMUTABLE: "field is immutable when `immutable` is set" in words,
-    }
-    found = next((kind for kind, said in by_words.items() if said), None)
-    if found is not None:
-        return found
-    if error.status == 409:
-        return Refusal.CONFLICT
-    return Refusal.GONE if error.status == 404 else Refusal.OTHER
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,22 +1,25 @@
 """Execution of a plan: few messages, each an implicit transaction, each fenced and locked."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from psycopg import pq, sql
+import psycopg
+from psycopg import sql
 
+from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
+from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.plan import Fence, Message, Plan
 from cipher_operator.core.sql.composing import PasswordOf
-from cipher_operator.core.sql.step import Step, statements_of
+from cipher_operator.core.sql.step import PASSWORDS, Step, statements_of
 from cipher_operator.core.sql.steps import unchanged
+from cipher_operator.postgres.errors import hashes_itself
 from cipher_operator.postgres.inspect import LIMITS, LOCK_TIMEOUT_MS, LOOKING, PREFIX, catalog_query, read
 from cipher_operator.postgres.limits import own_limits
 from cipher_operator.postgres.session import Session
 
-FENCED = "22012"
-"""SQLSTATE (division by zero) of a message whose fence did not hold."""
 _SEPARATOR = sql.SQL("; ")
 
 
@@ -28,6 +31,7 @@ async def apply(
     `done` receives the steps that have run, of use where a later message fails.
     The observation rides in the last message where that is a transaction, else takes one of its own; None
     where `observe` is false. Raises psycopg.Error; a division by zero (22012) means the fence did not hold.
+    Raises Failure TLSRequired where a password would have to be sent itself, and there is no TLS.
     """
     observed: Observed | None = None
     messages = plan.messages()
@@ -36,7 +40,7 @@ async def apply(
         if message.alone:
             await own_limits(session, lock_ms=LOCK_TIMEOUT_MS)
         text = render(message, plan.lock, desired if last and observe else None)
-        results = await session.execute(with_passwords(text, verifier))
+        results = await _send(session, message, text)
         if done is not None:
             done.extend(message.steps)
         if last and observe and not message.alone:
@@ -44,6 +48,26 @@ async def apply(
     if observe and observed is None:
         observed = read(await session.execute(LOOKING + catalog_query(desired)))
     return observed
+
+
+async def _send(session: Session, message: Message, text: sql.Composed) -> list[list[tuple[Any, ...]]]:
+    """Send a message with verifiers; where the server hashes passwords itself, with those, over TLS alone."""
+    try:
+        if message.alone:
+            # Creating and dropping a database wait for a checkpoint; the run as a whole is limited.
+            return await session.execute(text, seconds=None)
+        return await session.execute(with_passwords(text, verifier))
+    except psycopg.Error as error:
+        if not (hashes_itself(error) and any(step.kind in PASSWORDS for step in message.steps)):
+            raise
+    if not session.ssl_in_use:
+        raise Failure(
+            Reason.TLS_REQUIRED,
+            "The server hashes passwords itself (as Neon does) and takes no SCRAM verifier, and a password is not sent "
+            "over a connection without TLS. Set `spec.connection.sslMode: require`, or verify-full",
+            stage=ConditionType.ACCESS_GRANTED,
+        )
+    return await session.execute(with_passwords(text, lambda password: password.password.reveal()))
 
 
 def render(message: Message, lock: str, then_observe: Desired | None) -> sql.Composed:
@@ -76,17 +100,8 @@ def _replaced(parts: Iterable[sql.Composable], given: Callable[[PasswordOf], str
 
 
 def verifier(password: PasswordOf) -> str:
-    """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).
-
-    By a connection that was never made: one to a server would take the number of iterations from that.
-    """
-    unconnected = pq.PGconn.connect_start(b"=")
-    try:
-        return unconnected.encrypt_password(
-            password.password.reveal().encode(), password.login.encode(), b"scram-sha-256"
-        ).decode()
-    finally:
-        unconnected.finish()
+    """Return a new SCRAM-SHA-256 verifier of a login's password."""
+    return Session.verifier(password.login, password.password)
 
 
 def _lock(owner: str) -> sql.Composed:

@@ -1,14 +1,15 @@
-"""How much a server may send: libpq itself has no limit, neither for a session nor for one message."""
+"""How much a server may send, and how long it may take: libpq itself has no limit for either."""
 
 import functools
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
 import psycopg
-from psycopg.abc import PQGen, PQGenConn
+from psycopg.abc import PQGen
 from psycopg.rows import TupleRow
 
 T = TypeVar("T")
@@ -33,8 +34,15 @@ class TooMuch(psycopg.OperationalError):
         super().__init__("the server sent too much")
 
 
-def check_input(descriptor: int, most: int | None = None) -> None:
-    """Raise TooMuch where a connection has received more than `most` bytes, MAX_INPUT if None; never off Linux."""
+class Silent(psycopg.OperationalError):
+    """The server has not answered in its time."""
+
+    def __init__(self) -> None:
+        super().__init__("the server fell silent")
+
+
+def check_input(descriptor: int) -> None:
+    """Raise TooMuch where a connection has received more than MAX_INPUT bytes; never off Linux."""
     if not _LINUX:
         return
     with socket.fromfd(descriptor, socket.AF_INET, socket.SOCK_STREAM) as connection:
@@ -43,7 +51,7 @@ def check_input(descriptor: int, most: int | None = None) -> None:
         except OSError:
             return
     received = int.from_bytes(info[_BYTES_RECEIVED:], sys.byteorder)
-    if len(info) == _BYTES_RECEIVED + 8 and received > (MAX_INPUT if most is None else most):
+    if len(info) == _BYTES_RECEIVED + 8 and received > MAX_INPUT:
         raise TooMuch
 
 
@@ -71,21 +79,14 @@ def _statm() -> int:
 class BoundedConnection(psycopg.AsyncConnection[TupleRow]):
     """A connection that ends when the server sends more than it may: rows, notices, anything."""
 
-    @classmethod
-    def _connect_gen(cls, conninfo: str = "") -> "PQGenConn[BoundedConnection]":
-        steps = super()._connect_gen(conninfo)
-        try:
-            descriptor, wanted = next(steps)
-            while True:
-                ready = yield descriptor, wanted
-                check_input(descriptor)
-                descriptor, wanted = step(functools.partial(steps.send, ready))
-        except StopIteration as end:
-            connection: BoundedConnection = end.value
-            return connection
+    deadline: float | None = None
+    """When, by the monotonic clock, what it is asked must be answered; looked at ten times a second."""
 
     async def wait(self, gen: PQGen[T], interval: float = 0.1, timeout: float | None = None) -> T:  # noqa: ASYNC109 - psycopg's signature
-        """Return what the steps return; psycopg calls this for everything it does. Raises TooMuch, and closes."""
+        """Return what the steps return; psycopg calls this for everything it does.
+
+        Raises TooMuch, and closes; Silent after the deadline, with the statement still under way.
+        """
         try:
             return await super().wait(self._bounded(gen), interval, timeout)
         except TooMuch:
@@ -97,6 +98,8 @@ class BoundedConnection(psycopg.AsyncConnection[TupleRow]):
             wanted = next(steps)
             while True:
                 ready = yield wanted
+                if self.deadline is not None and time.monotonic() > self.deadline:
+                    raise Silent
                 check_input(self.pgconn.socket)
                 wanted = step(functools.partial(steps.send, ready))
         except StopIteration as end:

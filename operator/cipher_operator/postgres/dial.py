@@ -34,6 +34,18 @@ class DialPolicy:
     connect_timeout: float = 5.0
 
 
+class NotAsked(Failure):
+    """No look-up of the host could be made: that says nothing of the server behind it, neither good nor bad."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            Reason.UNKNOWN,
+            "The operator's look-ups of host names are all taken by names whose DNS servers do not answer. Wait: it is "
+            "tried again.",
+            stage=ConditionType.CONNECTED,
+        )
+
+
 def parse_blocked_ranges(text: str) -> tuple[Network, ...]:
     """Return the networks that a `--blocked-ranges` value names: `none`, or names and CIDRs with commas.
 
@@ -70,19 +82,14 @@ async def resolve(host: str, port: int, policy: DialPolicy) -> tuple[Address, ..
     """Return the host's allowed addresses, at most MAX_ADDRESSES, in the resolver's order.
 
     Raises Failure: DNS_FAILURE where the name has no address or the resolver does not answer in time,
-    BLOCKED_ADDRESS where the policy allows none of them, UNKNOWN where no look-up could be made.
+    BLOCKED_ADDRESS where the policy allows none of them, NotAsked where no look-up could be made.
     """
     try:
         found = _numeric(host, port)
         if found is None:
             found = await look_up(host, policy.connect_timeout, _addresses)
     except LookupsBusy:
-        raise Failure(
-            Reason.UNKNOWN,
-            "The operator's look-ups of host names are all taken by names whose DNS servers do not answer. Wait: it is "
-            "tried again.",
-            stage=ConditionType.CONNECTED,
-        ) from None
+        raise NotAsked from None
     except (TimeoutError, OSError, UnicodeError):
         found = ()
     if not found:

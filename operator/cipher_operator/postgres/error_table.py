@@ -1,6 +1,5 @@
-"""What PostgreSQL, poolers and libpq say, and what it means. Texts are libpq 18's and servers' in English."""
+"""What PostgreSQL's SQLSTATEs mean. The texts of poolers, libpq and servers are in `error_texts`."""
 
-import re
 from dataclasses import dataclass
 
 from cipher_operator.api.reasons import Reason
@@ -12,7 +11,7 @@ R = Reason
 class Meaning:
     """A reason, what happened, the remedy (the reason's own sentence where empty) and the SQLSTATE behind a text.
 
-    `happened` and `remedy` may use {database}, {login}, {who} ("the admin login `x`") and {secret}.
+    `happened` and `remedy` may use {database}, {who} ("the admin login `x`") and {said}, the server's words.
     """
 
     reason: Reason
@@ -55,6 +54,11 @@ NOT_ACCEPTING = Meaning(
     "Run as an administrator: ALTER DATABASE {database_sql} WITH ALLOW_CONNECTIONS true;",
     "55000",
 )
+READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
+SEVERAL_ADDRESSES = (
+    "The host name has several addresses: add `target_session_attrs=read-write` to the connection URL, so that the one "
+    "that takes writes is found; or name the writer endpoint."
+)
 TIMEOUT = Meaning(R.CONNECT_TIMEOUT, "The server did not answer in time.")
 LOST = Meaning(R.DISCONNECTED, "The connection broke off.")
 NOT_POSTGRES = Meaning(R.NOT_POSTGRES, "What answers at that host and port does not speak PostgreSQL's protocol.")
@@ -85,11 +89,11 @@ UNTRUSTED = Meaning(
 
 SQLSTATES: dict[str, Meaning] = {
     "28P01": AUTHENTICATION,
-    "28000": Meaning(R.ACCESS_DENIED, "The server does not let {who} in."),
+    "28000": Meaning(R.ACCESS_DENIED, "The server does not let {who} in.{said}"),
     "3D000": NO_DATABASE,
     "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}"),
     "42939": Meaning(R.INVALID_SPEC, "The server reserves that name.", "Choose another name in the spec."),
-    "25006": Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode."),
+    "25006": READ_ONLY,
     "53100": Meaning(R.DISK_FULL, "The server's disk is full."),
     "53200": Meaning(R.UNKNOWN, "The server is out of memory.", "Give the server more memory."),
     "53300": TOO_MANY,
@@ -136,170 +140,3 @@ SOURCES: dict[str, Meaning] = {
     "pg_terminate_backend": FOREIGN_SESSION,
 }
 """By the function in the server's source that reports a 42501: the same in every language."""
-
-TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
-    (re.compile(pattern), meaning)
-    for pattern, meaning in (
-        (r"the server sent too much", Meaning(R.NOT_POSTGRES, "The server sent more than the operator reads.")),
-        (
-            r"Connection refused",
-            Meaning(R.CONNECTION_REFUSED, "The server refused the connection: nothing listens there."),
-        ),
-        (r"failed to resolve host|could not translate host name", Meaning(R.DNS_FAILURE, "The host has no address.")),
-        (
-            r"Network is unreachable|No route to host|Cannot assign requested address",
-            Meaning(
-                R.CONNECT_TIMEOUT,
-                "There is no route to the server's address.",
-                "Open the way to it; where the host has only IPv6 addresses and the cluster has no IPv6, use an "
-                "endpoint with IPv4 (Supabase: the pooler).",
-            ),
-        ),
-        (r"timeout expired|Connection timed out", TIMEOUT),
-        (r"unexpected eof|consuming input failed|SSL SYSCALL|Connection reset", LOST),
-        (
-            r"invalid response to SSL negotiation|expected authentication request|wrong version number"
-            r"|packet length too long|without ALPN|no application protocol|invalid (?:message|response)"
-            r"|unsupported frontend protocol|record layer failure|lost synchronization|SSL error: unknown protocol"
-            r"|received unencrypted data after SSL|received error response .*SSL negotiation",
-            NOT_POSTGRES,
-        ),
-        (
-            r"server does not support SSL",
-            Meaning(R.TLS_NOT_SUPPORTED, "The server does not offer TLS, and the sslMode asks for it."),
-        ),
-        (
-            r"valid client certificate|certificate required|certificate authentication failed",
-            Meaning(
-                R.ACCESS_DENIED,
-                "The server asks for a client certificate.",
-                "Client certificates are not supported: let {who} in with a password.",
-            ),
-        ),
-        (r"certificate verify failed", UNTRUSTED),
-        (
-            r"does not match host name|could not get server's host name from server certificate",
-            Meaning(R.TLS_HOSTNAME_MISMATCH, "The server's certificate is for another host name."),
-        ),
-        (
-            r"root certificate file|sslrootcert",
-            Meaning(R.TLS_UNTRUSTED, "The CA certificates that `spec.connection.caRef` names cannot be read."),
-        ),
-        (
-            r"channel binding",
-            Meaning(
-                R.ACCESS_DENIED,
-                "The server does not offer channel binding, and the URL asks for it.",
-                "Take `channel_binding=require` off the URL, or connect with TLS and SCRAM.",
-            ),
-        ),
-        (
-            r"authentication method requirement .* failed: server did not complete authentication",
-            Meaning(
-                R.ACCESS_DENIED,
-                "The server lets everybody in without a password (trust), so it proves nothing about itself.",
-                "Set the method in pg_hba.conf to scram-sha-256, or verify the server with sslMode verify-full.",
-            ),
-        ),
-        (
-            r"authentication method requirement .* failed: server requested a hashed password",
-            Meaning(
-                R.ACCESS_DENIED,
-                "The server asks for an MD5 password.",
-                "Move the role to SCRAM, add `require_auth=md5` to the URL, or verify the server with sslMode "
-                "verify-full.",
-            ),
-        ),
-        (
-            r"authentication method requirement",
-            Meaning(
-                R.ACCESS_DENIED,
-                "The server asks for the password in plain text, which is not sent to a server that nobody verified.",
-                "Verify the server with sslMode verify-full (or verify-ca), or let {who} in with SCRAM.",
-            ),
-        ),
-        (
-            r"too many connections for database",
-            Meaning(
-                R.TOO_MANY_CONNECTIONS,
-                "The database {database} takes no more connections.",
-                "Close idle clients, or raise its limit: ALTER DATABASE {database_sql} CONNECTION LIMIT -1;",
-                "53300",
-            ),
-        ),
-        (
-            r"too many connections for|too many clients|connection slots are reserved|max_client_conn"
-            r"|[Mm]ax client(?:s| connections) reached",
-            TOO_MANY,
-        ),
-        (
-            # Supavisor's words, of 2024 and of 2025 on; it gives all of its own the SQLSTATE XX000.
-            r"[Tt]enant or user not found|tenant/user \S* not found|ETENANTNOTFOUND|no tenant identifier provided",
-            NO_TENANT,
-        ),
-        (
-            r"Too many authentication errors",
-            Meaning(
-                R.AUTHENTICATION_FAILED,
-                "The pooler lets nobody in for some minutes: too many logins were refused.",
-                "Correct the passwords that are tried, and wait.",
-            ),
-        ),
-        (r"Unable to establish connection to upstream database|Failed to retrieve database credentials", NO_UPSTREAM),
-        (
-            r"password authentication failed|no password supplied|SASL authentication failed|server login failed"
-            r"|PAM authentication failed|LDAP authentication failed|server-supplied nonce"
-            r"|incorrect server signature|no such user",
-            AUTHENTICATION,
-        ),
-        (
-            # Three wordings: of 13 to 15 for a superuser's session and another's, and of 16 and later for both.
-            r"superuser to terminate|whose process is being terminated|permission denied to terminate",
-            FOREIGN_SESSION,
-        ),
-        (r"is not permitted to log in", NO_LOGIN),
-        (
-            r"(?:no pg_hba\.conf entry|pg_hba\.conf rejects) .*(?:no encryption|SSL off)|SSL connection is required"
-            r"|connection is insecure|SSL required|requires? SSL|server requires encryption",
-            NO_TLS_REFUSED,
-        ),
-        (r"no pg_hba\.conf entry|pg_hba\.conf rejects|address not in tenant allow_list", HBA),
-        (r'role ".*" does not exist', AUTHENTICATION),
-        (r'database ".*" does not exist|no such database', NO_DATABASE),
-        (r"permission denied for database|does not have CONNECT privilege", NO_CONNECT),
-        (r"not currently accepting connections", NOT_ACCEPTING),
-        (
-            r"not yet accepting connections|is starting up|is shutting down|in recovery mode|Hot standby mode is"
-            r"|server is not ready",
-            NOT_READY,
-        ),
-        (
-            r"session is read-only|hot standby mode",
-            Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode."),
-        ),
-        (r"unsupported startup parameter", POOLER_PARAMETER),
-        (
-            r"out of shared memory",
-            Meaning(
-                R.UNKNOWN,
-                "The server has no room for more locks.",
-                "Raise `max_locks_per_transaction` on the server, or end the sessions that hold many locks.",
-                "53200",
-            ),
-        ),
-        (
-            r"SSL error",
-            Meaning(
-                R.TLS_NOT_SUPPORTED,
-                "The TLS handshake failed: server and operator have no TLS version or cipher in common.",
-                "Let the server offer TLS 1.2 or 1.3.",
-            ),
-        ),
-        (
-            r"server closed the connection|Broken pipe|socket closed|connection is (?:closed|lost)"
-            r"|connection (?:was )?terminated|no connection to the server",
-            LOST,
-        ),
-    )
-)
-"""By text, first match wins. A broken TLS stream says `SSL error` too, so the breaks come first."""

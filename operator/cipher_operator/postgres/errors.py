@@ -1,30 +1,46 @@
 """From an exception to a Failure: a fixed sentence, the remedy and the SQLSTATE, nothing of host or password."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import psycopg
 from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.postgres.error_table import LOST, NO_TLS_REFUSED, SOURCES, SQLSTATES, TEXTS, TIMEOUT, Meaning
+from cipher_operator.core.words import without_addresses
+from cipher_operator.postgres.error_table import (
+    LOST,
+    NO_TLS_REFUSED,
+    NOT_READY,
+    READ_ONLY,
+    SEVERAL_ADDRESSES,
+    SOURCES,
+    SQLSTATES,
+    TIMEOUT,
+    Meaning,
+)
+from cipher_operator.postgres.error_texts import TEXTS
+from cipher_operator.postgres.foreign import ForeignFunction, foreign_function
+from cipher_operator.postgres.startup import Refused
 
 RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "42704", "42P01", "3F000", "3D000"})
 """What a server says to the later of two writers: what is to be made stands, or what was seen is gone. Not 22012, the
 fence: a marker that is no longer the one observed ends the run."""
 RACES_WITHOUT_CODE = ("tuple concurrently", "cache lookup failed", "could not open relation with OID")
 """The same as internal errors (XX000), which no server translates."""
-MAX_SAID = 200
+FENCE = "22012"
+"""What it says to a writer whose ownership marker is no longer the one observed: a division by zero, on purpose."""
 
-_SERVER_WORDS = frozenset({"42501", "2BP01", "58P01", "0A000"})
 _NETWORK = re.compile(
     r"Connection refused|Network is unreachable|No route to host|Cannot assign requested address"
     r"|timeout expired|Connection timed out|Connection reset|server closed the connection"
 )
+_SAY_LITTLE = frozenset({"08P01", "28000", "0A000"})
+"""SQLSTATEs that servers and poolers give to many things while connecting."""
 _REFUSES_TLS = re.compile(r"server does not support SSL")
-_NOT_FOR_STATUS = re.compile(r"\S*(?:://|@|\$)\S*|\b\d{1,3}(?:\.\d{1,3}){3}\b|\S*:\S*:\S*")
-_NOT_YET = "The server reports an error that the operator does not know."
+_HASHES_ITSELF = re.compile(r"only (?:support|accept|allow|take)\w* .{0,40}plain-?\s?text", re.IGNORECASE)
+UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +51,30 @@ class Attempt:
     login: str | None = None
     app_login: bool = False
     ca_given: bool = False
+    several: bool = False
+    """The host name has several addresses."""
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+    """What the server's words must not tell: host and password."""
 
 
-def classify(error: BaseException, attempt: Attempt | None = None, *, sqlstate: str | None = None) -> Failure:
+def classify(error: BaseException, attempt: Attempt | None = None) -> Failure:
     """Return the Failure for an error while connecting or in a session.
 
-    While connecting, libpq gives a text and no SQLSTATE; `sqlstate` is for a caller that learnt it otherwise.
     The stage is CONNECTED where no session existed, else left open. A Failure comes back as it is.
     """
     if isinstance(error, Failure):
         return error
     facts = attempt or Attempt()
-    code = sqlstate or (error.sqlstate if isinstance(error, psycopg.Error) else None)
-    in_session = isinstance(error, psycopg.Error) and error.sqlstate is not None
-    meaning = _meaning(error, code, connecting=attempt is not None and not in_session)
+    code = _code(error)
+    connecting = isinstance(error, Refused) or (attempt is not None and code is None)
+    function = foreign_function(error)
+    meaning = _meaning(error, code, connecting=connecting)
+    if function is not None:
+        meaning = _of_function(meaning, function, code)
     code = code or meaning.sqlstate
-    happened = _fill(meaning.happened, facts, server_words(error) if code in _SERVER_WORDS else "")
+    said = server_words(error, facts.hidden)
+    happened = _fill(meaning.happened, facts, said)
     remedy = _fill(meaning.remedy or _advice(meaning.reason, facts), facts, "")
-    connecting = attempt is not None and not in_session
     return Failure(
         meaning.reason,
         f"{happened} {remedy}" + (f" (SQLSTATE {code})" if code else ""),
@@ -62,17 +84,61 @@ def classify(error: BaseException, attempt: Attempt | None = None, *, sqlstate: 
 
 
 def is_race(error: BaseException) -> bool:
-    """Return whether another writer was faster: observe again and try at once."""
-    if not isinstance(error, psycopg.Error):
+    """Return whether another writer was faster: observe again and try at once. A fence that failed is no race."""
+    if not isinstance(error, psycopg.Error) or foreign_function(error) is not None:
         return False
     if error.sqlstate == "XX000":
         return any(words in str(error) for words in RACES_WITHOUT_CODE)
     return error.sqlstate in RACES
 
 
-def is_network_error(error: BaseException) -> bool:
-    """Return whether a connection failed before the server said a word: another address may do better."""
-    return isinstance(error, psycopg.errors.ConnectionTimeout) or _NETWORK.search(str(error)) is not None
+def is_fence(error: BaseException) -> bool:
+    """Return whether the ownership marker was no longer the one observed: the run is over."""
+    return isinstance(error, psycopg.Error) and error.sqlstate == FENCE and foreign_function(error) is None
+
+
+def hashes_itself(error: BaseException) -> bool:
+    """Return whether the server refused a verifier because it hashes passwords itself (Neon, Lakebase).
+
+    Its control plane says so when the transaction commits, as an internal error or with a status of its own.
+    """
+    return isinstance(error, psycopg.Error) and _HASHES_ITSELF.search(str(error)) is not None
+
+
+def server_words(error: BaseException, hidden: tuple[str, ...] = ()) -> str:
+    """Return the server's own words, cut to one printable line without addresses and without `hidden`."""
+    if isinstance(error, Refused):
+        return without_addresses(error.said, hidden)
+    return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None, hidden)
+
+
+def leads_on(error: BaseException) -> bool:
+    """Return whether another address of the same name may do better: no server, one that starts, or a reader.
+
+    Never after a login was refused: it would be refused again, and counted.
+    """
+    if isinstance(error, psycopg.errors.ConnectionTimeout):
+        return True
+    if (code := _code(error)) is not None:
+        return code == NOT_READY.sqlstate
+    return _NETWORK.search(str(error)) is not None or _by_text(str(error)) in {NOT_READY, READ_ONLY}
+
+
+def tells_most(errors: list[psycopg.Error]) -> psycopg.Error:
+    """Return the one to tell of, where every address failed: a reader says more than a server that is away."""
+    meanings = (READ_ONLY, NOT_READY)
+    for meaning in meanings:
+        for error in errors:
+            if _meaning(error, _code(error), connecting=True) is meaning:
+                return error
+    return errors[-1]
+
+
+def reached_server(error: BaseException) -> bool:
+    """Return whether a connection was made before it failed."""
+    return _code(error) is not None or not (
+        isinstance(error, psycopg.errors.ConnectionTimeout) or _NETWORK.search(str(error))
+    )
 
 
 def refuses_tls(error: BaseException) -> bool:
@@ -80,18 +146,20 @@ def refuses_tls(error: BaseException) -> bool:
     return _REFUSES_TLS.search(str(error)) is not None
 
 
-def refuses_plaintext(error: BaseException, sqlstate: str | None = None) -> bool:
+def refuses_plaintext(error: BaseException) -> bool:
     """Return whether the server said that it wants TLS, or may have said so.
 
-    `sqlstate` is for a text that `is_known` does not know: that of a server which keeps us out by its pg_hba.conf
-    does not say for which reason.
+    A server that keeps us out by its pg_hba.conf does not say, in a language that the table does not know, for which
+    reason: its SQLSTATE counts.
     """
-    return _by_text(str(error)) is NO_TLS_REFUSED or (sqlstate == NO_TLS_REFUSED.sqlstate and not is_known(error))
+    meaning = _by_text(str(error))
+    return meaning is NO_TLS_REFUSED or (meaning is None and _code(error) == NO_TLS_REFUSED.sqlstate)
 
 
-def is_known(error: BaseException) -> bool:
-    """Return whether an error while connecting has a text of the table; a server's own words in German have not."""
-    return _by_text(str(error)) is not None
+def _code(error: BaseException) -> str | None:
+    if isinstance(error, Refused):
+        return error.code
+    return error.sqlstate if isinstance(error, psycopg.Error) else None
 
 
 def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Meaning:
@@ -101,6 +169,9 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
         return SOURCES[error.diag.source_function]
     if code is not None and code in SQLSTATES:
+        # A name in the text may look like the words of another meaning, so the code counts where it says enough.
+        if connecting and code in _SAY_LITTLE and (meaning := _by_text(text, code) or _by_text(text)) is not None:
+            return meaning
         return _in_words(code, text, connecting=connecting)
     if code is not None and code.startswith("08"):
         return LOST
@@ -114,6 +185,14 @@ def _by_text(text: str, code: str | None = None) -> Meaning | None:
     )
 
 
+def _of_function(meaning: Meaning, function: ForeignFunction, code: str | None) -> Meaning:
+    """Return the meaning of an error inside a function of this database that our statement set off."""
+    if meaning.reason is Reason.UNKNOWN or code == FENCE:
+        return Meaning(Reason.UNKNOWN, function.happened + "{failed}", function.remedy(code))
+    remedy = function.remedy(code) if code == "42501" else meaning.remedy
+    return Meaning(meaning.reason, function.happened + "{failed}", remedy)
+
+
 def _by_class(error: BaseException, code: str | None) -> Meaning:
     if isinstance(error, OSError):
         return LOST
@@ -121,7 +200,7 @@ def _by_class(error: BaseException, code: str | None) -> Meaning:
         return Meaning(Reason.INVALID_URL, "libpq does not take one of the connection parameters.")
     if is_race(error):
         return Meaning(Reason.UNKNOWN, "Others write the same objects at the same time.", "Wait: it is tried again.")
-    return Meaning(Reason.UNKNOWN, _NOT_YET)
+    return UNKNOWN
 
 
 def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
@@ -131,10 +210,12 @@ def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
     """
     if (meaning := _by_text(text, code)) is not None:
         return meaning
+    if code == "08P01":
+        return UNKNOWN if connecting else LOST
     if code == "55000" and (not connecting or "invalid database" in text):
-        return Meaning(Reason.UNKNOWN, _NOT_YET)
+        return UNKNOWN
     if code in {"0A000", "58P01"} and "extension" not in text:
-        return Meaning(Reason.UNKNOWN, _NOT_YET)
+        return UNKNOWN
     if code == "57014" and "user request" in text:
         return Meaning(Reason.DISCONNECTED, "The statement was cancelled.")
     return SQLSTATES[code]
@@ -143,6 +224,8 @@ def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
 def _advice(reason: Reason, facts: Attempt) -> str:
     if reason is Reason.AUTHENTICATION_FAILED and facts.app_login:
         return "The operator sets the password again where the app Secret is its own."
+    if reason is Reason.READ_ONLY_SERVER and facts.several:
+        return SEVERAL_ADDRESSES
     return reason.advice
 
 
@@ -158,19 +241,9 @@ def _fill(template: str, facts: Attempt, said: str) -> str:
         "{login_sql}": _identifier(facts.login) if facts.login else "<login>",
         "{trusted}": "the one in `spec.connection.caRef`" if facts.ca_given else "known to the operator",
         "{said}": f" The server says: {said}." if said else "",
+        "{failed}": f" failed: {said}." if said else " failed.",
     }
-    return re.sub(r"\{[A-Za-z_]+\}", lambda match: values[match[0]], template)
-
-
-def server_words(error: BaseException) -> str:
-    """Return the server's own words, cut to one printable line without anything that looks like an address."""
-    return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None)
-
-
-def without_addresses(text: str | None) -> str:
-    """Return text of a server as what may stand in a status: 200 printable characters, and nothing like an address."""
-    line = "".join(char if char.isprintable() else " " for char in text or "")
-    return _NOT_FOR_STATUS.sub("…", line)[:MAX_SAID].rstrip(". ")
+    return re.sub(r"\{[A-Za-z_]+\}", lambda match: values.get(match[0], match[0]), template)
 
 
 def _shown(name: str) -> str:

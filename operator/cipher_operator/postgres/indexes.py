@@ -52,7 +52,8 @@ async def _build(session: Session, step: Step, *, own: bool) -> None:
     if step.guard is not None and not (await session.execute(LOOKING + step.guard))[-1]:
         return
     for statement in step.statements:
-        await session.execute(statement)
+        # The caller's limit is the only one: a large table takes longer than any other message.
+        await session.execute(statement, seconds=None)
 
 
 async def _locked(session: Session, step: Step) -> bool:

@@ -1,8 +1,8 @@
 """The proof that a published login works: it does what Cipher does, and leaves no trace."""
 
-import re
 import secrets
 from collections.abc import Mapping
+from typing import Any
 
 import psycopg
 from psycopg import sql
@@ -22,12 +22,20 @@ from cipher_operator.core.plan.settings import (
     said,
 )
 from cipher_operator.core.sql.composing import quoted
-from cipher_operator.postgres.errors import Attempt, classify, server_words, without_addresses
-from cipher_operator.postgres.proof_sql import PREFIX, STATEMENT_MS, life_of_cipher, look, settings_of_session
+from cipher_operator.core.words import without_addresses
+from cipher_operator.postgres.errors import Attempt, classify, server_words
+from cipher_operator.postgres.foreign import foreign_function
+from cipher_operator.postgres.proof_sql import (
+    PREFIX,
+    STATEMENT_MS,
+    Statement,
+    life_of_cipher,
+    look,
+    settings_of_session,
+)
 from cipher_operator.postgres.session import Session
 
-_SEPARATOR = sql.SQL("; ")
-_IN_FUNCTION = re.compile(r"function (\S+)\(")
+_SEPARATOR, _ROLLBACK = sql.SQL("; "), sql.SQL("ROLLBACK")
 _PLACES = {
     (True, True): Place.LOGIN_HERE,
     (True, False): Place.LOGIN,
@@ -38,12 +46,14 @@ _ASKED = frozenset({"role", "search_path", READ_ONLY, *LIMITS})
 _ENDED_BY = {"57014": "statement_timeout", "25P04": "transaction_timeout", "57P05": "idle_session_timeout"}
 _OF_THE_SERVER = frozenset({"08", "25", "40", "53", "57", "58", "XX"})
 """Classes of SQLSTATE that say nothing against the login or what is in the database."""
-_BUSY = frozenset({"55P03", "55006"})
+_BUSY = frozenset({"55P03", "40P01"})
+"""A lock was not free."""
 _DEFAULT_PATH = "public"
 
 
 async def prove_login(session: Session, desired: Desired, login: str) -> None:
-    """Do what Cipher does, in a session opened as it opens its own, and take all of it back. Two round trips.
+    """Do what Cipher does, in a session opened as it opens its own, and take all of it back. Two round trips, and
+    two more where a lock is not free.
 
     Nothing sets role or search_path: where the login's own settings lead, and which limits they set, is what is proven.
     Rolled back, it leaves dead rows of some kilobytes, which vacuum takes, and no more: no row was ever to be seen, and
@@ -59,11 +69,10 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
             raise _failure(Reason.ACCESS_DENIED, await _other_schema(session, desired, login, schema))
         if astray:
             raise _failure(Reason.UNKNOWN, f"table '{astray[0]}' is gone again; it is made anew")
-        statements = life_of_cipher(f"{PREFIX}{secrets.token_hex(8)}:😀", indexes)
-        results = await session.execute(_SEPARATOR.join([each.text for each in statements]))
+        lived = await _live(session, indexes, owns=owns)
     except psycopg.Error as error:
         raise await _explained(session, desired, login, error) from None
-    for statement, rows in zip(statements, results, strict=True):
+    for statement, rows in lived:
         if statement.gives is not None and tuple(rows) != statement.gives:
             what = "does not come back as it was written" if statement.gives else "stays when it is deleted"
             raise _failure(
@@ -71,6 +80,26 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
                 f"what Cipher writes to table '{statement.table}' {what}; drop the trigger, rule or policy that does "
                 "that",
             )
+
+
+async def _live(session: Session, indexes: list[str], *, owns: bool) -> list[tuple[Statement, list[tuple[Any, ...]]]]:
+    """Return what Cipher's statements gave. Raises psycopg.Error.
+
+    A writer that takes its time, VACUUM or the build of an index has a lock for which CREATE INDEX waits, in Cipher for
+    as long as it takes. Besides the lock it asks for ownership alone, which was seen: without the lock, that counts.
+    """
+    key = f"{PREFIX}{secrets.token_hex(8)}:😀"
+    for last, present in ((not owns, indexes), (True, [])):
+        statements = life_of_cipher(key, present)
+        try:
+            results = await session.execute(_SEPARATOR.join([each.text for each in statements]))
+        except psycopg.Error as error:
+            if last or error.sqlstate not in _BUSY:
+                raise
+            await session.execute(_ROLLBACK)
+        else:
+            return list(zip(statements, results, strict=True))
+    raise AssertionError("the last try raises or returns")
 
 
 async def _other_role(session: Session, desired: Desired, login: str, acting: str) -> str:
@@ -112,7 +141,7 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
                 f"`{name}` ends what Cipher does with login '{login}'; run: ALTER ROLE {quoted(login)} SET {name} = 0"
             )
             return _failure(Reason.ACCESS_DENIED, text, code)
-    if code[:2] in _OF_THE_SERVER or code in _BUSY or not code:
+    if code[:2] in _OF_THE_SERVER or code == "55P03" or not code:
         failure = classify(error, Attempt(desired.database, login, app_login=True))
         return _failure(failure.reason, failure.message, failure.sqlstate)
     words = server_words(error)
@@ -121,8 +150,8 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
         words = ". ".join(
             filter(None, (words, without_addresses(error.diag.message_detail or error.diag.message_hint)))
         )
-    if (function := _IN_FUNCTION.search(error.diag.context or "")) is not None:
-        words = f"{words} (in function {function[1]})"
+    if (function := foreign_function(error)) is not None:
+        words = f"{words} (in function {function.name})"
     what = f"Cipher's own statements fail with login '{login}': {words}"
     if code == "42501":
         return _failure(
@@ -149,10 +178,10 @@ async def _settings(session: Session) -> Mapping[str, Setting]:
     """Return what the session began with; nothing where the server does not say it (any more)."""
     try:
         # What failed may have left its transaction open.
-        await session.execute(sql.SQL("ROLLBACK"))
+        await session.execute(_ROLLBACK)
         results = await session.execute(settings_of_session(_ASKED))
         values, placed = results[-1][0]
-        await session.execute(sql.SQL("ROLLBACK"))
+        await session.execute(_ROLLBACK)
     except psycopg.Error:
         return {}
     by_place = {_PLACES[of_role, in_database]: config for of_role, in_database, config in placed}

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from enum import Enum
 from weakref import WeakKeyDictionary
 
 Address = str
@@ -19,9 +20,22 @@ Address = str
 Look = Callable[[str, int], tuple[Address, ...]]
 
 MAX_THREADS = 64
-MAX_SILENT = MAX_THREADS // 2
+"""Look-ups at once. The last ones are for names that gave an answer last time: no flood of others takes those."""
+MAX_UNPROVEN = 48
+"""Of these, at most so many for all other names together."""
+MAX_SILENT = 32
 """Of these, at most so many for names that gave no answer last time."""
 MAX_REMEMBERED = 10_000
+"""Names of which it is known how they answered."""
+
+
+class _Standing(Enum):
+    PROVEN = "gave an answer last time"
+    NEW = "never asked"
+    SILENT = "gave no answer last time"
+
+
+_NEW = _Standing.NEW
 
 
 class LookupsBusy(Exception):
@@ -56,13 +70,13 @@ class _Lookups:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._under_way: dict[str, asyncio.Future[tuple[Address, ...]]] = {}
-        self._silent: dict[str, float] = {}
-        self._threads: dict[str, bool] = {}
+        self._standings: dict[str, _Standing] = {}
+        self._threads: dict[str, _Standing] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._context = contextvars.copy_context()
 
     async def of(self, host: str, seconds: float, look: Look) -> tuple[Address, ...]:
-        deadline = time.monotonic() + seconds
+        host, deadline = host.lower(), time.monotonic() + seconds
         future = self._under_way.get(host)
         while future is None:
             if self._may_start(host):
@@ -72,14 +86,18 @@ class _Lookups:
             future = self._under_way.get(host)
         done, _ = await asyncio.wait({future}, timeout=max(0.0, deadline - time.monotonic()))
         if not done:
-            self._note_silent(host)
+            if host in self._threads:
+                self._threads[host] = _Standing.SILENT
+            self._note(host, _Standing.SILENT)
             raise TimeoutError
         return future.result()
 
     def _may_start(self, host: str) -> bool:
-        if host in self._silent:
-            return sum(self._threads.values()) < MAX_SILENT and len(self._threads) < MAX_THREADS
-        return len(self._threads) < MAX_THREADS
+        standing, running = self._standings.get(host, _NEW), list(self._threads.values())
+        if standing is _Standing.SILENT and running.count(_Standing.SILENT) >= MAX_SILENT:
+            return False
+        unproven = len(running) - running.count(_Standing.PROVEN)
+        return len(running) < MAX_THREADS and (standing is _Standing.PROVEN or unproven < MAX_UNPROVEN)
 
     async def _room(self, deadline: float) -> None:
         """Wait until a thread has ended. Raises LookupsBusy."""
@@ -93,8 +111,6 @@ class _Lookups:
 
     def _start(self, host: str, look: Look) -> asyncio.Future[tuple[Address, ...]]:
         future: asyncio.Future[tuple[Address, ...]] = self._loop.create_future()
-        self._under_way[host] = future
-        self._threads[host] = host in self._silent
 
         def run() -> None:
             answer: tuple[Address, ...] | Exception
@@ -107,14 +123,19 @@ class _Lookups:
             except RuntimeError:
                 return  # The loop has ended meanwhile.
 
-        threading.Thread(target=run, name="dns", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="dns", daemon=True).start()
+        except RuntimeError:
+            raise LookupsBusy from None  # The machine has no more threads to give.
+        self._under_way[host] = future
+        self._threads[host] = self._standings.get(host, _NEW)
         return future
 
     def _ended(self, host: str, answer: tuple[Address, ...] | Exception) -> None:
         future = self._under_way.pop(host)
         del self._threads[host]
         if not isinstance(answer, Exception):
-            self._silent.pop(host, None)
+            self._note(host, _Standing.PROVEN)
             future.set_result(answer)
         else:
             future.set_exception(answer)
@@ -124,12 +145,11 @@ class _Lookups:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _note_silent(self, host: str) -> None:
-        if host in self._threads:
-            self._threads[host] = True
-        while len(self._silent) >= MAX_REMEMBERED:
-            del self._silent[next(iter(self._silent))]
-        self._silent[host] = time.monotonic()
+    def _note(self, host: str, standing: _Standing) -> None:
+        self._standings.pop(host, None)
+        while len(self._standings) >= MAX_REMEMBERED:
+            del self._standings[next(iter(self._standings))]
+        self._standings[host] = standing
 
 
 _by_loop: "WeakKeyDictionary[asyncio.AbstractEventLoop, _Lookups]" = WeakKeyDictionary()

@@ -7,8 +7,8 @@ from cipher_operator.core.ownership import marker_changed
 from cipher_operator.core.plan.flaws import Mend
 from cipher_operator.core.plan.plan import Message, Plan
 from cipher_operator.core.sql.step import lines_of
-from cipher_operator.postgres.apply import FENCED, render
-from cipher_operator.postgres.errors import classify
+from cipher_operator.postgres.apply import render
+from cipher_operator.postgres.errors import classify, is_fence
 from cipher_operator.postgres.session import Session
 
 NULLS_LEFT = "23502"
@@ -30,7 +30,7 @@ async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str
             await session.execute(render(Message((each.step,), plan.fence), plan.lock, None))
         except psycopg.Error as error:
             failure = classify(error)
-            if error.sqlstate == FENCED:
+            if is_fence(error):
                 raise marker_changed() from None
             if session.closed:
                 raise failure.at(ConditionType.SCHEMA_APPLIED) from None

@@ -12,8 +12,9 @@ from psycopg import sql
 from cipher_operator.core import cipher_sql
 from cipher_operator.core.schema import INDEX_NAMES, TABLE_NAMES
 
-STATEMENT_MS, LOCK_MS = 10_000, 1_000
-"""At most, where the login's own limits are not shorter. While CREATE INDEX waits for its lock, writers wait behind."""
+STATEMENT_MS, LOCK_MS, START_LOCK_MS = 10_000, 3_000, 500
+"""At most, where the login's own limits are not shorter. CREATE INDEX waits for its lock less long: writers wait
+behind it."""
 PREFIX = "cipher-operator:login-test:"
 """Of the keys that are written: nobody else's begin so."""
 
@@ -55,8 +56,9 @@ def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
     second, long = f"{key}:2", sql.SQL("COALESCE(({get}), '')").format(get=_fill(cipher_sql.GET, key))
     return [
         Statement(sql.SQL("BEGIN")),
-        Statement(_LIMITS),
+        Statement(_limits(LOCK_MS)),
         Statement(sql.SQL("SAVEPOINT cipher_start")),
+        Statement(_limits(START_LOCK_MS)),
         *(Statement(_fill(text, key)) for text in cipher_sql.CREATE_TABLES),
         *(Statement(_fill(cipher_sql.CREATE_INDEXES[name], key)) for name in indexes),
         Statement(sql.SQL("ROLLBACK TO SAVEPOINT cipher_start")),
@@ -86,6 +88,10 @@ def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
     ]
 
 
+def _limits(lock_ms: int) -> sql.Composed:
+    return _LIMITS.format(statement=sql.Literal(STATEMENT_MS), lock=sql.Literal(lock_ms))
+
+
 def _gives(text: sql.Composable, table: str, *rows: tuple[Any, ...]) -> Statement:
     return Statement(text, rows, table)
 
@@ -100,9 +106,7 @@ _NOW = sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")
 _LIMITS = sql.SQL("""SELECT pg_catalog.set_config(s.name, CASE WHEN s.setting::int BETWEEN 1 AND w.most THEN s.setting
   ELSE w.most::text END, true)
 FROM (VALUES ('statement_timeout', {statement}), ('lock_timeout', {lock})) w(name, most)
-JOIN pg_catalog.pg_settings s ON s.name = w.name""").format(
-    statement=sql.Literal(STATEMENT_MS), lock=sql.Literal(LOCK_MS)
-)
+JOIN pg_catalog.pg_settings s ON s.name = w.name""")
 
 _LOOK = sql.SQL("""SELECT current_user::text, pg_catalog.current_schema()::text,
   ARRAY(SELECT w.name FROM pg_catalog.unnest({tables}::text[]) w(name)

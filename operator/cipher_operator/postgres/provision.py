@@ -17,8 +17,8 @@ from cipher_operator.core.plan.extensions import unavailable
 from cipher_operator.core.plan.foresight import after
 from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
-from cipher_operator.postgres.apply import FENCED, apply
-from cipher_operator.postgres.errors import Attempt, classify
+from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.mend import mend
 from cipher_operator.postgres.races import in_rounds
@@ -244,7 +244,7 @@ class _Run:
         told, so nothing from there on is proven."""
         if self._missing is None or self._observed is None:
             return classify(error)
-        if error.sqlstate == FENCED:
+        if is_fence(error):
             return marker_changed()
         steps, server = self._missing.steps, self._observed.server
         stage = min((step.stage for step in steps), key=STAGES.index, default=ConditionType.SCHEMA_APPLIED)

@@ -17,8 +17,8 @@ from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.plan import Plan
 from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
 from cipher_operator.core.sql.step import Step, lines_of
-from cipher_operator.postgres.apply import FENCED, apply
-from cipher_operator.postgres.errors import Attempt, classify
+from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import LOOKING, observe
 from cipher_operator.postgres.provision import Connect, maintenance_databases
 from cipher_operator.postgres.races import in_rounds
@@ -153,7 +153,7 @@ def _one_line(text: str | None) -> str:
 
 def _explained(error: psycopg.Error, desired: Desired) -> Failure:
     """Return DeletionBlocked for what others made dependent on our objects, else the usual failure."""
-    if error.sqlstate == FENCED:
+    if is_fence(error):
         return marker_changed()
     if error.sqlstate == "2BP01":
         return Failure(

@@ -3,32 +3,39 @@
 import asyncio
 import contextlib
 import logging
-import math
+import time
 from collections.abc import MutableMapping
 from types import TracebackType
 from typing import Any
 
 import psycopg
-from psycopg import sql
+from psycopg import pq, sql
 
-from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
-from cipher_operator.postgres.bounded import BoundedConnection
+from cipher_operator.core.connection.password import Password
+from cipher_operator.postgres.bounded import BoundedConnection, Silent
 from cipher_operator.postgres.dial import DialPolicy, resolve
 from cipher_operator.postgres.errors import (
     Attempt,
     classify,
-    is_known,
-    is_network_error,
+    leads_on,
+    reached_server,
     refuses_plaintext,
     refuses_tls,
+    tells_most,
 )
 from cipher_operator.postgres.lookup import Address
-from cipher_operator.postgres.sqlstate import learn_sqlstate
+from cipher_operator.postgres.startup import connect
 from cipher_operator.postgres.tls import NO_FILE, certificate_file
 
 APPLICATION_NAME = "cipher-operator"
+STATEMENT_SECONDS = 45.0
+"""How long a message may take: longer than the server's own limits for it, so that it is the server that ends it."""
+CANCEL_SECONDS = 1.0
+
+_WRITERS = frozenset({"read-write", "primary"})
+"""Values of `target_session_attrs` with which libpq turns away from a server that takes no writes."""
 
 # It logs host names and connection parameters; what matters is raised.
 logging.getLogger("psycopg").disabled = True
@@ -52,28 +59,45 @@ class Session:
         self._files = files
         self.connections_made = connections_made
         self.ssl_in_use: bool = connection.pgconn.ssl_in_use
-        self.server_version: int = connection.info.server_version
+        self.server_version: int = connection.pgconn.server_version
 
     @classmethod
     async def open(
-        cls, admin: AdminConnection, database: str, policy: DialPolicy, *, app_login: bool = False
+        cls,
+        admin: AdminConnection,
+        database: str,
+        policy: DialPolicy,
+        *,
+        app_login: bool = False,
+        application_name: str = APPLICATION_NAME,
     ) -> "Session":
         """Return a session in the named database. Raises Failure with stage CONNECTED.
 
-        `app_login` says that `admin` carries the published login, for the wording of failures.
+        It takes three times the connect timeout at most, however many addresses the host has, and once more for their
+        look-up. `app_login` says that `admin` carries the published login, for the wording of failures.
         """
         addresses = await resolve(admin.host, admin.port, policy)
-        opening = _Opening(admin, database, max(policy.connect_timeout, admin.connect_timeout or 0.0))
+        timeout = max(policy.connect_timeout, admin.connect_timeout or 0.0)
+        opening = _Opening(admin, database, timeout, application_name)
+        attempt = Attempt(
+            database,
+            admin.user,
+            app_login=app_login,
+            ca_given=admin.ca is not None,
+            several=len(addresses) > 1 and opening.wanted is None,
+            hidden=(admin.host, str(admin.port), admin.password.reveal()),
+        )
         with contextlib.ExitStack() as files:
             root = files.enter_context(certificate_file(admin.ca)) if admin.ssl_mode in VERIFYING else NO_FILE
             try:
-                async with asyncio.timeout(3 * opening.timeout):
+                async with asyncio.timeout(3 * timeout):
                     connection = await opening.connect(addresses, root)
+                    # A reader among several: which one answers is chance, so it is said before anything is judged.
+                    if attempt.several and await _stands_by(connection):
+                        await connection.close()
+                        raise psycopg.OperationalError("server is in hot standby mode")
             except (psycopg.Error, TimeoutError) as error:
-                attempt = Attempt(database, admin.user, app_login=app_login, ca_given=admin.ca is not None)
                 failure = classify(error, attempt)
-                if failure.reason is Reason.UNKNOWN and isinstance(error, psycopg.Error):
-                    failure = classify(error, attempt, sqlstate=await opening.sqlstate(error))
             else:
                 # Kept until the end: a cancellation opens a second connection and verifies again.
                 return cls(connection, opening.made, files.pop_all())
@@ -89,23 +113,53 @@ class Session:
         """Return whether the connection is gone, closed by us or lost."""
         return self._connection.closed
 
-    async def execute(self, message: sql.Composable) -> list[list[tuple[Any, ...]]]:
+    async def execute(
+        self, message: sql.Composable, *, seconds: float | None = STATEMENT_SECONDS
+    ) -> list[list[tuple[Any, ...]]]:
         """Send one message of the simple protocol; return the rows of each statement, [] for one without rows.
 
         Several statements in one message are one transaction. Raises psycopg.Error as it comes; DataError too
-        where the server sends what is no value of its type, OperationalError where it sends too much.
+        where the server sends what is no value of its type, OperationalError where it sends too much. Where it has
+        not answered after `seconds` (None: however long it takes), the session is closed and Silent raised.
         """
-        results: list[list[tuple[Any, ...]]] = []
+        connection = self._connection
+        connection.deadline = None if seconds is None else time.monotonic() + seconds
         try:
-            async with self._connection.cursor() as cursor:
-                await cursor.execute(sql.Composed([message]))
-                more: bool | None = True
-                while more:
-                    results.append(await cursor.fetchall() if cursor.description is not None else [])
-                    more = cursor.nextset()
+            return await _results(connection, message)
+        except Silent:
+            # So that a server that is only slow does not go on with it.
+            with contextlib.suppress(psycopg.Error):
+                await connection.cancel_safe(timeout=CANCEL_SECONDS)
+            await connection.close()
+            raise
         except (ValueError, ArithmeticError, RecursionError, LookupError):
             raise psycopg.DataError("the server sent a value that cannot be read") from None
-        return results
+        finally:
+            connection.deadline = None
+
+    async def pooled(self) -> bool:
+        """Return whether a pooler stands before the server: the back end is another than the one that let us in.
+
+        Raises psycopg.Error.
+        """
+        ((pid,),) = (await self.execute(sql.SQL("SELECT pg_catalog.pg_backend_pid()")))[0]
+        return bool(pid != self._connection.pgconn.backend_pid)
+
+    @staticmethod
+    def verifier(login: str, password: Password) -> str:
+        """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).
+
+        Raises ValueError for an empty password.
+        """
+        if not password:
+            raise ValueError("a verifier needs a password")
+        # Never connected: a server would say how often to hash, and may say two thousand million times.
+        unconnected = pq.PGconn.connect_start(b"=")
+        try:
+            made = unconnected.encrypt_password(password.reveal().encode(), login.encode(), b"scram-sha-256")
+        finally:
+            unconnected.finish()
+        return made.decode("ascii")
 
     async def close(self) -> None:
         """Close the connection; harmless when it is closed already."""
@@ -123,17 +177,34 @@ class Session:
         await self.close()
 
 
+async def _results(connection: BoundedConnection, message: sql.Composable) -> list[list[tuple[Any, ...]]]:
+    results: list[list[tuple[Any, ...]]] = []
+    async with connection.cursor() as cursor:
+        await cursor.execute(sql.Composed([message]))
+        more: bool | None = True
+        while more:
+            results.append(await cursor.fetchall() if cursor.description is not None else [])
+            more = cursor.nextset()
+    return results
+
+
+async def _stands_by(connection: BoundedConnection) -> bool:
+    """Return whether the server is a standby, which it says by itself from version 14 on."""
+    told = connection.pgconn.parameter_status(b"in_hot_standby")
+    if told is not None:
+        return told == b"on"
+    return bool((await _results(connection, sql.SQL("SELECT pg_catalog.pg_is_in_recovery()")))[0][0][0])
+
+
 class _Opening:
     """The tries that opening one session takes: TLS modes outside, addresses inside."""
 
-    def __init__(self, admin: AdminConnection, database: str, timeout: float) -> None:
-        self._admin, self._database, self.timeout = admin, database, timeout
+    def __init__(self, admin: AdminConnection, database: str, timeout: float, application_name: str) -> None:
+        self._admin, self._database, self._application_name = admin, database, application_name
+        self._timeout = timeout
+        self._deadline = asyncio.get_running_loop().time() + 2 * timeout
+        self.wanted = admin.target_session_attrs if admin.target_session_attrs in _WRITERS else None
         self.made = 0
-        self._tried: dict[str, Any] = {}
-
-    async def sqlstate(self, error: psycopg.Error) -> str | None:
-        """Return the SQLSTATE behind what the last try ended with, of one more at most; None where it has none."""
-        return await learn_sqlstate(error, self._tried, self.timeout) if self._tried else None
 
     async def connect(self, addresses: tuple[Address, ...], root: str) -> BoundedConnection:
         """Return the first connection that works. Raises psycopg.Error."""
@@ -149,32 +220,36 @@ class _Opening:
             try:
                 return await self._any(addresses, SSLMode.DISABLE, root)
             except psycopg.OperationalError as error:
-                code = None if is_known(error) else await self.sqlstate(error)
-                if not refuses_plaintext(error, code):
+                if not refuses_plaintext(error):
                     raise
             return await self._any(addresses, SSLMode.REQUIRE, root)
         return await self._any(addresses, mode, root)
 
     async def _any(self, addresses: tuple[Address, ...], mode: SSLMode, root: str) -> BoundedConnection:
-        """Try the addresses in turn; only a network error leads to the next, so a login fails only once."""
-        for address in addresses[:-1]:
+        """Try the addresses in turn; a login that was refused ends it, so it fails only once."""
+        failed: list[psycopg.Error] = []
+        for position, address in enumerate(addresses):
             try:
-                return await self._one(address, mode, root)
+                return await self._one(address, mode, root, self._seconds(len(addresses) - position))
             except psycopg.OperationalError as error:
-                if not is_network_error(error):
+                if not leads_on(error):
                     raise
-        return await self._one(addresses[-1], mode, root)
+                failed.append(error)
+        raise tells_most(failed)
 
-    async def _one(self, address: Address, mode: SSLMode, root: str) -> BoundedConnection:
-        self._tried = self._keywords(address, mode, root)
+    def _seconds(self, addresses: int) -> float:
+        """Return the seconds for the next of so many addresses: a fair share of what is left for all of them."""
+        left = self._deadline - asyncio.get_running_loop().time()
+        return min(self._timeout, max(left / addresses, self._timeout / 4))
+
+    async def _one(self, address: Address, mode: SSLMode, root: str, seconds: float) -> BoundedConnection:
         try:
-            async with asyncio.timeout(self.timeout):
-                connection = await BoundedConnection.connect(autocommit=True, prepare_threshold=None, **self._tried)
+            async with asyncio.timeout(seconds):
+                connection = await connect(self._keywords(address, mode, root))
         except TimeoutError:
             raise psycopg.errors.ConnectionTimeout("connection timeout expired") from None
         except psycopg.Error as error:
-            if not is_network_error(error):
-                self.made += 1
+            self.made += reached_server(error)
             raise
         self.made += 1
         return connection
@@ -200,9 +275,8 @@ class _Opening:
             "gssencmode": "disable",
             "passfile": NO_FILE,
             "client_encoding": "UTF8",
-            "application_name": APPLICATION_NAME,
-            # psycopg rounds to whole seconds and waits two at least; the timeout outside is exact.
-            "connect_timeout": math.ceil(self.timeout) + 1,
+            "application_name": self._application_name,
+            "target_session_attrs": self.wanted,
             "keepalives_idle": 30,
             "keepalives_interval": 10,
             "keepalives_count": 3,

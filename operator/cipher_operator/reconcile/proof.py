@@ -7,12 +7,14 @@ from cipher_operator.api.failures import Failure
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What a proof is of: a digest of doors, login, password and database; the marker's revision; and the server's
-    start (epoch seconds). Where one of them differs, another server may answer: restored, failed over, restarted."""
+    """What a proof is of: a digest of doors, login, password and database; the marker's revision; the server's start
+    (epoch seconds); and a digest of what others made there that only a proof can judge. Where one of them differs,
+    another server may answer (restored, failed over, restarted), or the same one may answer otherwise."""
 
     digest: str
     rev: int | None = None
     started: float | None = None
+    judged: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

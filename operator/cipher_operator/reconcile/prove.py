@@ -8,6 +8,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DoorVerification
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.door import app_login, door_login
+from cipher_operator.core.plan.fitness import judged_by_proof
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.reconcile.decide import Intent
@@ -99,7 +100,8 @@ def subject(sessions: Sessions, intent: Intent, report: Report) -> Subject:
         return Subject(digest)
     owner = observed.roles.get(intent.desired.owner)
     marker = owner.marker if owner is not None and not intent.desired.shared else None
-    return Subject(digest, marker.rev if marker is not None else None, observed.server.started)
+    judged = sessions.digest(*judged_by_proof(observed, login))
+    return Subject(digest, marker.rev if marker is not None else None, observed.server.started, judged)
 
 
 def login_of(intent: Intent, report: Report) -> str:

@@ -10,7 +10,8 @@ from cipher_operator.api.spec import Resource, Spec
 from cipher_operator.core.rotation import ANNOTATION_PASSWORD_SET, password_annotations
 from cipher_operator.core.secret import AppSecretData, app_secret_data, read_app_secret
 from cipher_operator.kube.port import ApiError
-from cipher_operator.kube.secrets import Refusal, SecretContent, SecretObject, create_secret, refusal, replace_secret
+from cipher_operator.kube.refusals import Refusal, refusal
+from cipher_operator.kube.secrets import SecretContent, SecretObject, create_secret, replace_secret
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent
 from cipher_operator.reconcile.prove import login_of
@@ -134,6 +135,9 @@ def _refused(name: str, error: ApiError) -> Failure | None:
                 f"an admission policy of the cluster refuses Secret '{name}': {error.message.rstrip('.')}. Set what it "
                 "asks for with `spec.app.labels` or `spec.app.annotations`, or except this Secret from the policy"
             )
+        case Refusal.WEBHOOK_AWAY:
+            said = error.message.rstrip(".")
+            why = f"an admission webhook of the cluster does not answer for Secret '{name}': {said}. Mend the webhook"
         case Refusal.QUOTA:
             said = error.message.rstrip(".")
             why = f"the namespace's quota leaves no room for Secret '{name}': {said}. Raise the quota"

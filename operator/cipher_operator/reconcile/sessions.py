@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
-from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.dial import DialPolicy, NotAsked
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.lanes import Closed
 from cipher_operator.queue.ticket import Ticket
@@ -81,7 +81,7 @@ class Sessions:
                 self.ticket.opened(lane, credential)
             elif failure.reason in DOWN:
                 self.ticket.failed(lane, failure)
-            elif failure.reason is not Reason.DISCONNECTED:
+            elif failure.reason is not Reason.DISCONNECTED and not isinstance(failure, NotAsked):
                 self.ticket.answered(lane)
             raise
         async with session:

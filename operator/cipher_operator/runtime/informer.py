@@ -15,6 +15,7 @@ from cipher_operator.api.names import CRD_NAME, GROUP, PLURAL
 from cipher_operator.kube.access import USER_AGENT, Access
 from cipher_operator.runtime.handlers import register
 from cipher_operator.runtime.settings import Settings
+from cipher_operator.runtime.streams import Streams
 from cipher_operator.runtime.triggers import Triggers
 
 CONNECTIONS = 64
@@ -86,6 +87,7 @@ class Informer:
         self._settings, self._access = settings, access
         self._registry = kopf.OperatorRegistry()
         self._logged_in = -LOGIN_PAUSE
+        self._streams = Streams()
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.started = asyncio.Event()
@@ -146,7 +148,7 @@ class Informer:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._access.ssl_context()),
             headers={"User-Agent": USER_AGENT},
-            middlewares=(self._authorise, _outlast_the_kind),
+            middlewares=(self._authorise, _outlast_the_kind, self._streams),
             proxy=self._access.proxy,
             trust_env=False,
         )

@@ -15,7 +15,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
-from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, Reflector, reflectors
+from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Reflector, reflectors
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
@@ -112,11 +112,12 @@ class Parts:
         metrics.watch_queue(lambda: queue.waiting, lambda: queue.running, lambda: queue.known)
         watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
         inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces)
-        return cls(queue, inputs_queue, lanes, triggers, inputs_watch, runs)
+        existing = reflectors(kube, (STORAGES,), triggers.exists, settings.namespaces)
+        return cls(queue, inputs_queue, lanes, triggers, (*inputs_watch, *existing), runs)
 
     @asynccontextmanager
     async def reflecting(self) -> AsyncIterator[None]:
-        """Watch the inputs while the block runs."""
+        """Watch the inputs, and which storages exist, while the block runs."""
         for reflector in self.reflectors:
             reflector.start()
         try:
@@ -128,7 +129,7 @@ class Parts:
         """Return what is not watched yet; None where everything is."""
         if all(reflector.synced.is_set() for reflector in self.reflectors):
             return None
-        return "the first lists of Secrets and ConfigMaps are not complete"
+        return "the first lists are not complete"
 
     async def close(self) -> None:
         """End what goes on beside the runs."""

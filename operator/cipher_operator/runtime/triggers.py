@@ -47,6 +47,7 @@ class Triggers:
     ) -> None:
         self._queue, self._inputs, self._look = queue, inputs, look
         self._known: dict[Key, Fingerprint] = {}
+        self._existing: dict[Key, str] = {}
         self._held: set[Ref] = set()
         self._complete = False
 
@@ -94,6 +95,19 @@ class Triggers:
     def only(self, keys: Collection[Key], namespace: str | None = None) -> None:
         """Note that these are all storages there are (of one namespace): those that vanished unseen are let go."""
         for key in [key for key in self._known if key not in keys and namespace in (None, key[0])]:
+            self.gone(key)
+
+    def exists(self, ref: Ref, seen: Seen | None) -> None:
+        """Let a storage go that vanished while kopf did not watch: a relist of kopf tells of no deletion.
+
+        By uid: where the name is in use again already, and kopf was faster, what is known is about the new object.
+        """
+        key: Key = ref[1:]
+        if seen is not None:
+            self._existing[key] = seen.uid
+            return
+        uid, known = self._existing.pop(key, None), self._known.get(key)
+        if known is not None and known.uid == uid:
             self.gone(key)
 
     def input(self, ref: Ref, seen: Seen | None) -> None:

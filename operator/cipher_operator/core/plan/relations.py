@@ -151,6 +151,6 @@ def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
         Reason.SCHEMA_CONFLICT,
         f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
         f"{'; '.join(differences)}. Change it, move it to another schema, or create a new CipherStorage with another "
-        "`spec.schema`; the operator never alters it",
+        "`spec.schema`; the operator leaves it as it is",
         stage=ConditionType.SCHEMA_APPLIED,
     )

@@ -1,0 +1,58 @@
+"""Why the API server refused a request: what a person, or the next run, can do about it."""
+
+import re
+from enum import StrEnum
+
+from cipher_operator.kube.port import ApiError
+
+ADMISSION = re.compile(r"(Validating|Mutating)AdmissionPolicy '|admission webhook \"")
+"""The API server's own words around what a policy says."""
+WEBHOOK_AWAY = re.compile(r"failed calling webhook(?: \"[^\"]*\")?")
+"""How the API server says, with some 5xx, that an admission webhook does not answer."""
+
+
+class Refusal(StrEnum):
+    """A kind of refusal."""
+
+    GONE = "gone"
+    """The object, or its namespace, is not there."""
+    CONFLICT = "conflict"
+    """Somebody else was faster: read again, try again."""
+    IMMUTABLE = "immutable"
+    """It is a Secret with `immutable: true`, whose content nobody can change."""
+    ADMISSION = "admission"
+    """A policy of the cluster, whose sentence is in the message."""
+    WEBHOOK_AWAY = "webhook away"
+    """A policy's webhook does not answer, and its configuration says that nothing passes then."""
+    QUOTA = "quota"
+    """A ResourceQuota of the namespace."""
+    TERMINATING = "terminating"
+    """The namespace is being deleted."""
+    FORBIDDEN = "forbidden"
+    """The operator has not the right."""
+    INVALID = "invalid"
+    """The object is not what the API server takes: a defect of ours, or another version of the CRD."""
+
+
+# The API server's own words, of Kubernetes 1.31 to 1.36. Policies first: they answer with any status, and say anything.
+_BY_WORDS = (
+    (ADMISSION, Refusal.ADMISSION),
+    (WEBHOOK_AWAY, Refusal.WEBHOOK_AWAY),
+    (re.compile("because it is being terminated"), Refusal.TERMINATING),
+    (re.compile("exceeded quota|failed quota"), Refusal.QUOTA),
+    (re.compile("field is immutable when `immutable` is set"), Refusal.IMMUTABLE),
+    (re.compile("the server rejected our request due to an error in our request"), Refusal.CONFLICT),
+    (re.compile(r"User \"[^\"]*\" cannot \w+ resource|cannot set blockOwnerDeletion"), Refusal.FORBIDDEN),
+)
+_BY_STATUS = {401: Refusal.FORBIDDEN, 404: Refusal.GONE, 409: Refusal.CONFLICT, 410: Refusal.GONE}
+
+
+def refusal(error: ApiError) -> Refusal:
+    """Return the kind of a refusal."""
+    for words, kind in _BY_WORDS:
+        if words.search(error.message):
+            return kind
+    if error.status == 403:
+        # What is built into API servers says no in its own words, without the frame of a policy.
+        return Refusal.ADMISSION if error.message else Refusal.FORBIDDEN
+    return _BY_STATUS.get(error.status, Refusal.INVALID)

@@ -1,0 +1,104 @@
+"""The start of one connection, step by step: bounded in what it reads, and with the SQLSTATE of a refusal.
+
+libpq keeps the SQLSTATE of a refused login to itself, except in its most verbose message. psycopg has no name for that
+switch; libpq's own is called, in the library that psycopg has loaded.
+"""
+
+import asyncio
+import ctypes
+import functools
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import psycopg
+from psycopg import pq
+from psycopg.conninfo import make_conninfo
+from psycopg.pq.abc import PGconn
+
+from cipher_operator.postgres.bounded import BoundedConnection, check_input, step
+
+_DEFAULT, _VERBOSE = 1, 2
+"""PGVerbosity in libpq-fe.h."""
+# libpq's own line: severity, two spaces, in the verbose form SQLSTATE, then the server's words.
+_SAID = re.compile(r"failed: [^\n:]*:  (?:([0-9A-Z]{5}): )?([^\n]*)")
+
+
+class Refused(psycopg.OperationalError):
+    """A connection that failed. `code` and `said` are the server's SQLSTATE and words, None and "" without them."""
+
+    def __init__(self, text: str) -> None:
+        found = _SAID.search(text)
+        self.code: str | None = found[1] if found else None
+        self.said: str = found[2] if found else ""
+        # The text that everybody knows, as other clients show it.
+        super().__init__(text.replace(f":  {self.code}: ", ":  ", 1) if self.code else text)
+
+
+async def connect(keywords: Mapping[str, Any]) -> BoundedConnection:
+    """Return a connection in autocommit mode, made with these libpq keywords; None stands for libpq's default.
+
+    Raises Refused, TooMuch, or ProgrammingError for keywords that libpq does not know. It has no time limit of its own.
+    """
+    starting = pq.PGconn.connect_start(make_conninfo(**keywords).encode())
+    try:
+        set_verbosity(starting, _VERBOSE)
+        await _drive(starting)
+        if starting.status != pq.ConnStatus.OK:
+            raise Refused(f"connection failed: {starting.get_error_message()}")
+    except BaseException:
+        starting.finish()
+        raise
+    set_verbosity(starting, _DEFAULT)
+    starting.nonblocking = 1
+    connection = BoundedConnection(starting)
+    connection.prepare_threshold = None
+    await connection.set_autocommit(True)
+    return connection
+
+
+def set_verbosity(connection: Any, verbosity: int) -> None:
+    """Call PQsetErrorVerbosity; where it is not to be had, messages stay short and have no SQLSTATE."""
+    if (function := _set_error_verbosity()) is not None:
+        function(connection.pgconn_ptr, verbosity)
+
+
+@functools.cache
+def _set_error_verbosity() -> Callable[[int | None, int], int] | None:
+    """Return libpq's function: a look into a loaded module finds what the libraries export that it is linked to."""
+    module = sys.modules[pq.PGconn.__module__]
+    try:
+        function = ctypes.CDLL(module.__file__).PQsetErrorVerbosity
+    except (OSError, AttributeError):
+        return None
+    function.argtypes, function.restype = [ctypes.c_void_p, ctypes.c_int], ctypes.c_int
+    return function
+
+
+async def _drive(connection: PGconn) -> None:
+    """Let libpq go on until the connection stands or has failed."""
+    wanted = pq.PollingStatus.WRITING
+    ended = connection.status == pq.ConnStatus.BAD
+    while not ended:
+        await _ready(connection.socket, wanted)
+        check_input(connection.socket)
+        wanted = pq.PollingStatus(step(connection.connect_poll))
+        ended = wanted in {pq.PollingStatus.OK, pq.PollingStatus.FAILED}
+
+
+async def _ready(descriptor: int, wanted: pq.PollingStatus) -> None:
+    """Wait until a socket can be read or written."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    if wanted == pq.PollingStatus.WRITING:
+        loop.add_writer(descriptor, ready.set)
+        remove = loop.remove_writer
+    else:
+        loop.add_reader(descriptor, ready.set)
+        remove = loop.remove_reader
+    try:
+        await ready.wait()
+    finally:
+        # Before the next poll, in which libpq may close the socket.
+        remove(descriptor)

@@ -1,0 +1,106 @@
+"""The watches of kopf, so that what the server puts into one does not end kopf, and with it the process.
+
+kopf survives an ERROR event of code 410 alone: it lists anew, at once. Any other code, as where an object cannot be
+decrypted, and a line that is no event end it. Here they become a 410, after a pause that grows.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+
+from cipher_operator.kube.backoff import Backoff
+from cipher_operator.kube.outage import Outage
+from cipher_operator.kube.reflector import BROKEN, SETTLED_AFTER_ERROR
+
+LIST_ANEW = b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}\n'
+
+
+class Streams:
+    """A middleware of aiohttp: of the answers that pass, watches are looked through line by line."""
+
+    def __init__(self) -> None:
+        self._watches: dict[str, _Watch] = {}
+
+    async def __call__(
+        self,
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        """Return the answer, its content replaced where it is that of a watch."""
+        response = await handler(request)
+        if response.status == 200 and request.url.query.get("watch") == "true":
+            path = request.url.path
+            watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
+            content: Any = Content(response.content, watch.broken, watch.begin)
+            response.content = content
+        return response
+
+
+class _Watch:
+    """What is remembered of the watches of one path, one after the other."""
+
+    def __init__(self, what: str) -> None:
+        self._backoff, self._outage = Backoff(*BROKEN), Outage(what)
+
+    def begin(self) -> asyncio.TimerHandle:
+        """Note that a stream begins; whoever ends it cancels what is returned."""
+        return asyncio.get_running_loop().call_later(SETTLED_AFTER_ERROR, self._settle)
+
+    async def broken(self, why: str) -> None:
+        """Wait before the next list."""
+        self._outage.note(why, at_once=True)
+        await asyncio.sleep(self._backoff.next())
+
+    def _settle(self) -> None:
+        self._backoff.reset()
+        self._outage.end()
+
+
+class Content:
+    """The content of a watch. Whole lines only, and none of them ends kopf; for the rest it is aiohttp's own."""
+
+    def __init__(
+        self, content: Any, broken: Callable[[str], Awaitable[None]], begin: Callable[[], asyncio.TimerHandle]
+    ) -> None:
+        self._content, self._broken, self._begin = content, broken, begin
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield whole lines as they come; where one says that the watch is broken, a pause and then a 410."""
+        settled = self._begin()
+        pending = bytearray()
+        try:
+            async for chunk in self._content.iter_chunked(size):
+                end = chunk.rfind(b"\n") + 1
+                pending += chunk[:end]
+                if end:
+                    for line in filter(None, pending.split(b"\n")):
+                        if (why := fatal(bytes(line))) is not None:
+                            settled.cancel()
+                            await self._broken(why)
+                            yield LIST_ANEW
+                            return
+                        yield bytes(line) + b"\n"
+                    pending = bytearray()
+                pending += chunk[end:]
+        finally:
+            settled.cancel()
+
+
+def fatal(line: bytes) -> str | None:
+    """Return why kopf would not survive a line of a watch, None where it does; says nothing of the content."""
+    try:
+        event = json.loads(line)
+        type_, body = event["type"], event["object"]
+        if type_ == "ERROR":
+            code = int(body["code"])
+            return None if code == 410 else f"{code} {body.get('reason') or ''}".strip()
+        known = type_ == "BOOKMARK" or bool(body["metadata"]["uid"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        known = False
+    return None if known else "something that is no event came"

@@ -1,0 +1,195 @@
+"""One name, several addresses: readers, servers that start, and which of them a session ends at (Patroni, repmgr)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from psycopg import sql
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import SSLMode
+from cipher_operator.core.connection.admin import AdminConnection, Password
+from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.errors import classify
+from cipher_operator.postgres.session import Session
+from devcluster import PostgresServer
+from support.sessions import error_of
+from support.wire import error_message
+
+POLICY = DialPolicy((), 5.0)
+NAME = "cluster.example"
+READ_ONLY = Reason.READ_ONLY_SERVER
+STARTING = error_message({"S": "FATAL", "V": "FATAL", "C": "57P03", "M": "the database system is starting up"})
+
+
+@dataclass
+class Members:
+    """The members of a cluster behind one port: each address leads to one of them."""
+
+    primary: PostgresServer
+    standby: PostgresServer
+
+    @contextlib.asynccontextmanager
+    async def behind(self, *kinds: str) -> AsyncIterator[tuple[int, tuple[str, ...]]]:
+        """Give the port and the addresses, in the order of the kinds: primary, standby, starting, silent, away."""
+        addresses = tuple(f"127.0.0.{number}" for number in range(2, 2 + len(kinds)))
+        port = 0
+        async with contextlib.AsyncExitStack() as stack:
+            for kind, address in zip(kinds, addresses, strict=True):
+                if kind == "away":
+                    continue
+                server = await asyncio.start_server(getattr(self, f"_{kind}"), address, port)
+                await stack.enter_async_context(server)
+                port = server.sockets[0].getsockname()[1]
+            yield port, addresses
+
+    async def _primary(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _pass_on(self.primary, reader, writer)
+
+    async def _standby(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _pass_on(self.standby, reader, writer)
+
+    async def _starting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(4096)
+        writer.write(STARTING)
+        writer.close()
+
+    async def _silent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            await reader.read()
+        writer.close()
+
+
+async def _pass_on(server: PostgresServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    behind, ahead = await asyncio.open_connection(server.host, server.port)
+
+    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await source.read(65536):
+                sink.write(data)
+        sink.close()
+
+    await asyncio.gather(pump(reader, ahead), pump(behind, writer))
+
+
+@pytest.fixture(scope="module", params=[13, 16], ids=["13, which tells nothing by itself", "16"])
+def members(request: pytest.FixtureRequest) -> Iterator[Members]:
+    with PostgresServer(request.param) as primary:
+        primary.execute("CREATE ROLE reader LOGIN PASSWORD 'word-s3cr3t'")
+        primary.execute("ALTER ROLE reader SET default_transaction_read_only = on")
+        standby = primary.standby()
+        try:
+            yield Members(primary, standby)
+        finally:
+            standby.close()
+
+
+def admin_of(members: Members, port: int, attrs: str | None) -> AdminConnection:
+    word = Password(members.primary.password)
+    made = AdminConnection(NAME, port, members.primary.superuser, word, None, SSLMode.DISABLE)
+    return replace(made, target_session_attrs=attrs)
+
+
+def resolved_to(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]) -> None:
+    async def resolve(host: str, port: int, policy: DialPolicy) -> tuple[str, ...]:
+        return addresses
+
+    monkeypatch.setattr("cipher_operator.postgres.session.resolve", resolve)
+
+
+# what the URL asks for, the members in the resolver's order, connections made
+FOUND = {
+    "the first is a standby": ("read-write", ("standby", "primary"), 2),
+    "primary instead of read-write": ("primary", ("standby", "primary"), 2),
+    "the first is the primary": ("read-write", ("primary", "standby"), 1),
+    "one starts": ("read-write", ("starting", "primary"), 2),
+    "one starts, and nothing is asked for": (None, ("starting", "primary"), 2),
+    "all kinds": ("read-write", ("away", "starting", "standby", "primary"), 3),
+    "one is silent": ("read-write", ("silent", "primary"), 1),
+    "the primary is first, and nothing is asked for": (None, ("primary", "standby"), 1),
+    "one is away, and nothing is asked for": (None, ("away", "primary"), 1),
+}
+
+
+@pytest.mark.parametrize("case", FOUND.values(), ids=FOUND)
+async def test_the_one_that_takes_writes_is_found(
+    members: Members, monkeypatch: pytest.MonkeyPatch, case: tuple[str | None, tuple[str, ...], int]
+) -> None:
+    attrs, kinds, connections = case
+    async with members.behind(*kinds) as (port, addresses):
+        resolved_to(monkeypatch, addresses)
+        policy = DialPolicy((), 2.0)
+        async with await Session.open(admin_of(members, port, attrs), "postgres", policy) as session:
+            assert await session.execute(sql.SQL("SELECT pg_is_in_recovery()")) == [[(False,)]]
+            assert session.connections_made == connections
+
+
+# what the URL asks for, the members, the reason, parts of the message
+TOLD = {
+    "only standbys": ("read-write", ("standby", "standby"), READ_ONLY, "writer endpoint"),
+    "the primary is away": ("read-write", ("standby", "away"), READ_ONLY, "writer endpoint"),
+    "the primary starts": ("primary", ("starting", "standby"), READ_ONLY, "writer endpoint"),
+    "all start": (None, ("starting", "starting"), Reason.SERVER_NOT_READY, "57P03"),
+    "one starts, one is away": (None, ("starting", "away"), Reason.SERVER_NOT_READY, "57P03"),
+    "nothing is asked for": (None, ("standby", "primary"), READ_ONLY, "`target_session_attrs=read-write`"),
+    "any is asked for": ("any", ("standby", "primary"), READ_ONLY, "`target_session_attrs=read-write`"),
+    "nothing is asked for, the first is away": (None, ("away", "standby"), READ_ONLY, "`target_session_attrs"),
+    "one address": ("read-write", ("standby",), READ_ONLY, "writer endpoint"),
+}
+
+
+@pytest.mark.parametrize("case", TOLD.values(), ids=TOLD)
+async def test_what_is_told_where_none_does(
+    members: Members, monkeypatch: pytest.MonkeyPatch, case: tuple[str | None, tuple[str, ...], Reason, str]
+) -> None:
+    attrs, kinds, reason, said = case
+    async with members.behind(*kinds) as (port, addresses):
+        resolved_to(monkeypatch, addresses)
+        with pytest.raises(Failure) as caught:
+            await Session.open(admin_of(members, port, attrs), "postgres", POLICY)
+    assert caught.value.reason is reason
+    assert said in caught.value.message
+    assert ("target_session_attrs" in caught.value.message) is ("target" in said), "told where it is not there yet"
+    for secret in (NAME, str(port), *addresses):
+        assert secret not in caught.value.message
+
+
+async def test_one_address_and_nothing_asked_for_is_judged_by_the_plan(
+    members: Members, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members.behind("standby") as (port, addresses):
+        resolved_to(monkeypatch, addresses)
+        async with await Session.open(admin_of(members, port, None), "postgres", POLICY) as session:
+            failure = classify(await error_of(session, "CREATE ROLE x"))
+    assert failure.reason is READ_ONLY
+
+
+@pytest.mark.parametrize("attrs", [None, "read-write"], ids=["nothing asked for", "read-write"])
+async def test_a_refused_login_is_tried_at_one_address_only(
+    members: Members, monkeypatch: pytest.MonkeyPatch, attrs: str | None
+) -> None:
+    for server in (members.primary, members.standby):
+        server.mark_log()
+    async with members.behind("standby", "primary") as (port, addresses):
+        resolved_to(monkeypatch, addresses)
+        wrong = replace(admin_of(members, port, attrs), password=Password("wrong-s3cr3t"))
+        with pytest.raises(Failure) as caught:
+            await Session.open(wrong, "postgres", POLICY)
+    assert caught.value.reason is Reason.AUTHENTICATION_FAILED
+    assert members.standby.log_text().count("password authentication failed") == 1
+    assert "password authentication failed" not in members.primary.log_text()
+
+
+async def test_a_login_that_reads_only_by_its_own_setting(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`primary` asks what the server is, `read-write` what a session may."""
+    async with members.behind("primary") as (port, addresses):
+        resolved_to(monkeypatch, addresses)
+        login = replace(admin_of(members, port, "primary"), user="reader", password=Password("word-s3cr3t"))
+        async with await Session.open(login, "postgres", POLICY) as session:
+            assert not session.closed
+        with pytest.raises(Failure) as caught:
+            await Session.open(replace(login, target_session_attrs="read-write"), "postgres", POLICY)
+    assert caught.value.reason is READ_ONLY

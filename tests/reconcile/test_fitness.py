@@ -1,0 +1,137 @@
+"""Ready is never true while Cipher cannot work: through whole runs, at the next check after somebody's change."""
+
+import psycopg
+import pytest
+
+from cipher_operator.api.reasons import Reason
+from support.cipher_client import NotKept, work_as_cipher
+from support.runs import Runs
+
+FUNCTION = "CREATE FUNCTION others() RETURNS {0} LANGUAGE plpgsql AS $$ BEGIN {1} END $$"
+ONLY_A_PROOF_TELLS = {
+    "a trigger": (
+        FUNCTION.format("trigger", "RETURN NULL;"),
+        "CREATE TRIGGER audit BEFORE INSERT ON cipher_store FOR EACH ROW EXECUTE FUNCTION others()",
+        "DROP TRIGGER audit ON cipher_store",
+    ),
+    "an event trigger": (
+        FUNCTION.format("event_trigger", "RAISE 'no DDL by hand';"),
+        "CREATE EVENT TRIGGER audit_{db} ON ddl_command_start WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION others()",
+        "DROP EVENT TRIGGER audit_{db}",
+    ),
+    "a CHECK constraint": (
+        "SELECT 1",
+        "ALTER TABLE cipher_lists ADD CONSTRAINT plain CHECK (value !~ '[^[:ascii:]]')",
+        "ALTER TABLE cipher_lists DROP CONSTRAINT plain",
+    ),
+    "an index": ("SELECT 1", "CREATE INDEX find ON cipher_store (value)", "DROP INDEX find"),
+    "a policy": (
+        "ALTER TABLE cipher_store ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON cipher_store USING (true); "
+        "ALTER TABLE cipher_store FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY q ON cipher_store AS RESTRICTIVE FOR SELECT USING (false)",
+        "DROP POLICY q ON cipher_store",
+    ),
+    "a publication": (
+        "ALTER TABLE cipher_store REPLICA IDENTITY NOTHING",
+        "CREATE PUBLICATION everything FOR TABLE cipher_store",
+        "DROP PUBLICATION everything",
+    ),
+    "an extra column": (
+        "CREATE DOMAIN filled AS text NOT NULL",
+        "ALTER TABLE cipher_store ADD note filled",
+        "ALTER TABLE cipher_store DROP note",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(ONLY_A_PROOF_TELLS))
+async def test_what_only_a_proof_can_tell_makes_one_due(runs: Runs, case: str) -> None:
+    before, harm, undo = (part.replace("{db}", runs.database) for part in ONLY_A_PROOF_TELLS[case])
+    await runs.ready()
+    runs.sql(before, runs.database)
+    await runs.run()
+    assert runs.says() == ("True", "Ready")
+    tests = runs.counts.connections["login"]
+    await runs.run()
+    assert runs.counts.connections["login"] == tests, "nothing has changed, and nothing is tested"
+    runs.sql(harm, runs.database)
+    await runs.run()
+    status, reason = runs.says()
+    assert (status, reason in {Reason.SCHEMA_CONFLICT, Reason.ACCESS_DENIED}) == ("False", True), runs.message()
+    with runs.app() as app, pytest.raises((psycopg.Error, NotKept)):
+        work_as_cipher(app)
+    await runs.run()
+    assert runs.says()[0] == "False", "a refusal is not forgotten"
+    runs.sql(undo, runs.database)
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+    with runs.app() as app:
+        work_as_cipher(app)
+
+
+async def test_a_row_outlives_a_crash_once_the_table_is_brought_back(runs: Runs) -> None:
+    await runs.ready()
+    runs.sql("ALTER TABLE cipher_store SET UNLOGGED", runs.database)
+    await runs.run()
+    assert runs.says() == ("True", "Ready")
+    with runs.app() as app:
+        app.execute("INSERT INTO cipher_store VALUES ('k', '\"😀\"', now(), now())")
+    runs.sql("CHECKPOINT")
+    runs.server.stop("immediate")
+    runs.server.start()
+    with runs.app() as app:
+        assert app.execute("SELECT value FROM cipher_store").fetchall() == [('"😀"',)]
+
+
+async def test_rows_that_are_null_are_told_again_and_again_without_a_write(runs: Runs) -> None:
+    await runs.ready()
+    runs.sql(
+        "ALTER TABLE cipher_store ALTER value DROP NOT NULL; "
+        "INSERT INTO cipher_store VALUES ('old', NULL, now(), now())",
+        runs.database,
+    )
+    await runs.run()
+    assert runs.says() == ("True", "Ready")
+    assert "some rows hold NULL" in runs.message()
+    assert 'ALTER TABLE "public"."cipher_store" ALTER COLUMN "value" SET NOT NULL' in runs.message()
+    writes, tests = runs.writes(), runs.counts.connections["login"]
+    await runs.run()
+    assert (runs.writes(), runs.counts.connections["login"]) == (writes, tests)
+    runs.sql("DELETE FROM cipher_store WHERE value IS NULL", runs.database)
+    await runs.run()
+    assert "NULL" not in runs.message()
+    assert runs.says() == ("True", "Ready")
+
+
+@pytest.mark.parametrize("mode", ["Dedicated", "Shared"])
+async def test_a_database_in_another_encoding_is_never_ready(runs: Runs, mode: str) -> None:
+    runs.sql(
+        f"CREATE DATABASE {runs.database} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    )
+    runs.admin_secret()
+    runs.storage(user={"mode": mode})
+    await runs.run()
+    assert runs.says() == ("False", "SchemaConflict")
+    assert "encoding LATIN1" in runs.message()
+    assert runs.api.data("chat-cipher") is None
+    assert runs.sql(f"SELECT 1 FROM pg_roles WHERE rolname ~ '^app_{runs.database}_'") == []
+
+
+async def test_a_shared_login_whose_tables_are_elsewhere_is_never_ready(runs: Runs) -> None:
+    user = f"u_{runs.database}"
+    runs.sql(f"CREATE ROLE {user} LOGIN PASSWORD 'pw'")
+    runs.sql(f"CREATE DATABASE {runs.database} OWNER {user}")
+    runs.sql(f"CREATE SCHEMA app AUTHORIZATION {user}", runs.database)
+    runs.sql(f"ALTER ROLE {user} SET search_path = app")
+    runs.api.secret("pg-admin", {"CIPHER_PG_URL": runs.server.admin_url(user=user, password="pw", sslmode="disable")})
+    runs.storage(user={"mode": "Shared"})
+    await runs.run()
+    assert runs.says() == ("False", "AccessDenied")
+    assert f'ALTER ROLE "{user}" RESET search_path' in runs.message()
+    assert runs.api.data("chat-cipher") is None
+    runs.sql(f"ALTER ROLE {user} RESET search_path")
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+    runs.sql(f"ALTER ROLE {user} SET search_path = app")
+    await runs.run()
+    assert runs.says() == ("False", "AccessDenied"), "the setting alone makes a proof due"

@@ -1,0 +1,112 @@
+"""What kopf is given of a watch: whatever the server puts into it, kopf goes on."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from cipher_operator.runtime import streams as module
+from cipher_operator.runtime.streams import LIST_ANEW, Content, fatal
+
+
+class Answer:
+    """Stands for aiohttp's stream: pieces of a fixed cut."""
+
+    def __init__(self, content: bytes, size: int) -> None:
+        self._content, self._size = content, size
+        self.closed_by: object = None
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        for at in range(0, len(self._content), self._size):
+            yield self._content[at : at + self._size]
+
+    def set_exception(self, error: object) -> None:
+        self.closed_by = error
+
+
+def line(type_: str, **body: Any) -> bytes:
+    return json.dumps({"type": type_, "object": body}).encode() + b"\n"
+
+
+ADDED = line("ADDED", metadata={"uid": "1", "name": "chat"}, text="\r \u2028 ü")
+BOOKMARK = line("BOOKMARK", metadata={"resourceVersion": "5"})
+GONE = line("ERROR", code=410, reason="Expired")
+
+FATAL: dict[str, tuple[bytes, str]] = {
+    "an object that cannot be decrypted": (line("ERROR", code=500, reason="InternalError"), "500 InternalError"),
+    "an error without a reason": (line("ERROR", code=503), "503"),
+    "an error without a code": (line("ERROR", kind="Status"), "something that is no event came"),
+    "an error whose code is no number": (line("ERROR", code="x"), "something that is no event came"),
+    "a page of a proxy": (b"<html>password=x</html>\n", "something that is no event came"),
+    "an array": (b"[]\n", "something that is no event came"),
+    "an event without an object": (b'{"type":"ADDED"}\n', "something that is no event came"),
+    "an object without metadata": (line("MODIFIED"), "something that is no event came"),
+}
+
+
+@pytest.mark.parametrize("case", FATAL)
+def test_what_kopf_would_not_survive(case: str) -> None:
+    content, why = FATAL[case]
+    assert fatal(content.strip()) == why
+
+
+@pytest.mark.parametrize("content", [ADDED, BOOKMARK, GONE], ids=["an event", "a bookmark", "a forgotten place"])
+def test_what_kopf_knows(content: bytes) -> None:
+    assert fatal(content.strip()) is None
+
+
+class World:
+    """A watch, and what was told of it."""
+
+    def __init__(self, content: bytes, size: int = 7) -> None:
+        self.broken: list[str] = []
+        self.answer = Answer(content, size)
+        self.content = Content(self.answer, self._note, lambda: asyncio.get_running_loop().call_later(60, print))
+
+    async def _note(self, why: str) -> None:
+        self.broken.append(why)
+
+    async def all(self) -> bytes:
+        return b"".join([chunk async for chunk in self.content.iter_chunked(1_000)])
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+async def test_events_pass_as_they_are_and_half_a_line_is_left_out(size: int) -> None:
+    world = World(ADDED + BOOKMARK + ADDED + GONE + b'{"type": "ADDED", "obj', size)
+    assert await world.all() == ADDED + BOOKMARK + ADDED + GONE
+    assert world.broken == []
+
+
+@pytest.mark.parametrize("case", FATAL)
+async def test_what_would_end_kopf_makes_it_list_anew(case: str) -> None:
+    content, why = FATAL[case]
+    world = World(ADDED + content + ADDED)
+    assert await world.all() == ADDED + LIST_ANEW
+    assert world.broken == [why]
+
+
+def test_the_rest_is_aiohttps_own() -> None:
+    world = World(b"")
+    world.content.set_exception("closed")
+    assert world.answer.closed_by == "closed"
+
+
+async def test_pauses_grow_and_an_outage_is_two_lines(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "BROKEN", (0.01, 0.2))
+    monkeypatch.setattr(module, "SETTLED_AFTER_ERROR", 0.05)
+    caplog.set_level("INFO")
+    watch, loop, pauses = module._Watch("cipherstorages"), asyncio.get_running_loop(), []
+    for _ in range(5):
+        began = loop.time()
+        await watch.broken("500 InternalError")
+        pauses.append(loop.time() - began)
+    assert pauses[4] > 4 * pauses[0], pauses
+    watch.begin()
+    await asyncio.sleep(0.1)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "the watch of cipherstorages is interrupted: 500 InternalError; trying again"
+    assert (len(lines), lines[1].startswith("the watch of cipherstorages goes on after")) == (2, True)
