@@ -17,6 +17,7 @@ from cipher_operator.postgres.dial import parse_blocked_ranges
 from cipher_operator.reconcile import tell
 from devcluster import FaultProxy, PostgresServer
 from support.faulty_servers import set_hba
+from support.poolers import Pooler
 from support.runs import NAMESPACE, Runs
 
 
@@ -304,3 +305,35 @@ async def test_the_app_cannot_connect_while_it_is_not_proven(runs: Runs) -> None
     runs.storage()
     await runs.run()
     psycopg.connect(runs.secret()["uri"]).close()
+
+
+async def test_a_pooler_with_a_list_of_its_own_is_said_as_that(runs: Runs) -> None:
+    with Pooler(runs.server, "session", databases="postgres") as pooler:
+        runs.admin_secret(port=pooler.port)
+        runs.storage()
+        for _ in range(2):
+            await runs.run()
+            assert runs.says() == ("False", "DatabaseMissing")
+            assert "does not know it: a connection pooler" in runs.message()
+            assert "trying again" not in runs.message()
+    assert runs.sql(f"SELECT 1 FROM pg_database WHERE datname = '{runs.database}'") == [(1,)]
+    runs.admin_secret()
+    await runs.until(lambda: runs.says()[0] == "True")
+
+
+async def test_two_logins_that_take_turns_in_shared_mode_leave_the_tables_where_they_are(runs: Runs) -> None:
+    user, clone = f"{runs.database}_user", f"{runs.database}_clone"
+    runs.sql(f"CREATE ROLE {user} LOGIN PASSWORD 'a'")
+    runs.sql(f'CREATE DATABASE "{runs.database}" OWNER {user}')
+    runs.admin_secret(user=user, password="a", database=runs.database)
+    runs.storage(user={"mode": "Shared"}, database={"name": runs.database, "create": False})
+    await runs.until(lambda: runs.says()[0] == "True")
+    runs.sql(f"CREATE ROLE {clone} LOGIN PASSWORD 'b' IN ROLE {user}")
+    owner = "SELECT DISTINCT tableowner FROM pg_tables WHERE tablename LIKE 'cipher%'"
+    for login, password in ((clone, "b"), (user, "a")):
+        runs.admin_secret(user=login, password=password, database=runs.database)
+        await runs.run()
+        assert runs.says() == ("True", "Ready"), runs.message()
+        assert runs.sql(owner, runs.database) == [(user,)]
+        with runs.app() as app:
+            app.execute("INSERT INTO cipher_store VALUES (%s, 'x', now(), now())", [login])

@@ -15,7 +15,7 @@ from devcluster.tls import TlsFixture
 
 _CONFIGURATION = """\
 [databases]
-* = host={host} port={server_port}
+{databases} = host={host} port={server_port}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -42,7 +42,7 @@ class Pooler:
 
     It knows the superuser and `users` (name to password), and asks the server for other logins. For that it keeps a
     superuser's connection to their database, which ends a second after its last use. With `tls` it takes only
-    encrypted clients, else only plain ones.
+    encrypted clients, else only plain ones. `databases` is the one it knows, `*` for all.
     """
 
     host = "127.0.0.1"
@@ -53,8 +53,9 @@ class Pooler:
         mode: Literal["transaction", "session"],
         users: Mapping[str, str] | None = None,
         tls: TlsFixture | None = None,
+        databases: str = "*",
     ) -> None:
-        self._server, self._mode, self._tls = server, mode, tls
+        self._server, self._mode, self._tls, self._databases = server, mode, tls, databases
         self._users = {server.superuser: server.password} | dict(users or {})
         self._folder = Path()
         self._process: Process | None = None
@@ -70,6 +71,7 @@ class Pooler:
         configuration = self._folder / "pgbouncer.ini"
         configuration.write_text(
             _CONFIGURATION.format(
+                databases=self._databases,
                 host=self._server.host,
                 server_port=self._server.port,
                 port=self.port,

@@ -103,6 +103,7 @@ class _Run:
         self._tested = False
         self._refusal: Failure | None = None
         self._kept_out: Failure | None = None
+        self._seen_from: str | None = None
         self.pending: tuple[str, ...] = ()
 
     def report(self, failure: Failure | None) -> Report:
@@ -128,6 +129,7 @@ class _Run:
         for database in maintenance_databases(maintenance, self._desired.database):
             try:
                 async with self._connect(database) as session:
+                    self._seen_from = database
                     await self._converge_in(session, only_missing_database=True)
                     return
             except Failure as failure:
@@ -152,23 +154,41 @@ class _Run:
                 self._refusal, self._tested = await proving, True
         except Failure as failure:
             if failure.reason is Reason.DATABASE_MISSING and failure.stage is ConditionType.CONNECTED:
-                raise self._without_database() from failure
+                raise await self._without_database() from failure
             raise
         finally:
             if proving is not None and not proving.done():
                 proving.cancel()
                 await asyncio.wait([proving])
 
-    def _without_database(self) -> Failure:
-        if self._observed is not None:
-            # Seen a moment ago: the next look, with both eyes on what is there then, comes soon.
+    async def _without_database(self) -> Failure:
+        """Return why there is no way into the database, which may have been seen from another a moment ago."""
+        if self._observed is None:
+            # Without a database to create it from, what keeps us out of that one is what must be mended.
+            return self._kept_out or database_gone(self._desired, self._orders)
+        name = self._desired.database
+        if self._seen_from is not None and await self._stands(self._seen_from):
             return Failure(
-                Reason.DISCONNECTED,
-                f"database '{self._desired.database}' was dropped while the operator looked at it; trying again",
+                Reason.DATABASE_MISSING,
+                f"the server has database '{name}', and what stands between it and the operator does not know it: a "
+                "connection pooler with a list of its own. Add the database, or an entry `*`, to that list (PgBouncer: "
+                "section [databases]), or point the connection at the server itself",
                 stage=ConditionType.DATABASE_READY,
             )
-        # Without a database to create it from, what keeps us out of that one is what must be mended.
-        return self._kept_out or database_gone(self._desired, self._orders)
+        # The next look, with both eyes on what is there then, comes soon.
+        return Failure(
+            Reason.DISCONNECTED,
+            f"database '{name}' was dropped while the operator looked at it; trying again",
+            stage=ConditionType.DATABASE_READY,
+        )
+
+    async def _stands(self, seen_from: str) -> bool:
+        """Return whether the database is there, seen from another once more."""
+        try:
+            async with self._connect(seen_from) as session:
+                return (await observe(session, self._desired)).database is not None
+        except (Failure, psycopg.Error):
+            return False
 
     async def _converge_in(self, session: Session, *, only_missing_database: bool) -> None:
         self._ssl_in_use = session.ssl_in_use

@@ -40,11 +40,11 @@ def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: 
         judge_relation(desired, orders, claim, table.name, relation)
         if differences := [*_differences(table, relation), *flaws(desired.schema, table, relation)]:
             raise _conflict(desired, f"table '{table.name}'", differences)
-        if relation.owner != desired.owner:
+        if relation.owner != desired.owner and not _usable(desired, claim, table.name, relation):
             released = [] if relation.owner in former else _release(desired, observed, relation)
             former.add(relation.owner)
             planned.extend((*released, *_take_over(desired, observed, table.name, relation)))
-        elif not relation.owner_has_all:
+        elif relation.owner == desired.owner and not relation.owner_has_all:
             own_table = (table.name,)
             planned.append(steps.grant_relations(desired.schema, "TABLE", own_table, desired.owner, desired.owner))
         if not claim.holds(table.name):
@@ -61,6 +61,12 @@ def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: 
         raise must_inherit(observed, "build an index of a large table while others write")
     planned.extend(step for step in indexes if not step.alone)
     return Part(tuple(planned), tuple(created), tuple(adopted), tuple(step for step in indexes if step.alone))
+
+
+def _usable(desired: Desired, claim: Claim, name: str, relation: Relation) -> bool:
+    """Return whether the login of Shared mode has its table through the table's owner: a tool that lets two logins take
+    turns makes one a member of the other, and pods that run with either go on."""
+    return desired.shared and claim.holds(name) and relation.owner_usage
 
 
 def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[Step]:
