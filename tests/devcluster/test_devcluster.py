@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,11 +300,14 @@ def test_nothing_survives_a_killed_run(how: str) -> None:
                 os.kill(guard, signal.SIGKILL)
             else:
                 run.send_signal(signal.SIGTERM if how == "terminated" else signal.SIGKILL)
-            wait_for("all processes are gone", lambda: not _alive(children), 10)
+            wait_for("all processes are gone", lambda: not _alive(children), 60)
             if how != "guard killed":
-                wait_for("their folders are gone", lambda: not any(folder.exists() for folder in folders), 10)
+                wait_for("their folders are gone", lambda: not any(folder.exists() for folder in folders), 60)
         finally:
             run.kill()
+            # Without its guard nobody is left to remove what is in memory.
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_servers_may_be_started_from_several_threads_at_once() -> None:
