@@ -80,15 +80,18 @@ async def release_input(kube: Kube, ref: Ref, *, without: str = "") -> None:
             return
 
 
-async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions) -> Result | None:
-    """Carry out a deletion and let the object go; return None then, else what it waits for. Raises ApiError, Busy."""
+async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None = None) -> Result | None:
+    """Carry out a deletion and let the object go; return None then, else what it waits for. Raises ApiError, Busy.
+
+    `ca` is the CA that was used last, for a deletion that finds no more.
+    """
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
         return None
     removal = server.Removal()
     if not (resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true" or snapshot.suspended):
         try:
-            removal = await _remove(around, snapshot, sessions)
+            removal = await _remove(around, snapshot, sessions, ca)
         except Failure as failure:
             removal = replace(removal, failure=failure)
     if removal.failure is not None:
@@ -101,13 +104,13 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions) -
     return None
 
 
-async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions) -> server.Removal:
+async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None) -> server.Removal:
     """Drop what the storage created. Raises Failure where there is no way to the server."""
     resource = snapshot.resource
     spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
     if spec.deletion_policy is not DeletionPolicy.DELETE or spec.management_policy is not ManagementPolicy.MANAGE:
         return server.Removal()
-    admin = _admin(snapshot, spec)
+    admin = _admin(snapshot, spec, ca)
     if not (spec.database.name or admin.database or resource.status.get("database")):
         # It never knew where to begin.
         return server.Removal()
@@ -121,8 +124,8 @@ async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions) 
     )
 
 
-def _admin(snapshot: Snapshot, spec: Spec) -> AdminConnection:
-    """Return the way in. A CA that went with its namespace stands in the app Secret as well."""
+def _admin(snapshot: Snapshot, spec: Spec, ca: str | None) -> AdminConnection:
+    """Return the way in. A CA that went with its namespace stands in the app Secret as well, or is remembered."""
     try:
         return snapshot.admin(spec)
     except Failure as failure:
@@ -131,6 +134,8 @@ def _admin(snapshot: Snapshot, spec: Spec) -> AdminConnection:
         secret, app = snapshot.secrets.get(spec.connection.secret_name), snapshot.app
         ours = app is not None and is_ours(snapshot.resource, app)
         certificates = app.data.get("certificates") if app is not None and ours else None
+        if certificates is None and ca is not None:
+            certificates = ca.encode()
         if secret is not None and certificates:
             return read_admin_connection(secret.data, spec.connection, certificates)
         raise Failure(

@@ -1,7 +1,10 @@
 """What survives a run of one storage: a frozen value that the next run replaces. All of it may be lost at any time."""
 
+import sys
 from dataclasses import dataclass, replace
 
+from cipher_operator.api.spec import CAKind, DeletionPolicy, Spec
+from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.orders import Credential
 from cipher_operator.reconcile.proof import Proof
 
@@ -17,6 +20,8 @@ class History:
     proof: Proof | None = None
     set_again: str | None = None
     """Digest of the refused login whose password was set again: that is done once, from then on it is only tested."""
+    ca: str | None = None
+    """The CA in a ConfigMap that a deletion will need: that of a namespace takes it first, and nobody holds it."""
     refusals: int = 0
     """Logins refused in a row since then."""
 
@@ -34,6 +39,14 @@ class History:
         """Return the history after a test."""
         refusals = 0 if proof.passed else self.refusals + (not proof.remembered)
         return replace(self, proof=proof, refusals=refusals, set_again=None if proof.passed else self.set_again)
+
+    def connected(self, admin: AdminConnection, spec: Spec) -> "History":
+        """Return the history after the administrator has logged in."""
+        reference = spec.connection.ca
+        needed = spec.deletion_policy is DeletionPolicy.DELETE and reference is not None
+        kept = needed and reference is not None and reference.kind is CAKind.CONFIG_MAP
+        # Interned: the storages of one server share one text.
+        return replace(self, ca=sys.intern(admin.ca) if kept and admin.ca is not None else None)
 
     def published(self) -> "History":
         """Return the history after the app Secret holds the login."""

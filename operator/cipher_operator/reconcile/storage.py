@@ -97,8 +97,8 @@ class Reconciler:
             async with asyncio.timeout(limit):
                 if snapshot.resource.deleting:
                     self._builds.cancel(snapshot.resource.key)
-                    sessions = self._sessions(ticket)
-                    return await finalize.finish(self._around, snapshot, sessions)
+                    sessions, ca = self._sessions(ticket), self._history(snapshot.resource).ca
+                    return await finalize.finish(self._around, snapshot, sessions, ca)
                 return await self._reconcile(snapshot, ticket)
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
@@ -135,6 +135,8 @@ class Reconciler:
         report = await self._converge(sessions, intent)
         if report.failure is not None:
             return failed(snapshot, intent, report, report.failure)
+        history = self._history(snapshot.resource)
+        self._remember(snapshot.resource, history.connected(intent.admin, intent.spec))
         if intent.observe:
             return planned(snapshot, report)
         return await self._publish(snapshot, intent, report, sessions)
