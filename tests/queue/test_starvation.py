@@ -173,3 +173,25 @@ async def test_twenty_storages_of_one_secret_learn_from_the_first() -> None:
     await world.clock.advance(5.0)
     assert len(world.runs) <= 22, "none looks in vain"
     assert world.free()
+
+
+async def test_a_verdict_is_no_business_of_those_who_use_another_credential() -> None:
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(HEALTHY, key[1])
+        except Closed:
+            return Next(after=None)
+        if key[1] == "refused" and len(world.runs) > 2:
+            ticket.refused(HEALTHY, key[1], "refused")
+        else:
+            ticket.opened(HEALTHY, key[1])
+        return Next(after=None)
+
+    world = World(run=run)
+    for name in ("refused", "fine"):
+        world.queue.enqueue(("team", name))
+    await world.clock.advance(1.0)
+    world.queue.enqueue(("team", "refused"))
+    await world.clock.advance(300.0)
+    assert world.count(("team", "fine")) == 1
+    assert world.count(("team", "refused")) > 3

@@ -47,11 +47,11 @@ class Listener(Protocol):
     def freed(self) -> None:
         """Something may be entered that could not be before."""
 
-    def opened(self, name: Name) -> None:
-        """A lane, or a credential of it, that was closed may be tried again."""
+    def opened(self, need: Need) -> None:
+        """A lane (with None), or a credential of it, that was closed may be tried again."""
 
-    def told(self, name: Name) -> None:
-        """A lane is closed for so long, or so finally, that all its keys shall say so."""
+    def told(self, need: Need) -> None:
+        """It is closed for so long, or so finally, that all its keys shall say so."""
 
 
 Outage = Callable[[Name, bool, object, float], None]
@@ -156,7 +156,7 @@ class Lanes:
         known.proven, known.trial, known.cause = True, None, None
         self._cancel((name, credential))
         if news:
-            self._tell(lambda listener: listener.opened(name))
+            self._tell(lambda listener: listener.opened((name, credential)))
 
     def succeeded(self, name: Name) -> None:
         """Take note of a run that ended well in a lane."""
@@ -183,8 +183,8 @@ class Lanes:
         known = self._credential(name, credential)
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
-        self._at((name, credential), known.until, lambda: self._verdict_over(name))
-        self._tell(lambda listener: listener.told(name))
+        self._at((name, credential), known.until, lambda: self._verdict_over(name, credential))
+        self._tell(lambda listener: listener.told((name, credential)))
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
         """Let a credential be tried at once, after its password was set."""
@@ -263,7 +263,7 @@ class Lanes:
             was_down = lane.cause is not None
             lane.open()
             if was_down:
-                self._tell(lambda listener: listener.opened(name))
+                self._tell(lambda listener: listener.opened((name, None)))
             self._freed()
             return
         if lane.cause is None:
@@ -275,11 +275,11 @@ class Lanes:
             pause = PROBE_SECONDS
             if not lane.told and lane.since is not None and self._clock.now() - lane.since >= TELL_SECONDS:
                 lane.told = True
-                self._tell(lambda listener: listener.told(name))
+                self._tell(lambda listener: listener.told((name, None)))
         self._ask_later(name, cause, pause)
 
-    def _verdict_over(self, name: Name) -> None:
-        self._tell(lambda listener: listener.opened(name))
+    def _verdict_over(self, name: Name, credential: Hashable) -> None:
+        self._tell(lambda listener: listener.opened((name, credential)))
 
     def _sweep(self) -> None:
         """Drop what nobody uses: credentials change, and hosts come and go."""

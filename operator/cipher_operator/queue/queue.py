@@ -44,8 +44,8 @@ class _Entry:
     way: Hashable | None = None
     task: asyncio.Task[None] | None = None
     dirty: bool = False
-    waits: frozenset[Name] = frozenset()
-    """Closed lanes that it waits for."""
+    waits: frozenset[Need] = frozenset()
+    """What is closed and it waits for."""
     timer: Timer | None = None
     due: float = 0.0
     failures: int = 0
@@ -76,7 +76,7 @@ class Queue(Generic[K]):
         self._ways: dict[Hashable, tuple[Need, ...]] = {}
         self._learning: dict[Hashable, K] = {}
         self._lives: dict[Name, set[K]] = {}
-        self._waits: dict[Name, set[K]] = {}
+        self._waits: dict[Need, set[K]] = {}
         self._running = 0
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
@@ -163,15 +163,17 @@ class Queue(Generic[K]):
         """Look again who may run: a slot, or a credential, is free."""
         self._wake()
 
-    def opened(self, name: Name) -> None:
-        """Run who waits for a lane."""
-        for key in list(self._waits.get(name, ())):
+    def opened(self, need: Need) -> None:
+        """Run who waits for a lane, or for a credential of it."""
+        for key in list(self._waits.get(need, ())):
             self.enqueue(key)
 
-    def told(self, name: Name) -> None:
-        """Run who lives on a lane, so that all say what is wrong with it."""
-        for key in self._lives.get(name, set()) - self._waits.get(name, set()):
-            self.enqueue(key)
+    def told(self, need: Need) -> None:
+        """Run who lives on a lane, or uses a credential of it, so that all say what is wrong."""
+        name, credential = need
+        for key in self._lives.get(name, set()) - self._waits.get(need, set()):
+            if credential is None or need in (self._entries[key].needs or ()):
+                self.enqueue(key)
 
     def _group(self, entry: _Entry) -> Group:
         if entry.needs is not None:
@@ -279,15 +281,15 @@ class Queue(Generic[K]):
         for name, _ in needs or ():
             self._lives.setdefault(name, set()).add(key)
 
-    def _await(self, key: K, entry: _Entry, names: frozenset[Name]) -> None:
-        """Note which closed lanes a key waits for."""
-        for name in entry.waits - names:
-            self._waits[name].discard(key)
-            if not self._waits[name]:
-                del self._waits[name]
-        for name in names - entry.waits:
-            self._waits.setdefault(name, set()).add(key)
-        entry.waits = names
+    def _await(self, key: K, entry: _Entry, needs: frozenset[Need]) -> None:
+        """Note what is closed and a key waits for."""
+        for need in entry.waits - needs:
+            self._waits[need].discard(key)
+            if not self._waits[need]:
+                del self._waits[need]
+        for need in needs - entry.waits:
+            self._waits.setdefault(need, set()).add(key)
+        entry.waits = needs
 
     def _plan(self, key: K, entry: _Entry, seconds: float) -> None:
         due = self._clock.now() + seconds

@@ -18,8 +18,8 @@ class Ticket:
         self._answered: set[Name] = {API}
         self._failed: set[Name] = set()
         self._entered: list[Need] = []
-        self.closed: set[Name] = set()
-        """The lanes that this run waits for."""
+        self.closed: set[Need] = set()
+        """What this run waits for: a lane (with None), or a credential of it."""
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -34,7 +34,8 @@ class Ticket:
         self._entered.append((name, credential))
         self._learnt()
         if (cause := self._lanes.cause(name, credential)) is not None:
-            self.closed.add(name)
+            down = self._lanes.cause(name, None) is not None
+            self.closed.add((name, None if down else credential))
             raise Closed(cause)
         if not self._held[name]:
             if not self._lanes.take(name):
@@ -74,7 +75,7 @@ class Ticket:
     def failed(self, name: Name, cause: object, *, retry_after: float | None = None) -> None:
         """Say that a server gave no answer; `retry_after` are the seconds that it asks to wait."""
         self._failed.add(name)
-        self.closed.add(name)
+        self.closed.add((name, None))
         self._lanes.failed(name, cause, retry_after)
 
     def hung(self, cause: object) -> None:
@@ -86,7 +87,7 @@ class Ticket:
     def refused(self, name: Name, credential: Hashable, cause: object) -> None:
         """Say that a server refused a credential."""
         self._answered.add(name)
-        self.closed.add(name)
+        self.closed.add((name, credential))
         self._lanes.refused(name, credential, cause)
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:

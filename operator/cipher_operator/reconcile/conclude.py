@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from cipher_operator.api.failures import STAGES, Failure
+from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
@@ -32,6 +32,7 @@ def refused(snapshot: Snapshot, failure: Failure) -> Result:
 
 def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure, *, again_soon: bool = False) -> Result:
     """Return the end of a run that did not reach everything; `again_soon` where the login is tested again at once."""
+    failure = failure.at(ConditionType.CONNECTED)
     return Result(
         failure=failure,
         reached=stages(report.observed, failure),
