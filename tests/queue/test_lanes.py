@@ -1,7 +1,8 @@
 """What is remembered of servers and credentials, and for how long."""
 
-from cipher_operator.queue.lanes import IDLE_SECONDS, Closed
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.lanes import IDLE_SECONDS
+from cipher_operator.queue.needs import Closed
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, World
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cipher_operator.queue.lanes import Busy, Closed
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.needs import Busy, Closed
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, World
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from cipher_operator.queue.lanes import API, Closed
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.needs import API, Closed
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, World
 

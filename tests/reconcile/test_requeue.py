@@ -4,7 +4,7 @@ import pytest
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
 from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.result import Facts, Result
 

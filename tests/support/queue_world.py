@@ -6,8 +6,10 @@ import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from cipher_operator.queue.lanes import API, Lanes, Name
-from cipher_operator.queue.queue import Next, Queue
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.lanes import Lanes
+from cipher_operator.queue.needs import API, Name
+from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.ticket import Ticket
 
 Key = tuple[str, str]

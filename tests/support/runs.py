@@ -11,8 +11,9 @@ import psycopg
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
-from cipher_operator.queue.lanes import API, Lanes, Name
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.lanes import Lanes
+from cipher_operator.queue.needs import API, Name
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.digest import Digest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cipher_operator.kube.access import load_access
 from cipher_operator.kube.port import ApiUnavailable
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.inputs import Key
 from cipher_operator.reconcile.snapshot import read_snapshot

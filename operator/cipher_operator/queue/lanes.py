@@ -4,13 +4,11 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable
-from typing import Protocol
 
 from cipher_operator.queue.clock import Clock, Timer
 from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
+from cipher_operator.queue.needs import API, Listener, Name, Need
 
-API = "api"
-"""The lane of the API server: every run holds a slot of it."""
 UNLIMITED = 1_000_000
 
 VERDICT_SECONDS = 60.0
@@ -22,37 +20,6 @@ TELL_SECONDS = 8.0
 """How long a server is down before all its keys say so: a restart is over by then."""
 IDLE_SECONDS = 3_600.0
 """After how long what nobody uses is dropped."""
-
-Name = Hashable
-"""API, or a server."""
-Need = tuple[Name, Hashable | None]
-"""A lane, and the credential that is used in it."""
-
-
-class Busy(Exception):
-    """No slot is free: the run ends, holds nothing, and is run again when one is."""
-
-
-class Closed(Exception):
-    """The lane is down or the credential refused; `cause` is what was told of it."""
-
-    def __init__(self, cause: object) -> None:
-        super().__init__("closed")
-        self.cause = cause
-
-
-class Listener(Protocol):
-    """Who is told of lanes: a queue."""
-
-    def freed(self) -> None:
-        """Something may be entered that could not be before."""
-
-    def opened(self, need: Need) -> None:
-        """A lane (with None), or a credential of it, that was closed may be tried again."""
-
-    def told(self, need: Need) -> None:
-        """It is closed for so long, or so finally, that all its keys shall say so."""
-
 
 Outage = Callable[[Name, bool, object, float], None]
 """Called when an outage of a lane begins (False) and when it is over (True), with its cause and its seconds."""

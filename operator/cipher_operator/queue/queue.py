@@ -13,28 +13,16 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from cipher_operator.queue.clock import Clock, Timer
-from cipher_operator.queue.lanes import API, Busy, Lanes, Name, Need
+from cipher_operator.queue.following import Next, backoff
+from cipher_operator.queue.lanes import Lanes
+from cipher_operator.queue.needs import API, Busy, Name, Need
 from cipher_operator.queue.ready import Group, Ready
 from cipher_operator.queue.ticket import Ticket
-
-BACKOFF_BASE, BACKOFF_CAP = 2.0, 60.0
-"""Seconds after the first failure of a key, doubled with each in a row, and at most."""
 
 logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=tuple[str, ...])
 """What is run by: names, the last but one the namespace."""
-
-
-@dataclass(frozen=True, slots=True)
-class Next:
-    """What a run says of the next one: in `after` seconds, give or take `spread` of them; None where only a change
-    starts another. `failed` counts one more failure in a row instead: 2 s, doubled to 60 s. `gone`: never again."""
-
-    after: float | None = None
-    spread: float = 0.1
-    failed: bool = False
-    gone: bool = False
 
 
 @dataclass(slots=True)
@@ -255,8 +243,7 @@ class Queue(Generic[K]):
             self.forget(key)
         elif following.failed:
             entry.failures += 1
-            seconds = min(BACKOFF_CAP, BACKOFF_BASE * 2.0 ** min(entry.failures - 1, 10))
-            self._plan(key, entry, seconds * self._jitter(0.75, 1.0))
+            self._plan(key, entry, backoff(entry.failures, self._jitter))
         elif following.after is not None:
             self._plan(key, entry, following.after * self._jitter(1 - following.spread, 1 + following.spread))
 

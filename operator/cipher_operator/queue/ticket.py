@@ -3,7 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Hashable
 
-from cipher_operator.queue.lanes import API, Busy, Closed, Lanes, Name, Need
+from cipher_operator.queue.lanes import Lanes
+from cipher_operator.queue.needs import API, Busy, Closed, Name, Need
 
 
 class Ticket:

@@ -9,7 +9,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.postgres.dial import DialPolicy, NotAsked
 from cipher_operator.postgres.session import Session
-from cipher_operator.queue.lanes import Closed
+from cipher_operator.queue.needs import Closed
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.digest import Digest
 

@@ -14,8 +14,8 @@ from cipher_operator.api.spec import Resource
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
-from cipher_operator.queue.lanes import API
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.needs import API
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.builds import Builds

@@ -19,8 +19,10 @@ from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Reflec
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
-from cipher_operator.queue.lanes import API, Lanes
-from cipher_operator.queue.queue import Next, Queue
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.lanes import Lanes
+from cipher_operator.queue.needs import API
+from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.digest import Digest

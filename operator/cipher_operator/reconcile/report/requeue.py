@@ -1,7 +1,7 @@
 """When a storage is looked at next, by what its run found. How that is spread and backed off is the queue's."""
 
 from cipher_operator.api.reasons import FailureClass, Reason
-from cipher_operator.queue.queue import Next
+from cipher_operator.queue.following import Next
 from cipher_operator.reconcile.result import Result
 
 WAITING_RETRY = 60.0

@@ -1,0 +1,37 @@
+"""What a run needs of the lanes, and what keeps it out."""
+
+from collections.abc import Hashable
+from typing import Protocol
+
+API = "api"
+"""The lane of the API server: every run holds a slot of it."""
+
+Name = Hashable
+"""API, or a server."""
+Need = tuple[Name, Hashable | None]
+"""A lane, and the credential that is used in it."""
+
+
+class Busy(Exception):
+    """No slot is free: the run ends, holds nothing, and is run again when one is."""
+
+
+class Closed(Exception):
+    """The lane is down or the credential refused; `cause` is what was told of it."""
+
+    def __init__(self, cause: object) -> None:
+        super().__init__("closed")
+        self.cause = cause
+
+
+class Listener(Protocol):
+    """Who is told of lanes: a queue."""
+
+    def freed(self) -> None:
+        """Something may be entered that could not be before."""
+
+    def opened(self, need: Need) -> None:
+        """A lane (with None), or a credential of it, that was closed may be tried again."""
+
+    def told(self, need: Need) -> None:
+        """It is closed for so long, or so finally, that all its keys shall say so."""
