@@ -338,3 +338,39 @@ async def test_two_logins_that_take_turns_in_shared_mode_leave_the_tables_where_
         assert runs.sql(owner, runs.database) == [(user,)]
         with runs.app() as app:
             app.execute("INSERT INTO cipher_store VALUES (%s, 'x', now(), now())", [login])
+
+
+async def test_roles_that_an_upgrade_left_unmanaged_are_said_before_a_rotation_needs_them(runs: Runs) -> None:
+    admin = f"admin_{runs.database}"
+    runs.sql(f"CREATE ROLE {admin} LOGIN CREATEROLE CREATEDB PASSWORD 'admin-pw'")
+    runs.admin_secret(user=admin, password="admin-pw")
+    await runs.ready()
+    login = runs.secret()["username"]
+    roles = f'"{login}_owner", "{login}"'
+    runs.sql(f"REVOKE {roles} FROM {admin} CASCADE")
+    runs.sql(f'GRANT "{login}_owner" TO {admin} WITH ADMIN FALSE, INHERIT TRUE, SET TRUE')
+    runs.sql(f'GRANT "{login}_owner" TO "{login}"')
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+    assert "may not manage role" in runs.message()
+    remedy = runs.message().split("run: ")[1].split(" (as")[0]
+    runs.sql(remedy)
+    await runs.run()
+    assert "may not manage" not in runs.message()
+    runs.ask("rotate")
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+    runs.app().close()
+
+
+async def test_what_a_hostile_marker_says_is_one_printable_line(runs: Runs) -> None:
+    await runs.ready()
+    user = runs.secret()["username"]
+    ((comment,),) = runs.sql(f"SELECT shobj_description('\"{user}_owner\"'::regrole, 'pg_authid')")
+    name = "x\\u001b[31m\\u0007" + "y" * 3_000
+    hostile = comment.replace('"name":"chat"', f'"name":"{name}"')
+    assert hostile != comment
+    runs.server.execute(f"COMMENT ON ROLE \"{user}_owner\" IS '{hostile}'")
+    await runs.run()
+    assert runs.says() == ("False", "Conflict"), runs.message()
+    assert runs.message().isprintable()

@@ -27,12 +27,16 @@ STAGES = (
 )
 
 
+MAX_TEXT = 4_096
+"""Characters of a message; conditions keep half of it."""
+
+
 class Failure(Exception):
     """Why a storage cannot be made ready. Read-only: who knows more makes a copy.
 
     `message` is written to status, events and logs: it names no host, port, password or other content of a
     Secret, and says what to do. `stage` is the condition that fails; None where it is not known to the raiser.
-    `sqlstate` is the five-character code, or None.
+    `sqlstate` is the five-character code, or None. What servers and people said in it is made one printable line, cut.
     """
 
     def __init__(
@@ -45,7 +49,7 @@ class Failure(Exception):
     ) -> None:
         super().__init__(message)
         self._reason = reason
-        self._message = message
+        self._message = _printable(message)
         self._stage = stage
         self._sqlstate = sqlstate
 
@@ -83,3 +87,8 @@ class Failure(Exception):
     def saying(self, message: str) -> "Failure":
         """Return a copy with another text."""
         return Failure(self._reason, message, stage=self._stage, sqlstate=self._sqlstate)
+
+
+def _printable(text: str) -> str:
+    """Return a text without what a terminal or a log would act on: markers and comments are a server's words."""
+    return "".join(char if char.isprintable() else " " for char in text[:MAX_TEXT])

@@ -63,7 +63,7 @@ _ROLES = """
     'elevated', r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls,
     'connlimit', r.rolconnlimit, 'inherits', r.rolinherit,
     'expires', r.rolvaliduntil IS NOT NULL AND r.rolvaliduntil <> 'infinity',
-    'comment', shobj_description(r.oid, 'pg_authid'),
+    'comment', left(shobj_description(r.oid, 'pg_authid'), 4096),
     'usage', pg_has_role(r.oid, 'USAGE'),
     'set', CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, 'SET') ELSE pg_has_role(r.oid, 'MEMBER') END,
     'admin', pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'),

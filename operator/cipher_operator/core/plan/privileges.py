@@ -38,15 +38,38 @@ def must_inherit(observed: Observed, what: str) -> Failure:
 def refuse_unmanaged(desired: Desired, observed: Observed, roles: Iterable[str]) -> None:
     """Raise InsufficientPrivilege where the admin may not manage one of these roles: since PostgreSQL 16 that takes
     the ADMIN option, which only the admin that created a role has by itself. The remedy is for all of ours."""
-    admin = observed.server.admin
-    if admin.superuser or not observed.server.modern:
-        return
-    strange = [name for name in (desired.owner, *desired.logins) if name in observed.roles]
-    strange = [name for name in strange if not observed.roles[name].admin]
-    if not any(name in strange for name in roles):
-        return
-    raise lacking(
-        f"role '{admin.name}' may not manage what another admin created: role {', '.join(map(repr, strange))}",
-        f"GRANT {', '.join(map(quoted, strange))} TO {quoted(admin.name)} WITH ADMIN OPTION "
-        "(as the admin that created them, or a superuser)",
+    strange = _unmanaged(desired, observed)
+    if any(name in strange for name in roles):
+        admin = observed.server.admin.name
+        raise lacking(
+            f"role '{admin}' may not manage what another admin created: role {', '.join(map(repr, strange))}",
+            _give_admin(admin, strange),
+        )
+
+
+def unmanaged_warnings(desired: Desired, observed: Observed) -> tuple[str, ...]:
+    """Return what is to be known before the first rotation needs it: an upgrade from 15 or older leaves roles without
+    anybody who may manage them but superusers."""
+    strange = [] if desired.shared else _unmanaged(desired, observed)
+    if not strange:
+        return ()
+    admin = observed.server.admin.name
+    return (
+        f"role '{admin}' may not manage role {', '.join(map(repr, strange))}, so a rotation, a mend or a deletion will "
+        f"fail; run: {_give_admin(admin, strange)}",
+    )
+
+
+def _unmanaged(desired: Desired, observed: Observed) -> list[str]:
+    """Return those of our roles that the admin may not manage; until PostgreSQL 15 CREATEROLE is enough."""
+    if observed.server.admin.superuser or not observed.server.modern:
+        return []
+    there = (observed.roles[name] for name in (desired.owner, *desired.logins) if name in observed.roles)
+    return [role.name for role in there if not role.admin]
+
+
+def _give_admin(admin: str, roles: Iterable[str]) -> str:
+    return (
+        f"GRANT {', '.join(map(quoted, roles))} TO {quoted(admin)} WITH ADMIN OPTION "
+        "(as the admin that created them, or a superuser)"
     )

@@ -244,7 +244,7 @@ def grant_usage(schema: str, owner: str) -> Step:
 def unchanged(role: str, comment: str) -> sql.Composed:
     """Return what aborts its message with a division by zero unless the role's comment is still this one."""
     return compose(
-        "SELECT 1 / (COALESCE((SELECT shobj_description(r.oid, 'pg_authid') FROM pg_roles r "
+        "SELECT 1 / (COALESCE((SELECT left(shobj_description(r.oid, 'pg_authid'), 4096) FROM pg_roles r "
         "WHERE r.rolname = {role}), '') = {comment})::int",
         role=sql.Literal(role),
         comment=sql.Literal(comment),
