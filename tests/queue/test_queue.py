@@ -120,6 +120,21 @@ async def test_what_is_new_goes_before_two_thousand_checks_that_are_due() -> Non
     await world.queue.drain(0)
 
 
+async def test_what_is_new_begins_at_once_while_checks_take_long() -> None:
+    async def slow(world: World, key: Key, ticket: Ticket) -> Next:
+        await world.clock.sleep(30.0)
+        return Next(after=None)
+
+    world = World(run=slow, workers=8, share=8)
+    for number in range(100):
+        world.queue.enqueue((f"team-{number % 40}", f"chat{number}"), urgent=False)
+    await world.clock.advance(1.0)
+    world.queue.enqueue(("shop", "new"))
+    await world.clock.advance(0.0)
+    assert world.count(("shop", "new")) == 1
+    await world.queue.drain(0)
+
+
 async def test_a_namespace_with_a_thousand_storages_keeps_nobody_waiting() -> None:
     done: dict[Key, float] = {}
 

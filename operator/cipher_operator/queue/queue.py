@@ -42,8 +42,7 @@ class _Entry:
 class Queue(Generic[K]):
     """Runs keys. `run(key, ticket)` brings one to where it shall be and returns when to come back.
 
-    Keys that name the same `way` have the same needs: what one of them has learnt counts for all, and while the first
-    one learns it, the others wait.
+    Keys that name the same `way` have the same needs: while the first one learns them, the others wait.
     """
 
     def __init__(
@@ -65,7 +64,7 @@ class Queue(Generic[K]):
         self._learning: dict[Hashable, K] = {}
         self._lives: dict[Name, set[K]] = {}
         self._waits: dict[Need, set[K]] = {}
-        self._running = 0
+        self._running = self._checks = 0
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
         lanes.attach(self)
@@ -115,8 +114,7 @@ class Queue(Generic[K]):
 
     def forget(self, key: K) -> None:
         """Drop all that is planned and known of a key. A run under way ends by itself and is not repeated."""
-        entry = self._entries.pop(key, None)
-        if entry is None:
+        if (entry := self._entries.pop(key, None)) is None:
             return
         self._cancel(entry)
         self._settle(key, entry, None)
@@ -183,12 +181,13 @@ class Queue(Generic[K]):
     def _dispatch(self) -> None:
         self._woken = False
         while self._running < self._workers and not self._closed:
-            picked = self._ready.pick(self._admits)
+            # Checks never take all workers: what is new begins at once, and not when one of them has ended.
+            picked = self._ready.pick(self._admits, due=self._checks < max(1, self._workers // 2))
             if picked is None:
                 return
             self._start(*picked)
 
-    def _start(self, key: K, group: Group) -> None:
+    def _start(self, key: K, group: Group, urgent: bool) -> None:
         entry = self._entries[key]
         entry.dirty = False
         self._await(key, entry, frozenset())
@@ -202,13 +201,14 @@ class Queue(Generic[K]):
             self._learning[learns] = key
         ticket = Ticket(self._lanes, tuple(reserved), lambda: self._learnt(key, entry, ticket, learns))
         self._running += 1
+        self._checks += not urgent
         self._ready.begin(self._namespace(key))
         loop = asyncio.get_running_loop()
         entry.task = loop.create_task(
-            self._work(key, entry, ticket, learns), name=f"run {'/'.join(key)}", context=self._context.copy()
+            self._work(key, entry, ticket, learns, urgent), name=f"run {'/'.join(key)}", context=self._context.copy()
         )
 
-    async def _work(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None) -> None:
+    async def _work(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None, urgent: bool) -> None:
         following: Next | None = None
         busy = False
         try:
@@ -221,6 +221,7 @@ class Queue(Generic[K]):
         finally:
             entry.task = None
             self._running -= 1
+            self._checks -= not urgent
             self._ready.end(self._namespace(key))
             if learns is not None and self._learning.get(learns) == key:
                 del self._learning[learns]

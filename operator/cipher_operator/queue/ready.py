@@ -55,9 +55,12 @@ class Ready(Generic[K]):
                 for key in keys:
                     self._where[key] = priority, other, namespace
 
-    def pick(self, admits: Callable[[Group], bool]) -> tuple[K, Group] | None:
-        """Take the next key whose group is admitted and whose namespace has a share left; None where there is none."""
-        for groups in self._groups:
+    def pick(self, admits: Callable[[Group], bool], *, due: bool) -> tuple[K, Group, bool] | None:
+        """Take the next key whose group is admitted and whose namespace has a share left, with whether it is urgent.
+
+        None where there is none; with `due` False, where there is none that is urgent.
+        """
+        for priority, groups in enumerate(self._groups[: DUE + due]):
             for group, namespaces in groups.items():
                 namespace = next((name for name in namespaces if self._under_way.get(name, 0) < self._share), None)
                 if namespace is None or not admits(group):
@@ -70,7 +73,7 @@ class Ready(Generic[K]):
                 if namespaces:
                     # To the end: the next turn is another's.
                     groups[group] = namespaces
-                return key, group
+                return key, group, priority == URGENT
         return None
 
     def begin(self, namespace: str) -> None:
