@@ -31,8 +31,8 @@ def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any])
         named = "no database" if name is None else f"database '{name}'"
         raise Failure(
             Reason.TARGET_CHANGED,
-            f"the connection now names {named}, but this storage lives in '{before}'; nothing was "
-            "written. Set it back, or create a new CipherStorage for the other database",
+            f"the connection now names {named}, but this storage lives in '{before}'; nothing was written. Set the "
+            "Secret back, or `spec.connection.database`, or create a new CipherStorage for the other database",
             stage=ConditionType.DATABASE_READY,
         )
     return name

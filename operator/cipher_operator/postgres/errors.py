@@ -71,7 +71,9 @@ def classify(error: BaseException, attempt: Attempt | None = None) -> Failure:
     meaning = _meaning(error, code, connecting=connecting)
     if function is not None:
         meaning = _of_function(meaning, function, code)
-    code = code or meaning.sqlstate
+    if code is None or (code.startswith("08") and meaning.sqlstate is not None):
+        # A pooler gives all that it says the code of a broken protocol; what it means has a code of its own.
+        code = meaning.sqlstate or code
     said = server_words(error, facts.hidden)
     happened = _fill(meaning.happened, facts, said)
     remedy = _fill(meaning.remedy or _advice(meaning.reason, facts), facts, "")
@@ -199,7 +201,11 @@ def _by_class(error: BaseException, code: str | None) -> Meaning:
     if isinstance(error, psycopg.ProgrammingError) and code is None:
         return Meaning(Reason.INVALID_URL, "libpq does not take one of the connection parameters.")
     if is_race(error):
-        return Meaning(Reason.UNKNOWN, "Others write the same objects at the same time.", "Wait: it is tried again.")
+        return Meaning(
+            Reason.UNKNOWN,
+            "Others write the same objects at the same time.",
+            "Wait: it is tried again. If it lasts, look at the server's log.",
+        )
     return UNKNOWN
 
 
