@@ -234,7 +234,7 @@ def writing_statements(log: str) -> list[str]:
 
     A login test does not: the message in which it does what Cipher does ends with a ROLLBACK.
     """
-    log = re.sub(r"statement: BEGIN;.*?\bROLLBACK\b", "", log, flags=re.DOTALL)
+    log = re.sub(r"statement: BEGIN;.*?\bROLLBACK\b(?! TO)", "", log, flags=re.DOTALL)
     return re.findall(r"(?:statement:|;)\s*(CREATE|ALTER|GRANT|REVOKE|COMMENT|DROP|REINDEX|INSERT|UPDATE)\b", log)
 
 
