@@ -1,4 +1,4 @@
-"""The time limits of statements that no transaction holds: the operator's own, not those of a role or a database."""
+"""Role and time limits of statements that no transaction holds: the operator's own, not those of a role or database."""
 
 from psycopg import sql
 
@@ -8,6 +8,8 @@ from cipher_operator.postgres.session import Session
 TIMEOUTS = ("statement_timeout", "lock_timeout", "transaction_timeout")
 """The last since PostgreSQL 17."""
 
+_ROLE = sql.SQL("SELECT set_config('role', 'none', false) WHERE pg_backend_pid() = {pid}; ")
+"""An administrator's own `SET role` would run what cannot be told to run as the session's user."""
 _SET = sql.SQL(
     "SELECT set_config(w.name, w.value, false) FROM (VALUES {values}) w(name, value) "
     "WHERE pg_backend_pid() = {pid} AND EXISTS (SELECT 1 FROM pg_settings s WHERE s.name = w.name)"
@@ -29,7 +31,7 @@ _ELSEWHERE = ("the server's configuration or the pooler sets", "ALTER ROLE {role
 
 
 async def own_limits(session: Session, *, lock_ms: int) -> bool:
-    """Let statements of this session take their time, and wait for a lock for so many milliseconds.
+    """Let statements of this session run as its user, take their time, and wait for a lock for so many milliseconds.
 
     Return False where the session is a pooler's, and the next message may run in another one: there a setting would
     stay with strangers, so none is made. Raises psycopg.Error.
@@ -38,7 +40,8 @@ async def own_limits(session: Session, *, lock_ms: int) -> bool:
     pairs = sql.SQL(", ").join(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(str(value))) for name, value in values.items()
     )
-    message = LOOKING + _SET.format(values=pairs, pid=sql.Literal(session.backend_pid))
+    pid = sql.Literal(session.backend_pid)
+    message = LOOKING + _ROLE.format(pid=pid) + _SET.format(values=pairs, pid=pid)
     return bool((await session.execute(message))[-1])
 
 
