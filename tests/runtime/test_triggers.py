@@ -194,20 +194,6 @@ def test_an_input_that_a_storage_has_left_is_looked_at_where_it_was_held(queue: 
     assert left == [PG]
 
 
-def test_storages_that_vanished_in_a_gap_of_the_watch_are_let_go(queue: Recorded) -> None:
-    inputs = references_of(queue)
-    triggers = Triggers(cast("Queue[Key]", queue), inputs)
-    triggers.storage("ADDED", storage())
-    triggers.only({KEY})
-    assert triggers.knows(KEY)
-    triggers.only(set(), namespace="another")
-    assert triggers.knows(KEY)
-    triggers.only(set())
-    assert not triggers.knows(KEY)
-    assert not inputs.watched(PG)
-    assert queue.started == [KEY, KEY], "the run finds nothing, and forgets it"
-
-
 CHAT: Ref = ("CipherStorage", "ns", "chat")
 
 

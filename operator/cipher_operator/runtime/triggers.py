@@ -1,6 +1,6 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,11 +91,6 @@ class Triggers:
             self._inputs.forget(key)
         # The run finds nothing and forgets the storage, after a run that may still be under way.
         self._queue.enqueue(key)
-
-    def only(self, keys: Collection[Key], namespace: str | None = None) -> None:
-        """Note that these are all storages there are (of one namespace): those that vanished unseen are let go."""
-        for key in [key for key in self._known if key not in keys and namespace in (None, key[0])]:
-            self.gone(key)
 
     def exists(self, ref: Ref, seen: Seen | None) -> None:
         """Let a storage go that vanished while kopf did not watch: a relist of kopf tells of no deletion.
