@@ -26,10 +26,6 @@ class Builds:
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._failures: dict[Key, Failure] = {}
 
-    def under_way(self, key: Key) -> bool:
-        """Return whether a build of this storage is at work."""
-        return key in self._tasks
-
     def failure(self, key: Key) -> Failure | None:
         """Return what keeps the storage from being complete: that its build goes on, or why the last one failed."""
         if key in self._tasks:
