@@ -1,5 +1,6 @@
 """A real API server with the CRD."""
 
+import itertools
 import shutil
 import time
 import urllib.error
@@ -13,7 +14,7 @@ from devcluster.kubeconfig import ApiClient
 from support import crd
 from support.storages import Storages
 
-NAMESPACE = "crd-rules"
+_numbers = itertools.count(1)
 
 
 def await_served(client: ApiClient, path: str, seconds: float = 20.0) -> None:
@@ -40,12 +41,13 @@ def installed(control_plane: ControlPlane) -> ControlPlane:
     return control_plane
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def storages(installed: ControlPlane) -> Iterator[Storages]:
-    """CipherStorages of these tests, removed in the end: an operator that later tests start would find them."""
+    """CipherStorages of one file, removed at its end: an operator that later tests start would find them."""
     client = installed.client()
-    client.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-    found = Storages(client, NAMESPACE)
+    namespace = f"crd-rules-{next(_numbers)}"
+    client.request("POST", "/api/v1/namespaces", {"metadata": {"name": namespace}})
+    found = Storages(client, namespace)
     yield found
     client.request("DELETE", found.path)
-    client.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
+    client.request("DELETE", f"/api/v1/namespaces/{namespace}")

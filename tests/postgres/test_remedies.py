@@ -10,6 +10,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.orders import Credential
+from cipher_operator.core.sql.step import lines_of
 from devcluster import PostgresServer
 from support.admins import changed, footprint
 from support.majors import majors
@@ -249,4 +250,4 @@ async def test_a_noinherit_admin_heals_what_its_roles_own(server: PostgresServer
     failure = await refused(admin, established)
     assert "large table" in failure.message
     assert mend(server, failure, "postgres", admin=admin.admin.user) == f'ALTER ROLE "{admin.admin.user}" INHERIT'
-    assert any("CONCURRENTLY" in line for line in (await admin.run(established)).executed)
+    assert any("CONCURRENTLY" in line for line in lines_of((await admin.run(established)).deferred))

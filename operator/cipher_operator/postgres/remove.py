@@ -34,6 +34,10 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
 ORDER BY 1 LIMIT 200"""
 )
 
+_UNSEEN = frozenset({Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY, Reason.DISCONNECTED, Reason.CONNECT_TIMEOUT})
+"""What says that nobody could look into a database. One that an earlier try closed is not ready; behind a pooler it
+takes the login and never answers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Removal:
@@ -72,8 +76,7 @@ class _Removing:
             async with self._connect(self._desired.database) as session:
                 await self._in(session, self._inside)
         except Failure as failure:
-            # A database that an earlier try closed says that it is not ready; so does a server that starts.
-            if failure.reason not in (Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY) or self.lines:
+            if failure.reason not in _UNSEEN or self.lines:
                 raise
             self._unseen = failure
         if self._rest_outside:

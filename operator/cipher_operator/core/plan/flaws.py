@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.relation import IndexFacts, Relation
-from cipher_operator.core.schema import TABLES, UPSERTED, Table
+from cipher_operator.core.schema import INDEX_NAMES, TABLES, UPSERTED, Table
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Change, Step
@@ -63,7 +63,7 @@ def told(desired: Desired, observed: Observed) -> Iterator[str]:
         checks = [name for name, kind in others.constraints if kind != "f"]
         if checks:
             yield f"{where} has {_named('CHECK or EXCLUDE constraint', checks)}: Cipher loses the rows that it refuses"
-        if partial := [name for name, index in sorted(relation.indexes.items()) if index.unique and index.partial]:
+        if partial := [name for name, index in _judged(relation) if index.unique and index.partial]:
             yield f"{where} has {_named('unique index', partial)}: Cipher loses the rows that it refuses"
         if others.triggers:
             yield f"{where} has {_named('trigger', others.triggers)}, which may refuse or change what Cipher writes"
@@ -104,7 +104,7 @@ def _flawed_columns(schema: str, table: Table, relation: Relation) -> Iterator[s
 
 def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
     name = _name(schema, table.name)
-    for index, facts in sorted(relation.indexes.items()):
+    for index, facts in _judged(relation):
         if facts.primary and not facts.valid:
             yield f"the index of its primary key is invalid: REINDEX INDEX {_name(schema, index)}"
         elif facts.primary and relation.key_deferrable and table.name in UPSERTED:
@@ -118,6 +118,11 @@ def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
             if facts.constraint is not None:
                 drop = f"ALTER TABLE {name} DROP CONSTRAINT {quoted(facts.constraint)}"
             yield f"unique index '{index}' refuses rows that Cipher writes: {drop}"
+
+
+def _judged(relation: Relation) -> list[tuple[str, IndexFacts]]:
+    """Return the indexes by name, without those that have a name of Cipher's: `plan_relations` says what these are."""
+    return [(name, facts) for name, facts in sorted(relation.indexes.items()) if name not in INDEX_NAMES]
 
 
 def _refuses(relation: Relation, index: IndexFacts) -> bool:
