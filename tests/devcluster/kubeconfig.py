@@ -86,7 +86,8 @@ class ApiClient:
         self, connection: http.client.HTTPSConnection, method: str, path: str, body: dict[str, Any] | None
     ) -> bytes:
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type}
+        # The API server names the manager of a field after the User-Agent.
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "User-Agent": "devcluster"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
             answer = connection.getresponse()

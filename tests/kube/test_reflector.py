@@ -336,3 +336,11 @@ async def test_only_metadata_is_asked_for_and_little_of_it_is_kept(world: World)
     world.api.secret("a", {"k": "content"}, annotations={"copy": "content"})
     await world.begin()
     assert "content" not in repr(vars(world.reflector))
+
+
+async def test_what_may_not_be_watched_is_not_waited_for(world: World) -> None:
+    """Without the right to list Secrets the operator serves all the same, and sees changes at each interval."""
+    world.api.answer(403, "Forbidden", times=1000)
+    world.reflector.start()
+    await asyncio.wait_for(world.reflector.synced.wait(), 2)
+    assert world.told == []

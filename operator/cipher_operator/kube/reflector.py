@@ -82,8 +82,8 @@ class _Broken(Exception):
 class Reflector:
     """Keeps what exists of one kind, in all namespaces where `namespace` is None, and tells what changes.
 
-    `synced` is set when the first list is through. `run` never ends by itself; `start` and `stop` run it in a task.
-    `changed` must not wait.
+    `synced` is set when the first list is through, or refused: what may not be watched is not waited for. `run` never
+    ends by itself; `start` and `stop` run it in a task. `changed` must not wait.
     """
 
     def __init__(self, kube: Watching, watched: Watched, changed: Changed, namespace: str | None = None) -> None:
@@ -145,6 +145,8 @@ class Reflector:
             return (self._broken if error.status in (500, 504) else self._away).next(error.retry_after)
         except ApiError as error:
             listed, self._version = self._version is not None, None
+            if error.status == 403:
+                self.synced.set()
             if error.status != 410:
                 self._outage.note(str(error))
                 return (self._broken if listed else self._away).next()
