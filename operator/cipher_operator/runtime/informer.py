@@ -51,7 +51,7 @@ class Backoffs:
             yield base * random.uniform(0.7, 1.0)  # noqa: S311 - spreads retries
 
 
-def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
+def kopf_settings() -> kopf.OperatorSettings:
     """Return kopf's settings for an informer that writes nothing."""
     wanted = kopf.OperatorSettings()
     # kopf removes its finalizer wherever it finds it without a need: it must not be ours.
@@ -69,10 +69,8 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     wanted.watching.client_timeout = WATCH_SECONDS + 10
     wanted.watching.connect_timeout = 10
     wanted.process.ultimate_exiting_timeout = 60
-    # Cluster-wide, the watch of CRDs lets the kind come and go. In namespaced mode there is no right to it.
-    wanted.scanning.disabled = bool(settings.namespaces)
-    crds = "apiextensions.k8s.io", "v1", "customresourcedefinitions"
-    wanted.watching.field_selectors[crds] = f"metadata.name={CRD_NAME}"
+    # kopf would look once at each event of a CRD, and never again where the API server's discovery comes later.
+    wanted.scanning.disabled = True
     return wanted
 
 
@@ -125,7 +123,7 @@ class Informer:
                 registry=self._registry,
                 # Its default asks for the user's name, which a numeric user in a Pod has not.
                 identity=IDENTITY,  # type: ignore[arg-type]
-                settings=kopf_settings(self._settings),
+                settings=kopf_settings(),
                 clusterwide=not self._settings.namespaces,
                 namespaces=self._settings.namespaces,
                 standalone=True,
@@ -173,7 +171,7 @@ async def _outlast_the_kind(
 ) -> aiohttp.ClientResponse:
     """Raise KindNotServed for a 404 of our kind's lists and watches.
 
-    The watch of a CRD that is deleted ends before kopf hears of the deletion, in namespaced mode it never does.
+    kopf is started when the kind is there, and does not hear that its CRD is deleted, nor that it comes again.
     """
     response = await handler(request)
     if response.status == 404 and request.url.path.endswith(f"/{PLURAL}"):

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cipher_operator import __version__
-from cipher_operator.api.names import CRD_NAME
+from cipher_operator.api.names import API_VERSION, CRD_NAME, GROUP, PLURAL
 from cipher_operator.kube.access import Access
 from cipher_operator.kube.cipherstorages import storage_keys
 from cipher_operator.kube.client import KubeClient
@@ -88,7 +88,7 @@ class Operator:
             extra={"instance": instance_id},
         )
         async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
-            if self._settings.namespaces and not await self._kind_exists(kube):
+            if not await self._kind_is_served(kube):
                 return 0
             informer.start(self._take_signals)
             await _first(self._stop.wait(), informer.ended.wait())
@@ -155,25 +155,28 @@ class Operator:
             await self._pause(API_PAUSE)
         return None
 
-    async def _kind_exists(self, kube: KubeClient) -> bool:
-        """Wait until the CRD is there; return False where the operator was stopped before.
+    async def _kind_is_served(self, kube: KubeClient) -> bool:
+        """Wait until discovery names the kind; return False where the operator was stopped before.
 
-        Without the right to watch CRDs, kopf would never serve a kind that comes after its start.
+        kopf looks there when it starts, and only then. Discovery follows a CRD that is established after a moment.
         """
         said = False
         while not self._stop.is_set():
             try:
-                async for _ in storage_keys(kube, self._settings.namespaces[0]):
-                    break
-                return True
+                groups = (await kube.get("/apis"))["groups"]
+                kinds = (await kube.get(f"/apis/{API_VERSION}"))["resources"]
+                if any(group["name"] == GROUP for group in groups) and any(kind["name"] == PLURAL for kind in kinds):
+                    return True
             except ApiError as error:
                 if error.status != 404:
+                    # Discovery may be closed to us: kopf's own words say more.
                     return True
-                if not said:
-                    logger.warning("the CRD %s is not installed; waiting for it", CRD_NAME)
-                    said = True
             except ApiUnavailable:
-                pass
+                await self._pause(API_PAUSE)
+                continue
+            if not said:
+                logger.warning("the CRD %s is not installed; waiting for it", CRD_NAME)
+                said = True
             await self._pause(API_PAUSE)
         return False
 
@@ -190,8 +193,6 @@ class Operator:
             pause = min(2.0, pause * 2)
 
     async def _unseen(self, kube: KubeClient, parts: Parts) -> str | None:
-        if self._informer is None or not self._informer.started.is_set():
-            return "the watch of the cluster is starting"
         try:
             for namespace in self._settings.namespaces or (None,):
                 async for key in storage_keys(kube, namespace):
@@ -203,6 +204,8 @@ class Operator:
             return f"CipherStorages cannot be listed: {error}"
         except ApiUnavailable:
             return "the Kubernetes API does not answer"
+        if self._informer is None or not self._informer.started.is_set():
+            return "the watch of the cluster is starting"
         return parts.unwatched()
 
     async def _pause(self, seconds: float) -> None:
