@@ -87,7 +87,7 @@ class ApiClient:
     ) -> bytes:
         content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
         # The API server names the manager of a field after the User-Agent.
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "User-Agent": "devcluster"}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type, "User-Agent": "test-client"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body).encode(), headers)
             answer = connection.getresponse()

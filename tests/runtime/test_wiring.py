@@ -50,7 +50,7 @@ async def test_a_storage_is_run_for_what_it_wants_and_not_for_what_is_written_to
         metadata = namespace.request("GET", path)["metadata"]
         assert metadata["finalizers"] == ["storage.cipher.dev/finalizer"]
         assert set(metadata["annotations"]) == {"example.com/x", "storage.cipher.dev/reconcile-requested-at"}
-        assert {field["manager"] for field in metadata["managedFields"]} <= {"kubectl-patch", "devcluster"}
+        assert {field["manager"] for field in metadata["managedFields"]} <= {"kubectl-patch", "test-client"}
 
         namespace.delete("cipherstorages", "chat")
         await operator.until(lambda: runs.count(key) == 4)
