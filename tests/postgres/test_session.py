@@ -15,8 +15,6 @@ from cipher_operator.postgres.apply import verifier, with_passwords
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.session import Session
 from devcluster import FaultProxy, PostgresServer
-from devcluster.longrun import SetupError
-from support.poolers import Pooler
 from support.sessions import POLICY, error_of, run
 
 
@@ -50,24 +48,11 @@ async def test_facts(postgres: PostgresServer, session: Session) -> None:
     assert session.connections_made == 1
     shown = await run(session, "SELECT current_setting('application_name'), current_setting('client_encoding')")
     assert shown == [[("cipher-operator", "UTF8")]]
-    assert not await session.pooled()
 
 
 async def test_the_caller_may_name_the_application(admin: AdminConnection) -> None:
     async with await Session.open(admin, "postgres", POLICY, application_name="cipher-operator 4f2a") as session:
         assert await run(session, "SELECT current_setting('application_name')") == [[("cipher-operator 4f2a",)]]
-
-
-async def test_a_pooler_is_noticed(postgres: PostgresServer, admin: AdminConnection) -> None:
-    try:
-        pooler = Pooler(postgres, "transaction").__enter__()
-    except SetupError as error:
-        pytest.skip(str(error))
-    try:
-        async with await Session.open(replace(admin, port=pooler.port), "postgres", POLICY) as session:
-            assert await session.pooled()
-    finally:
-        pooler.__exit__(None, None, None)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cipher_operator.api.names import GROUP, PLURAL, VERSION
+from cipher_operator.api.names import API_VERSION, GROUP, PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
@@ -15,7 +15,7 @@ FEW, MANY = "20", "500"
 
 def _path(namespace: str | None, name: str | None = None) -> str:
     scope = f"/namespaces/{namespace}" if namespace else ""
-    return f"/apis/{GROUP}/{VERSION}{scope}/{PLURAL}" + (f"/{name}" if name else "")
+    return f"/apis/{API_VERSION}{scope}/{PLURAL}" + (f"/{name}" if name else "")
 
 
 async def get_storage(kube: Kube, namespace: str, name: str) -> Json | None:
@@ -40,6 +40,23 @@ async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple
     """
     async for item in _pages(kube, namespace, limit=MANY, accept=METADATA_LIST):
         yield item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+async def kind_is_served(kube: Kube) -> bool:
+    """Return whether discovery names the kind; it follows a CRD that is established after a moment.
+
+    Raises ApiError where discovery is refused, and ApiUnavailable.
+    """
+    groups = (await kube.get("/apis"))["groups"]
+    if all(group["name"] != GROUP for group in groups):
+        return False
+    try:
+        resources = (await kube.get(f"/apis/{API_VERSION}"))["resources"]
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return any(resource["name"] == PLURAL for resource in resources)
 
 
 async def _pages(

@@ -137,14 +137,6 @@ class Session:
         finally:
             connection.deadline = None
 
-    async def pooled(self) -> bool:
-        """Return whether a pooler stands before the server: the back end is another than the one that let us in.
-
-        Raises psycopg.Error.
-        """
-        ((pid,),) = (await self.execute(sql.SQL("SELECT pg_catalog.pg_backend_pid()")))[0]
-        return bool(pid != self._connection.pgconn.backend_pid)
-
     @staticmethod
     def verifier(login: str, password: Password) -> str:
         """Return a new SCRAM-SHA-256 verifier, made by libpq: no plain password reaches a server log (RFC 5802).

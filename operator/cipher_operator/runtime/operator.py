@@ -1,17 +1,17 @@
 """The operator process: what is started in which order, what ends it, and how it ends."""
 
 import asyncio
+import contextlib
 import logging
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
 from typing import Any
 
 from cipher_operator import __version__
-from cipher_operator.api.names import API_VERSION, CRD_NAME, GROUP, PLURAL
+from cipher_operator.api.names import CRD_NAME
 from cipher_operator.kube.access import Access
-from cipher_operator.kube.cipherstorages import storage_keys
+from cipher_operator.kube.cipherstorages import kind_is_served, storage_keys
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.reconcile.storage import Reconciler
@@ -88,7 +88,7 @@ class Operator:
             extra={"instance": instance_id},
         )
         async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
-            if not await self._kind_is_served(kube):
+            if not await self._until_served(kube):
                 return 0
             informer.start(self._take_signals)
             await _first(self._stop.wait(), informer.ended.wait())
@@ -155,28 +155,23 @@ class Operator:
             await self._pause(API_PAUSE)
         return None
 
-    async def _kind_is_served(self, kube: KubeClient) -> bool:
-        """Wait until discovery names the kind; return False where the operator was stopped before.
+    async def _until_served(self, kube: KubeClient) -> bool:
+        """Wait until the kind is served; return False where the operator was stopped before.
 
-        kopf looks there when it starts, and only then. Discovery follows a CRD that is established after a moment.
+        kopf asks discovery when it starts, and only then.
         """
         said = False
         while not self._stop.is_set():
-            try:
-                groups = (await kube.get("/apis"))["groups"]
-                kinds = (await kube.get(f"/apis/{API_VERSION}"))["resources"]
-                if any(group["name"] == GROUP for group in groups) and any(kind["name"] == PLURAL for kind in kinds):
+            with contextlib.suppress(ApiUnavailable):
+                try:
+                    if await kind_is_served(kube):
+                        return True
+                except ApiError:
+                    # Discovery is closed to us: kopf's own words say more.
                     return True
-            except ApiError as error:
-                if error.status != 404:
-                    # Discovery may be closed to us: kopf's own words say more.
-                    return True
-            except ApiUnavailable:
-                await self._pause(API_PAUSE)
-                continue
-            if not said:
-                logger.warning("the CRD %s is not installed; waiting for it", CRD_NAME)
-                said = True
+                if not said:
+                    logger.warning("the CRD %s is not installed; waiting for it", CRD_NAME)
+                    said = True
             await self._pause(API_PAUSE)
         return False
 
@@ -222,7 +217,7 @@ async def _first(*waits: Coroutine[Any, Any, object] | asyncio.Future[Any]) -> N
             task.cancel()
 
 
-@asynccontextmanager
+@contextlib.asynccontextmanager
 async def _task(work: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
     """Run something beside a block, and end it with the block."""
     task = asyncio.create_task(work, name=name)

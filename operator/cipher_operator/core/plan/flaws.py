@@ -121,8 +121,10 @@ def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
 
 
 def _judged(relation: Relation) -> list[tuple[str, IndexFacts]]:
-    """Return the indexes by name, without those that have a name of Cipher's: `plan_relations` says what these are."""
-    return [(name, facts) for name, facts in sorted(relation.indexes.items()) if name not in INDEX_NAMES]
+    """Return the indexes by name, without those that stand for one of Cipher's: `plan_relations` judges these."""
+    return [
+        (name, facts) for name, facts in sorted(relation.indexes.items()) if facts.primary or name not in INDEX_NAMES
+    ]
 
 
 def _refuses(relation: Relation, index: IndexFacts) -> bool:
