@@ -8,6 +8,7 @@ import pytest
 
 from devcluster import ControlPlane
 from support.cluster import Namespace, install
+from support.stand_in import OWN
 
 _numbers = itertools.count(1)
 
@@ -26,6 +27,6 @@ def account(plane: ControlPlane) -> Path:
 
 @pytest.fixture
 def namespace(plane: ControlPlane) -> Iterator[Namespace]:
-    made = Namespace(plane, f"wiring-{next(_numbers)}")
+    made = Namespace(plane, f"{OWN}{next(_numbers)}")
     yield made
     made.plane.kubectl("-n", made.name, "delete", "cstore", "--all", "--wait=false")

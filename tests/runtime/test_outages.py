@@ -9,7 +9,7 @@ import pytest
 
 from devcluster import ControlPlane
 from support.cluster import ROOT, Namespace, install
-from support.stand_in import running
+from support.stand_in import OWN, running
 
 pytestmark = pytest.mark.cluster
 
@@ -30,7 +30,7 @@ def account(plane: ControlPlane) -> Path:
 
 @pytest.fixture
 def namespace(plane: ControlPlane) -> Namespace:
-    return Namespace(plane, f"outage-{next(_numbers)}")
+    return Namespace(plane, f"{OWN}outage-{next(_numbers)}")
 
 
 async def kubectl(plane: ControlPlane, *arguments: str) -> str:
