@@ -176,8 +176,8 @@ async def test_a_second_signal_does_not_wait(account: Path, namespace: Namespace
         assert operator.stand_in.ended == []
 
 
-async def _scraped(session: aiohttp.ClientSession, address: str) -> str:
-    async with session.get(f"http://{address}/metrics") as response:
+async def _scraped(session: aiohttp.ClientSession, url: str) -> str:
+    async with session.get(url) as response:
         return await response.text()
 
 
@@ -187,7 +187,7 @@ async def test_an_idle_operator_ends_at_once_even_with_a_scraper_that_keeps_its_
         metrics = operator.operator.health.addresses["metrics"]
         async with aiohttp.ClientSession() as session:
             async with asyncio.timeout(20):
-                while "cipher_operator_queue_running 0.0" not in await _scraped(session, metrics):
+                while "cipher_operator_queue_running 0.0" not in await _scraped(session, f"http://{metrics}/metrics"):
                     await asyncio.sleep(0.05)
             started = time.monotonic()
             os.kill(os.getpid(), signal.SIGTERM)
