@@ -152,7 +152,8 @@ def test_names_that_postgresql_would_cut_or_nobody_can_read_are_refused(path: st
 SOURCES = sorted(Path(cipher_operator.__file__).parent.rglob("*.py"))
 # Where a template is no literal, and why that holds nothing from outside.
 TEMPLATES = {
-    ("core/sql/composing.py", "compose"): "its callers' templates, which are looked at here too",
+    ("core/sql/composing.py", "compose"): "its callers' templates, which are looked at here too, and quoted names",
+    ("core/sql/composing.py", "identifiers"): "quoted names",
     ("core/sql/composing.py", "number"): "an int",
     ("core/sql/steps.py", "_column"): "types and defaults of core/schema.py",
     ("core/sql/steps.py", "mend_table"): "a Change",

@@ -1,6 +1,6 @@
 """Execution of a plan: few messages, each an implicit transaction, each fenced and locked."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -12,7 +12,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.plan import Fence, Message, Plan
-from cipher_operator.core.sql.composing import PasswordOf
+from cipher_operator.core.sql.composing import PasswordOf, compose, leaves
 from cipher_operator.core.sql.step import PASSWORDS, Step, statements_of
 from cipher_operator.core.sql.steps import unchanged
 from cipher_operator.postgres.errors import hashes_itself
@@ -86,17 +86,9 @@ def render(message: Message, lock: str, then_observe: Desired | None) -> sql.Com
 
 def with_passwords(composed: sql.Composed, given: Callable[[PasswordOf], str]) -> sql.Composed:
     """Return the statement as it is sent: with what the server is given in the place of each password."""
-    return sql.Composed(list(_replaced(composed, given)))
-
-
-def _replaced(parts: Iterable[sql.Composable], given: Callable[[PasswordOf], str]) -> Iterable[sql.Composable]:
-    for part in parts:
-        if isinstance(part, PasswordOf):
-            yield sql.Literal(given(part))
-        elif isinstance(part, sql.Composed):
-            yield with_passwords(part, given)
-        else:
-            yield part
+    return sql.Composed(
+        [sql.Literal(given(leaf)) if isinstance(leaf, PasswordOf) else leaf for leaf in leaves(composed)]
+    )
 
 
 def verifier(password: PasswordOf) -> str:
@@ -106,8 +98,8 @@ def verifier(password: PasswordOf) -> str:
 
 def _lock(owner: str) -> sql.Composed:
     """Serialise writers of one storage. Advisory locks are per database: the fence covers the rest."""
-    return sql.SQL("SELECT pg_advisory_xact_lock(hashtextextended({key}, 0)); ").format(
-        key=sql.Literal(ADVISORY_LOCK_PREFIX + owner)
+    return compose(
+        "SELECT pg_advisory_xact_lock(hashtextextended({key}, 0)); ", key=sql.Literal(ADVISORY_LOCK_PREFIX + owner)
     )
 
 
@@ -115,7 +107,10 @@ def _check(fence: Fence) -> sql.Composed:
     """Abort the message with a division by zero unless the comment is still the one observed."""
     if fence.schema is None:
         return unchanged(fence.on, fence.comment) + _SEPARATOR
-    return sql.SQL(
+    return compose(
         "SELECT 1 / (COALESCE((SELECT obj_description(c.oid, 'pg_class') FROM pg_class c JOIN pg_namespace n "
-        "ON n.oid = c.relnamespace WHERE c.relname = {name} AND n.nspname = {schema}), '') = {comment})::int; "
-    ).format(name=sql.Literal(fence.on), schema=sql.Literal(fence.schema), comment=sql.Literal(fence.comment))
+        "ON n.oid = c.relnamespace WHERE c.relname = {name} AND n.nspname = {schema}), '') = {comment})::int; ",
+        name=sql.Literal(fence.on),
+        schema=sql.Literal(fence.schema),
+        comment=sql.Literal(fence.comment),
+    )

@@ -17,6 +17,7 @@ from cipher_operator.core.marker import dropping_prefix
 from cipher_operator.core.observed import Observed, decode
 from cipher_operator.core.plan.fitness import refuse_unsupported
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
+from cipher_operator.core.sql.composing import compose
 from cipher_operator.postgres.session import Session
 
 PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; ")
@@ -239,13 +240,14 @@ SELECT jsonb_build_object("""
     + ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
     + ",".join((_SCHEMA, _RELATIONS, _GRANTS))
     + ") END) FROM p"
-)
+    # '{}' in the parts is an empty JSON object, not a placeholder.
+).replace("'{}'", "'{{}}'")
 
 
 def catalog_query(desired: Desired) -> sql.Composed:
     """Return the query for one storage: one row, one jsonb value, which `read` takes."""
-    # '{}' in the parts is an empty JSON object, not a placeholder.
-    return sql.SQL(_QUERY.replace("'{}'", "'{{}}'")).format(
+    return compose(
+        _QUERY,
         owner=sql.Literal(desired.owner),
         names=sql.Literal(sorted({desired.owner, *desired.logins})),
         schema=sql.Literal(desired.schema),
