@@ -153,6 +153,11 @@ def cipher_fails(admin: Provisioner, wanted: Storage) -> Exception | None:
     return None
 
 
+def _fails_at_times(admin: Provisioner, wanted: Storage) -> bool:
+    """Return whether Cipher fails at least once: a quick statement may be within a limit that the next one exceeds."""
+    return any(cipher_fails(admin, wanted) is not None for _ in range(50))
+
+
 async def judge(admin: Provisioner, wanted: Storage, then: Healed | Refused | Warned | Works) -> Look:
     """Look once and hold it against what is expected; Ready is never true where Cipher cannot work."""
     seen = await look(admin, wanted)
@@ -161,7 +166,7 @@ async def judge(admin: Provisioner, wanted: Storage, then: Healed | Refused | Wa
         assert seen.failure.reason is then.reason, seen.failure.message
         for word in then.words:
             assert filled(admin, wanted, word) in seen.failure.message, seen.failure.message
-        assert then.cautious or cipher_fails(admin, wanted) is not None, "Cipher works, and is refused"
+        assert then.cautious or _fails_at_times(admin, wanted), "Cipher works, and is refused"
         return seen
     assert seen.failure is None, seen.failure
     assert (error := cipher_fails(admin, wanted)) is None, f"Ready, and Cipher says: {error!r}"
