@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from devcluster import ControlPlane
 from support.cluster import ROOT, Namespace, install
+from support.front import front
 from support.stand_in import OWN, running
 
 pytestmark = pytest.mark.cluster
@@ -103,3 +105,40 @@ async def test_an_api_server_that_is_away_at_the_start(plane: ControlPlane, acco
         await operator.until(lambda: operator.not_ready == "the Kubernetes API does not answer")
         await asyncio.to_thread(plane.start_apiserver)
         await operator.ready()
+
+
+PAGE = 100
+"""How many storages the informer lists at once."""
+LOST = {
+    "a list that lasted longer than the server remembers its beginning": ("continue", 410),
+    "a watch whose place is lost": ("watch", 410),
+    "a watch that is refused as bad": ("watch", 400),
+}
+
+
+@pytest.mark.parametrize("case", LOST)
+async def test_a_refused_list_or_watch_begins_anew(
+    plane: ControlPlane, account: Path, namespace: Namespace, tmp_path: Path, case: str
+) -> None:
+    parameter, status = LOST[case]
+    refused: list[str] = []
+
+    def judge(request: web.Request) -> int | None:
+        # kopf's alone: the reflectors have tests of their own.
+        mine = request.path.endswith("/cipherstorages") and "PartialObjectMetadata" not in request.headers.get(
+            "Accept", ""
+        )
+        if mine and parameter in request.query and len(refused) < 2:
+            refused.append(request.path_qs)
+            return status
+        return None
+
+    names = [f"chat-{number:03d}" for number in range(PAGE + 1)]
+    await asyncio.to_thread(lambda: [namespace.storage(name) for name in names])
+    async with front(account, judge, tmp_path / "kubeconfig") as door, running(door) as operator:
+        await operator.ready()
+        await operator.until(lambda: all(operator.stand_in.count((namespace.name, name)) for name in names))
+        namespace.storage("later")
+        await operator.until(lambda: operator.stand_in.count((namespace.name, "later")) == 1)
+    assert len(refused) == 2
+    await kubectl(plane, "-n", namespace.name, "delete", "cstore", "--all", "--wait=false")

@@ -1,7 +1,9 @@
-"""The watches of kopf, so that what the server puts into one does not end kopf, and with it the process.
+"""The lists and watches of kopf, so that what the server answers does not end kopf, and with it the process.
 
 kopf survives an ERROR event of code 410 alone: it lists anew, at once. Any other code, as where an object cannot be
-decrypted, and a line that is no event end it. Here they become a 410, after a pause that grows.
+decrypted, and a line that is no event end it. So do the answers 400, 410 and their like to a list or a watch: a list in
+pages that lasts longer than the server remembers its beginning (five minutes, etcd's compaction) ends in a 410. Here
+all of them become that event, or its like for a list, after a pause that grows.
 """
 
 import asyncio
@@ -11,11 +13,18 @@ from typing import Any
 
 import aiohttp
 
+from cipher_operator.api.names import PLURAL
 from cipher_operator.kube.backoff import Backoff
 from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.reflector import BROKEN, SETTLED_AFTER_ERROR
 
 LIST_ANEW = b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}\n'
+SURVIVED = frozenset({401, 403, 404, 429})
+"""Refusals after which kopf logs in anew, or tries again; 404 is the informer's."""
+
+
+class ListAnew(aiohttp.ClientPayloadError):
+    """A list was refused. kopf begins a new one after this, while any other error of a refusal ends it."""
 
 
 class Streams:
@@ -29,13 +38,27 @@ class Streams:
         request: aiohttp.ClientRequest,
         handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
     ) -> aiohttp.ClientResponse:
-        """Return the answer, its content replaced where it is that of a watch."""
+        """Return the answer, its content replaced where it is that of a watch. Raises ListAnew where a list is
+        refused."""
         response = await handler(request)
-        if response.status == 200 and request.url.query.get("watch") == "true":
-            path = request.url.path
-            watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
+        path, watches = request.url.path, request.url.query.get("watch") == "true"
+        refused = 400 <= response.status < 500 and response.status not in SURVIVED and path.endswith(f"/{PLURAL}")
+        if not refused and not (watches and response.status == 200):
+            return response
+        watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
+        if not refused:
             content: Any = Content(response.content, watch.broken, watch.begin)
             response.content = content
+            return response
+        why = f"{response.status} {response.reason or ''}".strip()
+        response.release()
+        await watch.broken(why)
+        if not watches:
+            raise ListAnew(why)
+        # kopf would watch from the same place again.
+        response.status = 200
+        over: Any = _Over()
+        response.content = over
         return response
 
 
@@ -90,6 +113,14 @@ class Content:
                 pending += chunk[end:]
         finally:
             settled.cancel()
+
+
+class _Over:
+    """The content of a watch that was refused."""
+
+    async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
+        """Yield that the place is lost."""
+        yield LIST_ANEW
 
 
 def fatal(line: bytes) -> str | None:
