@@ -96,8 +96,9 @@ class Operator:
             ", ".join(self._settings.namespaces) or "all namespaces",
             extra={"instance": instance_id},
         )
+        # Until all storages are known: runs would hold up the lists, and each page of a list has its time.
+        await parts.follow()
         if self._elector is not None:
-            await parts.follow()
             self._elector.start(parts.lead, parts.follow)
         async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
             if not await self._until_served(kube):
@@ -221,6 +222,8 @@ class Operator:
                 parts.triggers.complete()
                 if self._elector is not None:
                     self._elector.compete()
+                else:
+                    parts.lead(warm=False)
                 logger.info("ready: all storages of the cluster are known")
                 return
             await self._pause(pause)
