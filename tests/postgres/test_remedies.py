@@ -251,3 +251,34 @@ async def test_a_noinherit_admin_heals_what_its_roles_own(server: PostgresServer
     assert "large table" in failure.message
     assert mend(server, failure, "postgres", admin=admin.admin.user) == f'ALTER ROLE "{admin.admin.user}" INHERIT'
     assert any("CONCURRENTLY" in line for line in lines_of((await admin.run(established)).deferred))
+
+
+async def test_a_login_that_is_a_member_of_the_admin_is_said_before_an_upgrade(server: PostgresServer) -> None:
+    admin, wanted = new_admin(server), desired(f"u{next(_names)}", adopt_unowned=True)
+    server.execute(f'CREATE ROLE "{wanted.user}" LOGIN; GRANT "{admin.admin.user}" TO "{wanted.user}"')
+    taking = replace(wanted, credential=Credential(wanted.user, Password("theirs"), change=True))
+    if server.installation.major >= 16:
+        failure = await refused(admin, taking)
+        assert f'GRANT "{wanted.user}" TO "{admin.admin.user}" WITH ADMIN OPTION' in failure.message
+        return
+    await admin.run(taking)
+    established = replace(wanted, established=True)
+    rest = await admin.run(established)
+    assert rest.executed == ()
+    (warning,) = rest.warnings
+    remedy = f'REVOKE "{admin.admin.user}" FROM "{wanted.user}"'
+    assert warning.endswith(f"run before that: {remedy}")
+    server.execute(remedy)
+    given = await admin.run(established)
+    assert given.executed == (f'GRANT "{wanted.user}" TO "{admin.admin.user}" WITH ADMIN OPTION;',)
+    again = await admin.run(established)
+    assert (again.executed, again.warnings) == ((), ())
+
+
+async def test_an_admin_that_may_no_longer_create_roles_rests(server: PostgresServer) -> None:
+    admin, wanted = new_admin(server), desired(f"c{next(_names)}")
+    await admin.run(wanted)
+    if server.installation.major < 16:
+        server.execute(f'REVOKE ADMIN OPTION FOR "{wanted.owner}", "{wanted.user}" FROM "{admin.admin.user}"')
+    server.execute(f'ALTER ROLE "{admin.admin.user}" NOCREATEROLE')
+    assert (await admin.run(replace(wanted, established=True))).executed == (), "what it cannot do is not tried"

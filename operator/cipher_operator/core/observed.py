@@ -74,6 +74,8 @@ class Role:
     in_owner: bool
     settings: Mapping[str, tuple[str, ...]]
     """'' for all databases, '=' for the desired one; each `name=value`."""
+    in_admin: bool = False
+    """It is a member of the session's role, which so can be none of it."""
 
     @property
     def marker(self) -> Marker | None:
@@ -228,6 +230,7 @@ def _role(name: str, role: Mapping[str, Any]) -> Role:
         admin=role["admin"],
         in_owner=role["in_owner"],
         settings={scope: tuple(values) for scope, values in role["settings"].items()},
+        in_admin=role["in_admin"],
     )
 
 

@@ -36,6 +36,15 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         ),
         (r"the server sent too much", Meaning(R.NOT_POSTGRES, "The server sent more than the operator reads.")),
         (
+            r"too many rounds of hashing",
+            Meaning(
+                R.ACCESS_DENIED,
+                "The server asks to hash the password more than a million times before each login.",
+                "Set `scram_iterations` on the server to no more than 1000000 (4096 is its default), and the password "
+                "of the role {login_sql} again.",
+            ),
+        ),
+        (
             r"Connection refused",
             Meaning(R.CONNECTION_REFUSED, "The server refused the connection: nothing listens there."),
         ),

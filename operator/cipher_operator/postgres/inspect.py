@@ -68,6 +68,7 @@ _ROLES = """
     'usage', pg_has_role(r.oid, 'USAGE'),
     'set', CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, 'SET') ELSE pg_has_role(r.oid, 'MEMBER') END,
     'admin', pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'),
+    'in_admin', pg_has_role(r.oid, p.admin_oid, 'MEMBER'),
     'in_owner', p.owner_oid IS NOT NULL AND r.oid <> p.owner_oid AND pg_has_role(r.oid, p.owner_oid, 'USAGE')
        AND CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, p.owner_oid, 'SET') ELSE true END,
     'settings', COALESCE((SELECT jsonb_object_agg(
@@ -234,7 +235,8 @@ _QUERY = (
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
   {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
   current_setting('server_version_num')::int AS v),
-p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid FROM w)
+p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid,
+  (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user) AS admin_oid FROM w)
 SELECT jsonb_build_object("""
     + ",".join((_SERVER, _ROLES, _DATABASE))
     + ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("

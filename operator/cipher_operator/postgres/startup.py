@@ -18,7 +18,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
 from cipher_operator.postgres.bounded import BoundedConnection, check_input, step
+from cipher_operator.postgres.hashing import Broken, LoginWatch, Next, hashed
 
+_PAUSE = 0.01
+"""Seconds until the rest of a message that has begun is looked for."""
 _DEFAULT, _VERBOSE = 1, 2
 """PGVerbosity in libpq-fe.h."""
 # libpq's own line: severity, two spaces, in the verbose form SQLSTATE, then the server's words.
@@ -39,12 +42,16 @@ class Refused(psycopg.OperationalError):
 async def connect(keywords: Mapping[str, Any]) -> BoundedConnection:
     """Return a connection in autocommit mode, made with these libpq keywords; None stands for libpq's default.
 
-    Raises Refused, TooMuch, or ProgrammingError for keywords that libpq does not know. It has no time limit of its own.
+    Raises Refused, TooMuch, TooManyRounds, or ProgrammingError for keywords that libpq does not know. It has no time
+    limit of its own.
     """
     starting = pq.PGconn.connect_start(make_conninfo(**keywords).encode())
     try:
         set_verbosity(starting, _VERBOSE)
-        await _drive(starting)
+        try:
+            await _drive(starting)
+        except Broken as broken:
+            raise Refused(f"connection failed: {broken}") from None
         if starting.status != pq.ConnStatus.OK:
             raise Refused(f"connection failed: {starting.get_error_message()}")
     except BaseException:
@@ -78,12 +85,19 @@ def _set_error_verbosity() -> Callable[[int | None, int], int] | None:
 
 async def _drive(connection: PGconn) -> None:
     """Let libpq go on until the connection stands or has failed."""
-    wanted = pq.PollingStatus.WRITING
+    wanted, watch = pq.PollingStatus.WRITING, LoginWatch(connection)
     ended = connection.status == pq.ConnStatus.BAD
     while not ended:
         await _ready(connection.socket, wanted)
         check_input(connection.socket)
-        wanted = pq.PollingStatus(step(connection.connect_poll))
+        match watch.next() if wanted == pq.PollingStatus.READING else Next.READ:
+            case Next.WAIT:
+                await asyncio.sleep(_PAUSE)
+                continue
+            case Next.HASH:
+                wanted = await hashed(connection)
+            case Next.READ:
+                wanted = pq.PollingStatus(step(connection.connect_poll))
         ended = wanted in {pq.PollingStatus.OK, pq.PollingStatus.FAILED}
 
 

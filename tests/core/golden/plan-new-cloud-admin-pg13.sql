@@ -1,8 +1,9 @@
 CREATE ROLE "app_owner" NOLOGIN;
 COMMENT ON ROLE "app_owner" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","db":"cipher_db","schema":"public","created":["database","login","owner"],"rev":1}';
-GRANT "app_owner" TO "cloud_admin";
+GRANT "app_owner" TO "cloud_admin" WITH ADMIN OPTION;
 CREATE ROLE "app" LOGIN PASSWORD '***' CONNECTION LIMIT -1 IN ROLE "app_owner";
 ALTER ROLE "app" SET role = 'app_owner';
+GRANT "app" TO "cloud_admin" WITH ADMIN OPTION;
 CREATE DATABASE "cipher_db" OWNER "cloud_admin" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' CONNECTION LIMIT 1227463937;
 ALTER DATABASE "cipher_db" CONNECTION LIMIT -1;
 GRANT ALL ON DATABASE "cipher_db" TO "app_owner";

@@ -47,16 +47,40 @@ def refuse_unmanaged(desired: Desired, observed: Observed, roles: Iterable[str])
         )
 
 
+def outlasts_upgrades(observed: Observed, name: str) -> bool:
+    """Return whether the admin must still be given the ADMIN option on a role of ours. Until PostgreSQL 15 CREATEROLE
+    is enough, to manage a role as to give oneself that option; after an upgrade the option alone counts, and only a
+    superuser could give it."""
+    admin, role = observed.server.admin, observed.roles.get(name)
+    if observed.server.modern or admin.superuser or not admin.createrole:
+        return False
+    return role is None or not (role.admin or role.in_admin)
+
+
 def unmanaged_warnings(desired: Desired, observed: Observed) -> tuple[str, ...]:
     """Return what is to be known before the first rotation needs it: an upgrade from 15 or older leaves roles without
     anybody who may manage them but superusers."""
     strange = [] if desired.shared else _unmanaged(desired, observed)
     if not strange:
-        return ()
+        return () if desired.shared else _upgrade_warnings(desired, observed)
     admin = observed.server.admin.name
     return (
         f"role '{admin}' may not manage role {', '.join(map(repr, strange))}, so a rotation, a mend or a deletion will "
         f"fail; run: {_give_admin(admin, strange)}",
+    )
+
+
+def _upgrade_warnings(desired: Desired, observed: Observed) -> tuple[str, ...]:
+    """Return what keeps the admin, until PostgreSQL 15, from giving itself what it needs after an upgrade to 16."""
+    server, admin = observed.server, observed.server.admin.name
+    if server.modern or server.admin.superuser:
+        return ()
+    there = (observed.roles[name] for name in (desired.owner, *desired.logins) if name in observed.roles)
+    return tuple(
+        f"role '{role.name}' is a member of role '{admin}', which so can be none of it and may not manage it after an "
+        f"upgrade to PostgreSQL 16; run before that: REVOKE {quoted(admin)} FROM {quoted(role.name)}"
+        for role in there
+        if role.in_admin and not role.admin
     )
 
 

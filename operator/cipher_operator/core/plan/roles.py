@@ -6,7 +6,7 @@ from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.plan.extensions import search_path
-from cipher_operator.core.plan.privileges import elsewhere, lacking, refuse_unmanaged
+from cipher_operator.core.plan.privileges import elsewhere, lacking, outlasts_upgrades, refuse_unmanaged
 from cipher_operator.core.plan.settings import reset_settings
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted, schemas_in
@@ -43,6 +43,8 @@ def plan_roles(desired: Desired, orders: Orders, observed: Observed, claim: Clai
         elif login == credential.login:
             planned.append(steps.create_login(login, desired.owner, credential.password, desired.connection_limit))
             created.append(tokens[login])
+        if outlasts_upgrades(observed, login) and (role is not None or login == credential.login):
+            planned.append(steps.join_role(login, observed.server.admin.name, modern, keep=True))
         if role is not None and not claim.holds(tokens[login]):
             adopted.append(tokens[login])
     # A new login joins the owner role.
@@ -62,9 +64,10 @@ def _plan_owner(desired: Desired, orders: Orders, observed: Observed, modern: bo
     planned: list[Step] = []
     # Where SET ROLE is the only way, no GRANT gives USAGE.
     usable = owner is not None and owner.set and (owner.usage or observed.server.by_set_role)
-    if not (admin.superuser or usable):
+    keep = outlasts_upgrades(observed, desired.owner)
+    if keep or not (admin.superuser or usable):
         refuse_unmanaged(desired, observed, [desired.owner])
-        planned.append(steps.join_role(desired.owner, admin.name, modern))
+        planned.append(steps.join_role(desired.owner, admin.name, modern, keep=keep))
     if owner is not None and owner.login:
         planned.append(steps.disable_login(owner.name))
     return planned, [] if owner is not None else [OWNER]

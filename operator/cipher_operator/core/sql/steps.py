@@ -39,10 +39,11 @@ def release_tables(owner: str, standing: str, text: str) -> Step:
     return Step(Kind.RELEASE_TABLES, _SCHEMA, owner, (unchanged(owner, standing), _comment(owner, text)))
 
 
-def join_role(role: str, member: str, modern: bool) -> Step:
+def join_role(role: str, member: str, modern: bool, *, keep: bool = False) -> Step:
     """Make a role a member of another, so that it can use what that one owns. Since PostgreSQL 16 a membership says
-    itself whether it is usable (release notes, GRANT)."""
-    options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if modern else "")
+    itself whether it is usable (release notes, GRANT). `keep`: with the ADMIN option, so that the member still manages
+    the role after an upgrade to 16, which takes that option, and which pg_upgrade takes along."""
+    options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if modern else " WITH ADMIN OPTION" if keep else "")
     statement = compose("GRANT {role} TO {member}{options}", role=role, member=member, options=options)
     return Step(Kind.JOIN_ROLE, _ACCESS, member, (statement,))
 
