@@ -7,9 +7,9 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from cipher_operator.api.conditions import violations
 from devcluster import PostgresServer
 from support.cluster import Namespace, Operator, ready_storage, wait_until, writing_statements
+from support.kstatus import violations
 from support.provision import CIPHER_START
 from support.sql_log import most_at_once
 
@@ -30,7 +30,7 @@ def test_apply_to_ready_to_the_apps_first_row(namespace: Namespace, server: Post
     storage = namespace.get("cipherstorages", "chat")
     assert storage is not None
     status = storage["status"]
-    assert violations(status, storage["metadata"]["generation"]) == []
+    assert violations(storage) == []
     assert status["database"] == database
     assert status["binding"] == {"name": "chat-cipher"}
     assert status["serverVersion"].startswith("16.")

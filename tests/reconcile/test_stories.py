@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cipher_operator.api.conditions import violations
 from cipher_operator.api.names import FINALIZER, IN_USE_FINALIZER
+from support.kstatus import violations
 from support.runs import NAMESPACE, Runs
 
 NAMES = "SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles ORDER BY 1"
@@ -21,7 +21,7 @@ async def test_apply_to_ready_in_one_run(runs: Runs) -> None:
     await runs.ready()
     assert runs.says() == ("True", "Ready")
     status = runs.api.status()
-    assert violations(status, 1) == []
+    assert violations(runs.api.read("cipherstorages", "chat") or {}) == []
     assert (status["database"], status["binding"]) == (runs.database, {"name": "chat-cipher"})
     assert status["passwordSetAt"]
     assert [reason for reason, _ in runs.api.events()] == ["Ready"]
