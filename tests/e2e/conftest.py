@@ -15,7 +15,7 @@ from support.failure_table import Scene
 from support.faulty_servers import FaultyServers
 from support.played_rows import Outcome, play
 from support.status_records import no_violations
-from support.status_versions import recorded
+from support.status_versions import RECORDS, recorded
 
 _numbers = itertools.count(1)
 
@@ -36,10 +36,17 @@ def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
 @pytest.fixture(scope="module", autouse=True)
 def statuses_of_the_file() -> Iterator[None]:
     """Fail a file in which a stored status broke the contract, its operator's last words included."""
+    _catch_up()
+    RECORDS.following = True
     yield
+    _catch_up()
+    RECORDS.following = False
+    no_violations()
+
+
+def _catch_up() -> None:
     for each in _followers:
         each.catch_up()
-    no_violations()
 
 
 @pytest.fixture(scope="module")

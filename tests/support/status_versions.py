@@ -44,17 +44,20 @@ class Records:
     _last: dict[tuple[str, str], Json] = field(default_factory=dict)
     _secrets: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _unjudged: list[tuple[str, Json, Json | None]] = field(default_factory=list)
+    following: bool = True
+    """What clusters store is judged now; other tests than those of the operator write what they like."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Versions come from threads of their own."""
 
-    def storage(self, where: str, key: str, body: Json | None) -> None:
-        """Take a version of a CipherStorage of the cluster `where`; None where it is gone."""
+    def storage(self, where: str, key: str, body: Json | None, *, judge: bool = True) -> None:
+        """Take a version of a CipherStorage of the cluster `where`, None where it is gone; without `judge` only as
+        what later ones are compared with."""
         with self._lock:
             previous = self._last.pop((where, key), None)
             if body is None:
                 return
             self._last[where, key] = body
-            if previous is None or previous.get("status") != body.get("status"):
+            if judge and (previous is None or previous.get("status") != body.get("status")):
                 self._unjudged.append((where, body, previous))
 
     def secret(self, where: str, namespace: str, data: Mapping[str, bytes]) -> None:
@@ -98,14 +101,16 @@ RECORDS = Records()
 
 @contextmanager
 def recorded(plane: ControlPlane, records: Records = RECORDS) -> Iterator[tuple[Follower, ...]]:
-    """Record the statuses of a cluster while the block runs. Every stored version is seen, whatever the API server
-    does meanwhile; `catch_up` of both followers tells that those up to now are recorded."""
+    """Record the statuses of a cluster while the block runs and `records.following` is true. Every version stored since
+    its begin is seen, whatever the API server does meanwhile; `catch_up` of both followers tells that those up to now
+    are recorded."""
+    begun = False
 
     def storage(stored: Stored) -> None:
         body = json.loads(stored.value) if stored.value is not None else None
         if body is not None:
             body["metadata"]["resourceVersion"] = str(stored.revision)
-        records.storage(plane.url, stored.key, body)
+        records.storage(plane.url, stored.key, body, judge=begun and records.following)
 
     def secret(stored: Stored) -> None:
         if stored.value is not None:
@@ -115,6 +120,7 @@ def recorded(plane: ControlPlane, records: Records = RECORDS) -> Iterator[tuple[
         Follower(plane.etcd_url, "secrets", secret),
         Follower(plane.etcd_url, f"{names.GROUP}/{names.PLURAL}", storage),
     )
+    begun = True
     try:
         yield followers
         for each in followers:

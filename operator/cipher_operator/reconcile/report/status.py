@@ -91,6 +91,13 @@ def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: 
     )
 
 
+def summary(status: Mapping[str, Any]) -> tuple[tuple[ConditionType, str], ...]:
+    """Return type and reason of Ready, Reconciling and Stalled, as far as they stand."""
+    shown = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
+    conditions = _previous_conditions(status)
+    return tuple((type_, conditions[type_].reason) for type_ in shown if type_ in conditions)
+
+
 def _unlooked(stage: ConditionType, before: Mapping[ConditionType, Condition], reason: Reason) -> Draft:
     """Return what is said of a stage that this run has not come to: as it stood."""
     if stage in before:
