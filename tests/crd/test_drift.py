@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cipher_operator.api import conditions, durations, names, reserved
-from cipher_operator.api.failures import ConditionType
+from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import (
     AdoptionPolicy,
@@ -161,8 +161,10 @@ def test_every_field_that_is_written_is_in_the_schema() -> None:
     written = status.next_status(
         Result(facts=facts, plan=("SELECT 1",), handled=handled), {}, 1, "2026-01-02T03:04:05Z", progress_deadline=600
     )
+    failed = Result(failure=Failure(Reason.CONNECTION_REFUSED, "why", stage=ConditionType.CONNECTED))
+    trying = status.next_status(failed, written, 1, "2026-01-02T03:04:05Z", progress_deadline=600)
     node = crd.schema("status")
-    assert set(written) == set(node["properties"])
+    assert set(written) | set(trying) == set(node["properties"])
     assert set(written["handledRequests"]) == set(node["properties"]["handledRequests"]["properties"])
     condition = crd.schema("status.conditions.[]")["properties"]
     assert {field for each in written["conditions"] for field in each} == set(condition)

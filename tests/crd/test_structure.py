@@ -111,13 +111,13 @@ def test_document() -> None:
     assert columns == {
         "Ready": 0,
         "Reason": 0,
+        "Suspended": 0,
         "Database": 0,
         "User": 0,
         "Age": 0,
         "Secret": 1,
         "Server": 1,
         "Password-Age": 1,
-        "Suspended": 1,
         "Message": 1,
     }
 

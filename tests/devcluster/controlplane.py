@@ -194,6 +194,11 @@ class ControlPlane:
                 raise ProcessError(f"kube-apiserver not ready after {timeout:.0f} s:\n{self._apiserver.log_tail()}")
             time.sleep(0.05)
 
+    @property
+    def etcd_url(self) -> str:
+        """Return where its etcd answers clients."""
+        return f"http://127.0.0.1:{self._client_port}"
+
     def client(self) -> ApiClient:
         """Return a plain HTTPS client with the admin's token."""
         return ApiClient(self.url, self.ca.read_bytes(), self.token)

@@ -8,20 +8,45 @@ from pathlib import Path
 import pytest
 
 from devcluster import ControlPlane, PostgresServer
+from devcluster.stored import Follower
 from devcluster.tls import CertificateAuthority
 from support.cluster import Namespace, Operator, install
 from support.failure_table import Scene
 from support.faulty_servers import FaultyServers
 from support.played_rows import Outcome, play
+from support.status_records import no_violations
+from support.status_versions import RECORDS, recorded
 
 _numbers = itertools.count(1)
 
 
+_followers: list[Follower] = []
+
+
 @pytest.fixture(scope="session")
-def cluster(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with CRD and RBAC."""
+def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane with CRD and RBAC. Every status that is stored in it is recorded."""
     install(control_plane)
-    return control_plane
+    with recorded(control_plane) as followers:
+        _followers.extend(followers)
+        yield control_plane
+    _followers.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def statuses_of_the_file() -> Iterator[None]:
+    """Fail a file in which a stored status broke the contract, its operator's last words included."""
+    _catch_up()
+    RECORDS.following = True
+    yield
+    _catch_up()
+    RECORDS.following = False
+    no_violations()
+
+
+def _catch_up() -> None:
+    for each in _followers:
+        each.catch_up()
 
 
 @pytest.fixture(scope="module")

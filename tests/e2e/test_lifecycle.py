@@ -7,9 +7,9 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from cipher_operator.api.conditions import violations
 from devcluster import PostgresServer
 from support.cluster import Namespace, Operator, ready_storage, wait_until, writing_statements
+from support.kstatus import violations
 from support.provision import CIPHER_START
 from support.sql_log import most_at_once
 
@@ -30,7 +30,7 @@ def test_apply_to_ready_to_the_apps_first_row(namespace: Namespace, server: Post
     storage = namespace.get("cipherstorages", "chat")
     assert storage is not None
     status = storage["status"]
-    assert violations(status, storage["metadata"]["generation"]) == []
+    assert violations(storage) == []
     assert status["database"] == database
     assert status["binding"] == {"name": "chat-cipher"}
     assert status["serverVersion"].startswith("16.")
@@ -45,7 +45,7 @@ def test_apply_to_ready_to_the_apps_first_row(namespace: Namespace, server: Post
         for statement in CIPHER_START:
             connection.execute(statement)
     assert server.connections_authorized() <= 4, "two as admin, one login test, one by this test"
-    assert namespace.events("chat") == ["Ready"]
+    assert sorted(namespace.events("chat")) == ["Created", "Ready"]
 
 
 def test_a_secret_that_comes_later_is_seen_at_once(namespace: Namespace, server: PostgresServer) -> None:

@@ -49,6 +49,7 @@ ALLOWED: dict[Right, set[str]] = {
     Right("", "configmaps", "list"): {_REFLECTOR},
     Right("", "configmaps", "watch"): {_REFLECTOR},
     Right("events.k8s.io", "events", "create"): {"events.py post"},
+    Right("events.k8s.io", "events", "patch"): {"events.py patch"},
     # Kubernetes counts a repeated event up by a patch; clients are expected to hold both.
     Right("", "namespaces", "get", "kube-system"): {"operator.py get"},
 }

@@ -1,5 +1,6 @@
 """Which Event is posted when: transitions, what was done that nobody asked for, and what was refused."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,8 @@ import pytest
 from cipher_operator.api.failures import STAGES, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, parse_resource
-from cipher_operator.reconcile.report.events import events, held_sentence, removed
-from cipher_operator.reconcile.result import Facts, PasswordChange, Result
+from cipher_operator.reconcile.report.events import ended, events, held_sentence
+from cipher_operator.reconcile.result import Ended, Facts, PasswordChange, Result
 
 FACTS = Facts("db", "app", "chat-cipher", "16.4")
 DONE = ("SET LOCAL ROLE NONE;", "CREATE TABLE x ();", "COMMENT ON ROLE o IS '{}';")
@@ -29,10 +30,14 @@ def ready(**more: Any) -> Result:
 REFUSED = Result(failure=Failure(Reason.CONNECTION_REFUSED, "why"))
 
 CASES: dict[str, tuple[Resource, Result, list[str]]] = {
-    "first Ready": (storage(None), ready(executed=DONE), ["Ready"]),
+    "first Ready": (storage(None), ready(executed=DONE), ["Created", "Ready"]),
+    "made, and then it fails": (storage(None), replace(REFUSED, executed=DONE), ["Created", "ConnectionRefused"]),
+    "begun again after a loss": (storage("False", "DatabaseLost"), ready(executed=DONE), ["Created", "Ready"]),
+    "taken over": (storage(None), ready(taken_over=("the login",)), ["Adopted", "Ready"]),
     "a check that finds nothing": (storage(), ready(), []),
     "drift": (storage(), ready(executed=DONE), ["DriftHealed"]),
-    "a new spec is no drift": (storage(observed=0), ready(executed=DONE), []),
+    "a new spec is no drift": (storage(observed=0), ready(executed=DONE), ["Created"]),
+    "a new spec that changes what is there": (storage(observed=0), ready(executed=DONE[:1]), []),
     "a marker alone is no news": (storage(), ready(executed=DONE[2:]), []),
     "a rotation": (storage(), ready(executed=DONE, change=PasswordChange.ROTATED), ["PasswordRotated"]),
     "a lost Secret": (storage(), ready(executed=DONE, change=PasswordChange.SECRET_LOST), ["SecretRecreated"]),
@@ -58,8 +63,24 @@ def test_events(case: str) -> None:
     assert {event.type for event in posted} <= {"Normal", "Warning"}
 
 
-def test_a_deletion_tells_what_it_dropped() -> None:
-    event = removed(("COMMENT ON ROLE o IS '{}';", "DROP DATABASE d;", "DROP ROLE o;"))
-    assert event is not None
-    assert event.note == "DROP DATABASE d; DROP ROLE o;"
-    assert removed(()) is None
+ENDS: dict[str, tuple[Ended, list[tuple[str, str]]]] = {
+    "dropped": (
+        Ended(("COMMENT ON ROLE o IS '{}';", "DROP DATABASE d;", "DROP ROLE o;")),
+        [("Dropped", "DROP DATABASE d; DROP ROLE o;")],
+    ),
+    "a database that was there before": (
+        Ended(("DROP TABLE t;",), ("database 'd', which was there before", "table 'x'")),
+        [("Dropped", "DROP TABLE t;"), ("Kept", "Left on the server: database 'd', which was there before, table 'x'")],
+    ),
+    "left on purpose": (
+        Ended((), ("everything",), "`spec.suspend`"),
+        [("Kept", "Left on the server (`spec.suspend`): everything")],
+    ),
+    "there was nothing": (Ended(), []),
+}
+
+
+@pytest.mark.parametrize("case", list(ENDS))
+def test_a_deletion_tells_what_it_dropped_and_kept(case: str) -> None:
+    end, expected = ENDS[case]
+    assert [(event.reason, event.note) for event in ended(end)] == expected

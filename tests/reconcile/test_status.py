@@ -5,15 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from cipher_operator.api.conditions import violations
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import _CLASSES, FailureClass, Reason
 from cipher_operator.reconcile.report.status import next_status, progressing, shorten
 from cipher_operator.reconcile.result import Facts, Result
 from support.golden import check_golden
+from support.kstatus import violations
 
 FACTS = Facts("cipher_db", "app", "chat-cipher", "16.4")
 READY = Result(facts=FACTS, reached=STAGES)
@@ -34,6 +32,10 @@ def step(result: Result, previous: dict[str, Any], generation: int = 1, minute: 
     return next_status(result, previous, generation, at(minute), progress_deadline=DEADLINE)
 
 
+def storage(status: dict[str, Any], generation: int = 1) -> dict[str, Any]:
+    return {"metadata": {"uid": "u", "generation": generation}, "status": status}
+
+
 def condition(status: dict[str, Any], type_: str) -> dict[str, Any] | None:
     return next((found for found in status["conditions"] if found["type"] == type_), None)
 
@@ -52,34 +54,8 @@ CASES = {
 @pytest.mark.parametrize("name", list(CASES))
 def test_status_golden(name: str) -> None:
     status = step(CASES[name], {"observedGeneration": -1})
-    assert violations(status, 1) == []
+    assert violations(storage(status)) == []
     check_golden(f"status-{name.replace(' ', '-').replace(',', '')}.json", json.dumps(status, indent=2) + "\n")
-
-
-results = st.one_of(
-    st.just(READY),
-    st.sampled_from(list(CASES.values())),
-    st.builds(
-        failed,
-        st.sampled_from(sorted(set(_CLASSES) - {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.CHANGES_PENDING})),
-        st.sampled_from(STAGES),
-        st.text(min_size=1, max_size=5_000),
-    ),
-)
-
-
-@given(st.lists(st.tuples(results, st.booleans(), st.integers(0, 30)), min_size=1, max_size=12))
-def test_every_status_keeps_the_invariants(history: list[tuple[Result, bool, int]]) -> None:
-    status: dict[str, Any] = {"observedGeneration": -1}
-    generation, minute, was_ready = 1, 0, False
-    for result, edited, passed in history:
-        generation += edited
-        minute += passed
-        status = step(result, status, generation, minute)
-        assert violations(status, generation) == []
-        assert all(len(found["message"]) <= 32_768 for found in status["conditions"])
-        was_ready = was_ready or result.facts is not None
-        assert ("database" in status) is was_ready, "what was ready is remembered, and nothing else"
 
 
 def test_an_equal_result_gives_an_equal_status_so_that_nothing_is_written() -> None:
@@ -114,6 +90,7 @@ def test_endless_retry_becomes_stalled_and_recovers(kind: FailureClass) -> None:
 def test_the_deadline_of_a_new_generation_begins_with_it() -> None:
     status = step(failed(Reason.CONNECTION_REFUSED), {})
     status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=9)
+    assert (status["attemptedSince"], condition(status, "Reconciling")["lastTransitionTime"]) == (at(9), at(0))  # type: ignore[index]
     status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=18)
     assert condition(status, "Stalled") is None
     status = step(failed(Reason.CONNECTION_REFUSED), status, generation=2, minute=20)
@@ -137,7 +114,7 @@ def test_a_secret_that_is_gone_is_not_called_published_while_the_server_is_away(
     gone = replace(failed(Reason.CONNECTION_REFUSED), unpublished=True)
     status = step(gone, step(READY, {}), minute=1)
     for minute in (2, 3):
-        assert violations(status, 1) == []
+        assert violations(storage(status)) == []
         assert condition(status, "SecretPublished")["status"] == "False"  # type: ignore[index]
         status = step(gone, status, minute=minute)
     first = step(gone, {})
@@ -175,12 +152,29 @@ def test_a_long_run_says_so_where_somebody_waits_for_it(case: str) -> None:
     assert (said is not None) is expected
     if said is None:
         return
-    assert violations(said, generation) == []
+    assert violations(storage(said, generation), storage(before, generation)) == []
     assert condition(said, "Ready")["reason"] == condition(said, "Reconciling")["reason"] == reason  # type: ignore[index]
     assert {key: said.get(key) for key in ("database", "binding")} == {
         key: before.get(key) for key in ("database", "binding")
     }
     assert progressing(said, generation, at(2), reason) is None, "it is said once"
+
+
+def test_what_was_not_looked_at_since_the_spec_changed_is_about_the_spec_before() -> None:
+    # `kubectl wait --for=condition=SchemaApplied` must not take it for the new one's.
+    for status in (
+        progressing(step(READY, {}), 2, at(1), Reason.PROGRESSING),
+        step(failed(Reason.CONNECTION_REFUSED), step(READY, {}), generation=2),
+    ):
+        assert status is not None
+        assert condition(status, "SecretPublished")["observedGeneration"] == 1  # type: ignore[index]
+        assert condition(status, "Ready")["observedGeneration"] == 2  # type: ignore[index]
+
+
+def test_the_deadline_of_a_status_of_an_older_version_counts_from_reconciling() -> None:
+    status = step(failed(Reason.CONNECTION_REFUSED), {})
+    del status["attemptedSince"]
+    assert condition(step(failed(Reason.CONNECTION_REFUSED), status, minute=11), "Stalled") is not None
 
 
 def test_a_long_build_is_no_endless_retry() -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cipher_operator.api.conditions import violations
 from cipher_operator.api.names import FINALIZER, IN_USE_FINALIZER
+from support.kstatus import violations
 from support.runs import NAMESPACE, Runs
 
 NAMES = "SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles ORDER BY 1"
@@ -21,10 +21,11 @@ async def test_apply_to_ready_in_one_run(runs: Runs) -> None:
     await runs.ready()
     assert runs.says() == ("True", "Ready")
     status = runs.api.status()
-    assert violations(status, 1) == []
+    assert violations(runs.api.read("cipherstorages", "chat") or {}) == []
     assert (status["database"], status["binding"]) == (runs.database, {"name": "chat-cipher"})
     assert status["passwordSetAt"]
-    assert [reason for reason, _ in runs.api.events()] == ["Ready"]
+    assert [reason for reason, _ in runs.api.events()] == ["Created", "Ready"]
+    assert "CREATE DATABASE" in runs.api.events()[0][1] and "CREATE TABLE" in runs.api.events()[0][1]
     assert runs.counts.connections == {"admin": 2, "login": 1}
     assert runs.writes() == 2, "the Secret and the status"
     with runs.app() as app:
@@ -57,7 +58,7 @@ async def test_drift_is_healed_and_told(runs: Runs) -> None:
     runs.sql("DROP TABLE cipher_lists", runs.database)
     await runs.run()
     assert runs.says() == ("True", "Ready")
-    assert [reason for reason, _ in runs.api.events()] == ["Ready", "DriftHealed"]
+    assert [reason for reason, _ in runs.api.events()] == ["Created", "Ready", "DriftHealed"]
     assert runs.sql("SELECT to_regclass('cipher_lists') IS NOT NULL", runs.database) == [(True,)]
 
 

@@ -25,6 +25,7 @@ from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.runtime.parts import generate_password
 from devcluster import PostgresServer
 from support.memory_api import MemoryApi
+from support.status_versions import record
 
 NAMESPACE = "ns"
 OPEN = DialPolicy(blocked=(), connect_timeout=2.0)
@@ -66,6 +67,7 @@ class Runs:
     base: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def __post_init__(self) -> None:
+        record(self.api.store)
         self.lanes = Lanes(
             LoopClock(),
             self._probe,

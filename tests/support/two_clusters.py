@@ -15,6 +15,7 @@ import yaml
 from cipher_operator.core.marker import Marker, parse_marker
 from devcluster import ControlPlane, PostgresServer
 from support.cluster import PROMPT, Namespace, Operator, install, wait_until
+from support.status_versions import recorded
 
 PASSWORD = re.compile(r"(?:CREATE|ALTER) ROLE \S+ (?:LOGIN )?PASSWORD")
 """What sets a password, in a server's log with log_statement=all."""
@@ -41,12 +42,13 @@ def two_clusters(first: ControlPlane, folder: Path) -> Iterator[tuple[Side, Side
     # No garbage is collected in the second: nothing that is tested there waits for it.
     with ControlPlane(controller_manager=False) as second:
         install(second)
-        sides = (side(first, folder, "first"), side(second, folder, "second"))
-        try:
-            yield sides
-        finally:
-            for each in sides:
-                each.operator.stop()
+        with recorded(second):
+            sides = (side(first, folder, "first"), side(second, folder, "second"))
+            try:
+                yield sides
+            finally:
+                for each in sides:
+                    each.operator.stop()
 
 
 def side(plane: ControlPlane, folder: Path, instance: str) -> Side:

@@ -1,4 +1,4 @@
-"""Conditions as kstatus and Flux read them: merging, and the rules that every status must keep."""
+"""Conditions as kstatus and Flux read them, and how the next ones are merged from those that stand."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +12,13 @@ _ORDER = {type_: position for position, type_ in enumerate(("Ready", "Reconcilin
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A condition that a run wants, still without times."""
+    """A condition that a run wants, still without times; `observed_generation` None means the run's own."""
 
     type: ConditionType
     status: str
     reason: str
     message: str
+    observed_generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,11 @@ class Condition:
     message: str
     observed_generation: int
     last_transition_time: str
+
+    @property
+    def draft(self) -> Draft:
+        """Return the condition as one that shall stand as it is, about the generation that it is about."""
+        return Draft(self.type, self.status, self.reason, self.message, self.observed_generation or None)
 
     def to_json(self) -> dict[str, Any]:
         """Return the condition in the API's shape."""
@@ -60,8 +66,8 @@ class Condition:
 
 def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: int, now: str) -> tuple[Condition, ...]:
     """Return the next conditions: Ready first, then by name. A time moves only when the status flips; what is not
-    wanted is gone; messages are cut to 2,048 characters. Raises ValueError for a type wanted twice, which the API
-    server would refuse with the whole status."""
+    wanted is gone; messages are one printable line of at most 2,048 characters, no sentence twice. Raises ValueError
+    for a type wanted twice, which the API server would refuse with the whole status."""
     before = {condition.type: condition for condition in previous}
     if len({draft.type for draft in wanted}) != len(wanted):
         raise ValueError("a condition type is wanted twice")
@@ -70,41 +76,12 @@ def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: in
         old = before.get(draft.type)
         kept = old is not None and old.status == draft.status and bool(old.last_transition_time)
         since = old.last_transition_time if kept and old is not None else now
-        message = draft.message[:MAX_MESSAGE]
-        merged.append(Condition(draft.type, draft.status, draft.reason, message, generation, since))
+        observed = generation if draft.observed_generation is None else draft.observed_generation
+        merged.append(Condition(draft.type, draft.status, draft.reason, _told(draft.message), observed, since))
     return tuple(merged)
 
 
-def violations(status: Mapping[str, Any], generation: int) -> list[str]:
-    """Return which of kstatus's and Flux's rules for a finished run a status breaks; [] when none.
-
-    Source: fluxcd/pkg runtime/conditions/check (FAIL rules) and cli-utils pkg/kstatus.
-    """
-    conditions = {condition["type"]: condition for condition in status.get("conditions", [])}
-    root = status.get("observedGeneration", -1)
-    ready = conditions.get("Ready", {}).get("status")
-    reconciling = conditions.get("Reconciling", {}).get("status") == "True"
-    stalled = conditions.get("Stalled", {}).get("status") == "True"
-    generations = [condition.get("observedGeneration") for condition in conditions.values()]
-    rules = {
-        "a condition type stands twice": len(conditions) != len(status.get("conditions", [])),
-        "Ready is missing": ready is None,
-        "Ready=Unknown at the end of a run": ready not in (None, "True", "False"),
-        "Ready=True beside Reconciling or Stalled": ready == "True" and (reconciling or stalled),
-        "Reconciling=True without Ready=False": reconciling and ready != "False",
-        "Stalled=True without Ready=False": stalled and ready != "False",
-        "Reconciling and Stalled at once": reconciling and stalled,
-        "Ready=False without Reconciling or Stalled": ready == "False" and not (reconciling or stalled),
-        "Reconciling or Stalled is kept as False": any(
-            conditions.get(name, {}).get("status") == "False" for name in ("Reconciling", "Stalled")
-        ),
-        "observedGeneration is ahead of the generation": root > generation,
-        "Ready=True for an old generation": ready == "True" and root != generation,
-        "Ready=True beside a condition of another generation": ready == "True"
-        and any(of != generation for of in generations),
-        "a condition without observedGeneration": any(not isinstance(of, int) or of < 1 for of in generations),
-        "a condition without reason or time": any(
-            not condition.get("reason") or not condition.get("lastTransitionTime") for condition in conditions.values()
-        ),
-    }
-    return [rule for rule, broken in rules.items() if broken]
+def _told(message: str) -> str:
+    """Return a message as it is written: names on a server may hold anything."""
+    line = "".join(char if char.isprintable() else " " for char in message[: 2 * MAX_MESSAGE])
+    return "; ".join(dict.fromkeys(line.split("; ")))[:MAX_MESSAGE]

@@ -122,6 +122,19 @@ def dropping_prefix(database: str) -> str:
     return database.encode()[:room].decode(errors="ignore") + _DROPPING
 
 
+def taken_over(before: str | None, after: str | None) -> tuple[str, ...]:
+    """Return for people what the marker `after` claims of others that the one `before` it did not; () for none."""
+    stood, stands = parse_marker(before), parse_marker(after)
+    if stands is None:
+        return ()
+    if stood is not None and not stood.identity.same_storage(stands.identity):
+        former = stood.identity
+        return (f"everything of CipherStorage '{former.namespace}/{former.name}' of operator '{former.instance}'",)
+    words = {LOGIN: "the login", SECOND_LOGIN: "the second login", OWNER: "the owner role"}
+    new = stands.adopted - (stood.adopted if stood is not None else frozenset())
+    return tuple(words.get(token, f"table '{token}'") for token in sorted(new))
+
+
 def parse_marker(comment: str | None) -> Marker | None:
     """Return the marker in a comment, or None for any other text: a stranger's comment is no claim."""
     if not comment or not comment.startswith("{"):

@@ -10,6 +10,7 @@ import psycopg
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.marker import taken_over
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import database_gone, marker_changed, watched
@@ -46,6 +47,8 @@ class Report:
     executed: tuple[str, ...] = ()
     """The SQL lines that ran, passwords as '***'."""
     statements: int = 0
+    taken_over: tuple[str, ...] = ()
+    """What of others belongs to this storage since this run, for people."""
     pending: tuple[str, ...] = ()
     """`write` False: what would have run."""
     warnings: tuple[str, ...] = ()
@@ -104,6 +107,7 @@ class _Run:
         self._refusal: Failure | None = None
         self._kept_out: Failure | None = None
         self._seen_from: str | None = None
+        self._stood: str | None = None
         self.pending: tuple[str, ...] = ()
 
     def report(self, failure: Failure | None) -> Report:
@@ -114,6 +118,7 @@ class _Run:
             observed=self._observed,
             executed=tuple(self._executed),
             statements=self._statements,
+            taken_over=taken_over(self._stood, self._orders.standing) if self._executed else (),
             pending=self.pending,
             warnings=missing.warnings,
             deferred=missing.deferred,
@@ -200,6 +205,7 @@ class _Run:
                 self._missing = None
                 observed = self._observed = await observe(session, self._desired)
             self._orders = watched(self._desired, self._orders, observed)
+            self._stood = self._orders.standing if self._stood is None else self._stood
             if only_missing_database and observed.database is not None:
                 return True
             self._orders = settle(self._desired, self._orders, observed)

@@ -10,12 +10,13 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import CLOSING, DATABASE
+from cipher_operator.core.marker import CLOSING, DATABASE, Marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.plan import Plan
 from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
+from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
@@ -41,9 +42,10 @@ takes the login and never answers."""
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """What a deletion did: the SQL lines that ran, and why it stopped."""
+    """What a deletion did: the SQL lines that ran, what it left on purpose (for people), and why it stopped."""
 
     lines: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
     failure: Failure | None = None
 
 
@@ -57,8 +59,8 @@ async def remove(connect: Connect, desired: Desired, orders: Orders, *, maintena
     try:
         await removing.run(maintenance)
     except Failure as failure:
-        return Removal(tuple(removing.lines), failure)
-    return Removal(tuple(removing.lines))
+        return Removal(tuple(removing.lines), removing.kept, failure)
+    return Removal(tuple(removing.lines), removing.kept)
 
 
 class _Removing:
@@ -69,6 +71,7 @@ class _Removing:
         self._unseen: Failure | None = None
         self._rest_outside = True
         self.lines: list[str] = []
+        self.kept: tuple[str, ...] = ()
 
     async def run(self, maintenance: str | None) -> None:
         """Drop what is inside the database, then the rest from another. Raises Failure."""
@@ -115,12 +118,15 @@ class _Removing:
             marker = claimed(desired, orders, observed)
         if marker is None:
             self._rest_outside = False
+            self.kept = (f"everything: nothing in database '{desired.database}' is marked as this storage's",)
             return
         if marker.dropping in observed.dropping:
             # An earlier try has renamed our database: this is another.
             return
         roles = sql.Literal([desired.owner, *desired.logins])
         rows = (await session.execute(LOOKING + _FOREIGN.format(roles=roles)))[-1]
+        if DATABASE not in marker.created:
+            self.kept = _kept(desired, marker)
         await self._execute(session, plan_inside(desired, observed, marker, tuple(row[0] for row in rows)))
         self._rest_outside = DATABASE in marker.created
 
@@ -148,6 +154,12 @@ class _Removing:
             self.lines.extend(lines_of(done))
             marked = plan.marked.comment if plan.marked is not None else ""
             self._orders = self._orders.after({step.kind for step in done}, marked)
+
+
+def _kept(desired: Desired, marker: Marker) -> tuple[str, ...]:
+    """Return what stays of a storage in a database that it did not create."""
+    adopted = (token for token in sorted(marker.adopted) if token in TABLE_NAMES)
+    return (f"database '{desired.database}', which was there before", *(f"table '{name}'" for name in adopted))
 
 
 def _one_line(text: str | None) -> str:

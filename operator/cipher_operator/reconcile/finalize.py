@@ -10,15 +10,13 @@ from cipher_operator.core.connection.admin import AdminConnection, read_admin_co
 from cipher_operator.core.desired import desired_from
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
-from cipher_operator.kube.events import post_event
 from cipher_operator.kube.finalizers import TRIES, add, find, remove
 from cipher_operator.kube.port import Kube
 from cipher_operator.kube.secrets import secret_path
 from cipher_operator.postgres import remove as server
 from cipher_operator.reconcile.decide import is_ours
 from cipher_operator.reconcile.inputs import Ref, ways_in
-from cipher_operator.reconcile.report.events import removed
-from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.result import Ended, Result
 from cipher_operator.reconcile.sessions import Remembered, Sessions
 from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
@@ -80,16 +78,16 @@ async def release_input(kube: Kube, ref: Ref, *, without: str = "") -> None:
             return
 
 
-async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None = None) -> Result | None:
-    """Carry out a deletion and let the object go; return None then, else what it waits for. Raises ApiError, Busy.
+async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None = None) -> Result | Ended:
+    """Carry out a deletion and let the object go; return its end, or what it waits for. Raises ApiError, Busy.
 
     `ca` is the CA that was used last, for a deletion that finds no more.
     """
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
-        return None
-    removal = server.Removal()
-    if not (resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true" or snapshot.suspended):
+        return Ended()
+    removal, why = server.Removal(kept=("everything",)), _untouched(snapshot)
+    if why is None:
         try:
             removal = await _remove(around, snapshot, sessions, ca)
         except Failure as failure:
@@ -97,19 +95,25 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
     if removal.failure is not None:
         return _waits(removal)
     await release(around.kube, resource)
-    if (event := removed(removal.lines)) is not None:
-        await post_event(
-            around.kube, resource, type_=event.type, reason=event.reason, note=event.note, action="Finalize"
-        )
-    return None
+    return Ended(removal.lines, removal.kept, why or "")
+
+
+def _untouched(snapshot: Snapshot) -> str | None:
+    """Return what keeps the deletion from touching the server, None where nothing does."""
+    resource = snapshot.resource
+    if resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true":
+        return f"annotation `{ANNOTATION_FORCE_DELETE}`"
+    return "`spec.suspend`" if snapshot.suspended else None
 
 
 async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None) -> server.Removal:
     """Drop what the storage created. Raises Failure where there is no way to the server."""
     resource = snapshot.resource
     spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
-    if spec.deletion_policy is not DeletionPolicy.DELETE or spec.management_policy is not ManagementPolicy.MANAGE:
-        return server.Removal()
+    if spec.management_policy is not ManagementPolicy.MANAGE:
+        return server.Removal(kept=("everything, as `managementPolicy: Observe` asks",))
+    if spec.deletion_policy is not DeletionPolicy.DELETE:
+        return server.Removal(kept=("everything, as `deletionPolicy: Retain` asks",))
     admin = _admin(snapshot, spec, ca)
     if not (spec.database.name or admin.database or resource.status.get("database")):
         # It never knew where to begin.

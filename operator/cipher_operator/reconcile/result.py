@@ -48,6 +48,8 @@ class Result:
     """The app Secret is known to be missing, or to hold no login."""
     executed: tuple[str, ...] = ()
     statements: int = 0
+    taken_over: tuple[str, ...] = ()
+    """What of others on the server is this storage's since this run, for people."""
     change: PasswordChange | None = None
     held: tuple[str, ...] = ()
     """Secrets that somebody deletes and that are held for this storage's own deletion."""
@@ -67,6 +69,15 @@ class Result:
         if self.plan is not None:
             return Reason.CHANGES_PENDING if self.plan else Reason.OBSERVED
         return Reason.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A storage that is let go: the SQL lines that dropped something, what was left on purpose, and why that."""
+
+    dropped: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    why: str = ""
 
 
 def stages(observed: Observed | None, failure: Failure | None) -> tuple[ConditionType, ...]:

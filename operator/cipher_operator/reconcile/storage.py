@@ -13,6 +13,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.permit import NotLeading
+from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.following import Next
@@ -28,7 +29,7 @@ from cipher_operator.reconcile.prove import prove, test
 from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
-from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.result import Ended, Result
 from cipher_operator.reconcile.sessions import Sessions
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
@@ -44,6 +45,7 @@ class Reconciler:
         self._around = around
         self._histories: dict[Key, History] = {}
         self._builds = Builds(around.enqueue)
+        self._recorder = Recorder(around.kube, around.now)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a storage that is gone."""
@@ -90,18 +92,19 @@ class Reconciler:
     async def _told(self, snapshot: Snapshot, ticket: Ticket, started: float) -> Next:
         """Run, tell of it, and return when to look again."""
         around, resource = self._around, snapshot.resource
-        teller = Teller(around.kube, resource, around.now, around.rules.progress_deadline)
+        teller = Teller(around.kube, self._recorder, resource, around.now, around.rules.progress_deadline)
         async with teller.saying(Reason.DELETING if resource.deleting else Reason.PROGRESSING):
             result = await self._within_limit(snapshot, ticket)
-        if result is None:
+        if isinstance(result, Ended):
+            await teller.farewell(result)
             self.forget(resource.key)
             return Next(gone=True)
         if not result.quiet:
             around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started))
         return requeue(result, around.rules.interval, around.rules.progress_deadline)
 
-    async def _within_limit(self, snapshot: Snapshot, ticket: Ticket) -> Result | None:
-        """Return the result; None of a storage that is gone now."""
+    async def _within_limit(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
+        """Return the result, or the end of a storage that is let go."""
         limit = self._around.rules.reconcile_timeout
         try:
             async with asyncio.timeout(limit):

@@ -11,13 +11,13 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.cipherstorages import patch_status
-from cipher_operator.kube.events import post_event
+from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.reconcile.report import log
-from cipher_operator.reconcile.report.events import events
+from cipher_operator.reconcile.report.events import Event, ended, events
 from cipher_operator.reconcile.report.metrics import Sample, sample
-from cipher_operator.reconcile.report.status import next_status, progressing
-from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.report.status import next_status, progressing, summary
+from cipher_operator.reconcile.result import Ended, Result
 
 SAY_AFTER = 1.0
 """Seconds after which a run that goes on says so."""
@@ -28,8 +28,11 @@ logger = logging.getLogger("cipher_operator.reconcile")
 class Teller:
     """Tells of one run of one storage."""
 
-    def __init__(self, kube: Kube, resource: Resource, now: Callable[[], datetime], progress_deadline: float) -> None:
-        self._kube, self._resource, self._now, self._deadline = kube, resource, now, progress_deadline
+    def __init__(
+        self, kube: Kube, recorder: Recorder, resource: Resource, now: Callable[[], datetime], progress_deadline: float
+    ) -> None:
+        self._kube, self._recorder, self._resource = kube, recorder, resource
+        self._now, self._deadline = now, progress_deadline
         self._written: dict[str, Any] = dict(resource.status)
 
     @asynccontextmanager
@@ -49,13 +52,20 @@ class Teller:
         if status != self._written:
             await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status)
         message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
-        level, text, details = log.line(result, message, seconds)
+        news = summary(status) != summary(resource.status)
+        level, text, details = log.line(result, message, seconds, news=news)
         logger.log(level, text, extra={"storage": "/".join(resource.key), **details})
         for event in events(resource, result, message):
-            await post_event(
-                self._kube, resource, type_=event.type, reason=event.reason, note=event.note, action="Reconcile"
-            )
+            await self._post(event, "Reconcile")
         return sample(result, status["conditions"], seconds)
+
+    async def farewell(self, end: Ended) -> None:
+        """Post what is told of a storage that was let go."""
+        for event in ended(end):
+            await self._post(event, "Finalize")
+
+    async def _post(self, event: Event, action: str) -> None:
+        await self._recorder.post(self._resource, type_=event.type, reason=event.reason, note=event.note, action=action)
 
     async def _say(self, reason: Reason) -> None:
         await asyncio.sleep(SAY_AFTER)

@@ -38,6 +38,8 @@ class Store:
     version: int = 0
     listeners: set[Callable[[], None]] = field(default_factory=set)
     """Called after each write."""
+    observers: list[Callable[[Change], None]] = field(default_factory=list)
+    """Called with each write."""
 
     def get(self, where: Address) -> Json | None:
         return deepcopy(self.objects.get(where))
@@ -63,7 +65,10 @@ class Store:
         return stored
 
     def _note(self, where: Address, before: Json | None, after: Json | None) -> None:
-        self.history.append(Change(self.version, where, before, after))
+        change = Change(self.version, where, before, after)
+        self.history.append(change)
+        for observer in self.observers:
+            observer(change)
         for listener in tuple(self.listeners):
             listener()
 

@@ -1,4 +1,4 @@
-"""Which Event is posted when: transitions of Ready, what was done that nobody asked for, and what was refused."""
+"""Which Event is posted when: transitions of Ready, what was done on the server and what was left, what was refused."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cipher_operator.api.conditions import Condition
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.spec import Resource
-from cipher_operator.reconcile.result import PasswordChange, Result
+from cipher_operator.reconcile.result import Ended, PasswordChange, Result
 
 NORMAL, WARNING = "Normal", "Warning"
 _SILENT = ("SET LOCAL ROLE", "COMMENT ON")
@@ -25,9 +25,12 @@ class Event:
 def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
     """Yield the Events of a run; `message` is Ready's own. An unchanged storage has none."""
     before = ready_of(resource)
-    acted = result.executed or result.change is not None
-    if before is not None and before.status == "True" and acted and result.failure is None:
+    if result.taken_over:
+        yield Event(NORMAL, "Adopted", f"Taken over, with all rows: {', '.join(result.taken_over)}")
+    if before is not None and before.status == "True" and result.failure is None:
         yield from _done(resource, result, before)
+    else:
+        yield from _created(result)
     for sentence in result.ignored:
         yield Event(WARNING, "RequestIgnored", sentence)
     good = result.failure is None and not result.plan
@@ -38,10 +41,13 @@ def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
             yield Event(WARNING, "SecretHeld", held_sentence(name))
 
 
-def removed(lines: tuple[str, ...]) -> Event | None:
-    """Return the Event of a deletion that dropped something on the server."""
-    dropped = [line for line in lines if line.startswith(("DROP", "ALTER TABLE"))]
-    return Event(NORMAL, "Dropped", " ".join(dropped)) if dropped else None
+def ended(end: Ended) -> Iterator[Event]:
+    """Yield the Events of a storage that is let go."""
+    if dropped := [line for line in end.dropped if line.startswith(("DROP", "ALTER TABLE"))]:
+        yield Event(NORMAL, "Dropped", " ".join(dropped))
+    if end.kept:
+        why = f" ({end.why})" if end.why else ""
+        yield Event(NORMAL, "Kept", f"Left on the server{why}: {', '.join(end.kept)}")
 
 
 def held_sentence(name: str) -> str:
@@ -76,3 +82,11 @@ def _done(resource: Resource, result: Result, before: Condition) -> Iterator[Eve
         yield Event(NORMAL, "PreviousRevoked", f"The login that is not published may no longer log in; {lines}")
     elif shown and before.observed_generation == resource.generation:
         yield Event(WARNING, "DriftHealed", f"The server had drifted; {lines}")
+    else:
+        yield from _created(result)
+
+
+def _created(result: Result) -> Iterator[Event]:
+    """Yield the Event of what a run made on the server, whether or not it came to its end."""
+    if made := [line for line in result.executed if line.startswith("CREATE ")]:
+        yield Event(NORMAL, "Created", " ".join(made))

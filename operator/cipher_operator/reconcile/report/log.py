@@ -6,8 +6,11 @@ from typing import Any
 from cipher_operator.reconcile.result import Result
 
 
-def line(result: Result, message: str, seconds: float) -> tuple[int, str, dict[str, Any]]:
-    """Return level, text and details of the line that tells of a run; `message` is Ready's own."""
+def line(result: Result, message: str, seconds: float, *, news: bool) -> tuple[int, str, dict[str, Any]]:
+    """Return level, text and details of the line that tells of a run; `message` is Ready's own.
+
+    `news` is whether it ended in another way than the one before: a failure is said once, and again when it changes.
+    """
     details: dict[str, Any] = {
         "reason": str(result.reason),
         "seconds": round(seconds, 3),
@@ -15,5 +18,5 @@ def line(result: Result, message: str, seconds: float) -> tuple[int, str, dict[s
     }
     if result.failure is not None and result.failure.sqlstate:
         details["sqlstate"] = result.failure.sqlstate
-    level = logging.INFO if result.failure is None else logging.WARNING
+    level = logging.INFO if result.failure is None else logging.WARNING if news else logging.DEBUG
     return level, f"{result.reason}: {message}", details

@@ -1,6 +1,7 @@
 """Why a condition is what it is: the one place that turns a Result into the status of a CipherStorage."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -30,14 +31,17 @@ def next_status(
     status says of a storage that was ready (database, user, binding) is kept: it is what lost data is judged by.
     """
     before = _previous_conditions(previous)
-    drafts = _stage_drafts(result, before)
-    failure = result.failure
+    since = _attempted_since(previous, before, generation, now)
+    failure = result.failure.at(ConditionType.CONNECTED) if result.failure is not None else None
+    drafts = _stage_drafts(replace(result, failure=failure), before)
     stalled: tuple[Reason, str] | None = None
     if failure is not None:
         drafts.append(Draft(ConditionType.READY, "False", failure.reason, failure.message))
         if failure.failure_class is FailureClass.STALLED:
             stalled = failure.reason, failure.message
-        elif failure.reason is not Reason.BUILDING_INDEX and _overdue(before, generation, now, progress_deadline):
+        elif failure.reason is not Reason.BUILDING_INDEX and _overdue(
+            before, generation, since, now, progress_deadline
+        ):
             stalled = (
                 Reason.PROGRESS_DEADLINE_EXCEEDED,
                 f"Not ready for longer than the progress deadline, still trying: {failure.message}",
@@ -55,11 +59,11 @@ def next_status(
     if stalled is not None:
         drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
     finished = failure is None or stalled is not None
-    return _status(result, previous, generation if finished else previous.get("observedGeneration", -1)) | {
-        "conditions": [
-            condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
-        ]
-    }
+    return (
+        _status(result, previous, generation if finished else previous.get("observedGeneration", -1))
+        | ({} if _ended(drafts) else {"attemptedSince": since})
+        | {"conditions": [condition.to_json() for condition in merge(before.values(), drafts, generation, now)]}
+    )
 
 
 def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: Reason) -> dict[str, Any] | None:
@@ -82,19 +86,22 @@ def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: 
     return (
         {"observedGeneration": -1}
         | kept
-        | {
-            "conditions": [
-                condition.to_json() for condition in merge(_standing(before, generation), drafts, generation, now)
-            ]
-        }
+        | {"attemptedSince": _attempted_since(previous, before, generation, now)}
+        | {"conditions": [condition.to_json() for condition in merge(before.values(), drafts, generation, now)]}
     )
+
+
+def summary(status: Mapping[str, Any]) -> tuple[tuple[ConditionType, str], ...]:
+    """Return type and reason of Ready, Reconciling and Stalled, as far as they stand."""
+    shown = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
+    conditions = _previous_conditions(status)
+    return tuple((type_, conditions[type_].reason) for type_ in shown if type_ in conditions)
 
 
 def _unlooked(stage: ConditionType, before: Mapping[ConditionType, Condition], reason: Reason) -> Draft:
     """Return what is said of a stage that this run has not come to: as it stood."""
     if stage in before:
-        standing = before[stage]
-        return Draft(stage, standing.status, standing.reason, standing.message)
+        return before[stage].draft
     return Draft(stage, "Unknown", reason, f"Not checked: {reason}")
 
 
@@ -154,34 +161,41 @@ def _stage_drafts(result: Result, before: Mapping[ConditionType, Condition]) -> 
             )
         elif stage is ConditionType.SECRET_PUBLISHED and standing == "True":
             # The Secret stays published whatever the server does.
-            drafts.append(Draft(stage, "True", before[stage].reason, before[stage].message))
+            kept = before[stage].draft
+            # Observe mode has looked at it; a run that failed before may know nothing of what this spec asks of it.
+            drafts.append(kept if failure is not None else replace(kept, observed_generation=None))
         else:
             drafts.append(Draft(stage, "Unknown", why, f"Not checked: {why}"))
     return drafts
 
 
-def _overdue(before: Mapping[ConditionType, Condition], generation: int, now: str, deadline: float) -> bool:
-    """Return whether this generation has been tried for longer than the deadline.
+def _ended(drafts: Iterable[Draft]) -> bool:
+    """Return whether nothing is tried any more that began with this generation, or with the failure."""
+    return not any(
+        draft.type is ConditionType.RECONCILING or draft.reason == Reason.PROGRESS_DEADLINE_EXCEEDED for draft in drafts
+    )
 
-    The start is where Reconciling began; once exceeded it stays so until the storage is ready or changed.
+
+def _attempted_since(
+    previous: Mapping[str, Any], before: Mapping[ConditionType, Condition], generation: int, now: str
+) -> str:
+    """Return since when this generation has been tried without an end, RFC 3339; now where that begins.
+
+    Reconciling itself cannot tell: its time moves only when its status flips, and a new generation gets a new deadline.
     """
+    trying = before.get(ConditionType.RECONCILING) or before.get(ConditionType.STALLED)
+    if trying is None or trying.observed_generation != generation or _ended([trying.draft]):
+        return now
+    return str(previous.get("attemptedSince") or trying.last_transition_time)
+
+
+def _overdue(before: Mapping[ConditionType, Condition], generation: int, since: str, now: str, deadline: float) -> bool:
+    """Return whether this generation has been tried for longer than the deadline; once exceeded it stays so until the
+    storage is ready or changed."""
     stalled = before.get(ConditionType.STALLED)
     if stalled is not None and stalled.reason == Reason.PROGRESS_DEADLINE_EXCEEDED:
         return stalled.observed_generation == generation
-    since = before.get(ConditionType.RECONCILING)
-    if since is None or since.observed_generation != generation:
-        return False
-    started = datetime.fromisoformat(since.last_transition_time)
-    return (datetime.fromisoformat(now) - started).total_seconds() > deadline
-
-
-def _standing(before: Mapping[ConditionType, Condition], generation: int) -> tuple[Condition, ...]:
-    """Return what keeps its time: not Reconciling of another generation, since the deadline counts from its start."""
-    return tuple(
-        condition
-        for condition in before.values()
-        if condition.type is not ConditionType.RECONCILING or condition.observed_generation == generation
-    )
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds() > deadline
 
 
 def _previous_conditions(previous: Mapping[str, Any]) -> dict[ConditionType, Condition]:
