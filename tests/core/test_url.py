@@ -8,6 +8,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.reserved import DATABASES as UNUSABLE_DATABASES
 from cipher_operator.core.connection.url import parse_url, quote, unquote
+from cipher_operator.core.connection.values import NO_DATABASE
 
 # Every part of these URLs that must not come back carries this word.
 CANARY = "s3cr3t"
@@ -169,7 +170,7 @@ printable = text.filter(lambda name: name.isprintable() and "://" not in name)
 @given(
     user=printable,
     password=text,
-    database=printable.filter(lambda name: len(name.encode()) <= 63 and name not in UNUSABLE_DATABASES),
+    database=printable.filter(lambda name: len(name.encode()) <= 63 and name not in {*UNUSABLE_DATABASES, NO_DATABASE}),
     port=st.integers(1, 65535),
     host=st.sampled_from(["h", "db.example.com", "10.1.2.3", "[2001:db8::1]"]),
 )

@@ -88,12 +88,12 @@ def test_columns(storages: Storages, installed: ControlPlane) -> None:
     get = ("-n", storages.namespace, "get")
     narrow = installed.kubectl(*get, "cstore", "chat").splitlines()
     wide = installed.kubectl(*get, "cipherstorage", "chat", "-o", "wide").splitlines()
-    assert narrow[0].split() == ["NAME", "READY", "REASON", "DATABASE", "USER", "AGE"]
-    assert narrow[1].split()[:5] == ["chat", "True", "Ready", "cipher_db", "cipher_user"]
-    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "PASSWORD-AGE", "SUSPENDED", "MESSAGE"]
-    assert wide[1].split()[6:8] == ["chat-cipher", "16.4"]
-    assert re.fullmatch(r"\d+[dy]\w*", wide[1].split()[8]), "how long ago the password was set"
-    assert wide[1].split()[9:] == ["false", "all", "well"]
+    assert narrow[0].split() == ["NAME", "READY", "REASON", "SUSPENDED", "DATABASE", "USER", "AGE"]
+    assert narrow[1].split()[:6] == ["chat", "True", "Ready", "false", "cipher_db", "cipher_user"]
+    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "PASSWORD-AGE", "MESSAGE"]
+    assert wide[1].split()[7:9] == ["chat-cipher", "16.4"]
+    assert re.fullmatch(r"\d+[dy]\w*", wide[1].split()[9]), "how long ago the password was set"
+    assert wide[1].split()[10:] == ["all", "well"]
     assert "chat" in installed.kubectl(*get, "cipher", "-o", "name")
 
 
