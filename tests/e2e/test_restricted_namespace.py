@@ -1,0 +1,100 @@
+"""manifests/overlays/restricted-namespace: an operator of some namespaces, with no right in the rest of the cluster."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devcluster import ControlPlane, PostgresServer
+from support.cluster import ROOT, Namespace, Operator, wait_until
+
+OVERLAY = ROOT / "manifests" / "overlays" / "restricted-namespace"
+USER = "system:serviceaccount:cipher-system:cipher-operator"
+POLICY = f"""apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+  - {{level: Metadata, users: ["{USER}"]}}
+  - {{level: None}}
+"""
+SERVED = ("team-a", "team-b")
+
+pytestmark = pytest.mark.cluster
+
+
+class Ground:
+    """A control plane on which nothing but the overlay is installed, and what the operator asked of it."""
+
+    def __init__(self, plane: ControlPlane, folder: Path) -> None:
+        self.plane, self.folder = plane, folder
+
+    def requests(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    folder = tmp_path_factory.mktemp("restricted")
+    (folder / "policy.yaml").write_text(POLICY)
+    flags = (f"--audit-policy-file={folder / 'policy.yaml'}", f"--audit-log-path={folder / 'audit.log'}")
+    with ControlPlane(apiserver_flags=flags) as plane:
+        plane.kubectl("apply", "-k", str(ROOT / "crds"))
+        plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+        plane.kubectl("create", "namespace", "cipher-system")
+        plane.kubectl("apply", "-k", str(OVERLAY))
+        yield Ground(plane, folder)
+
+
+def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
+    ground: Ground, postgres: PostgresServer
+) -> None:
+    plane = ground.plane
+    teams = [Namespace(plane, name) for name in SERVED]
+    other = Namespace(plane, "other")
+    for name in SERVED:
+        plane.kubectl("-n", name, "apply", "-k", str(OVERLAY / "served"))
+    for each in (*teams, other):
+        each.admin_secret(postgres)
+    operator = Operator(
+        plane, ground.folder, *(f"--namespace={name}" for name in SERVED), "--instance-id=restricted",
+        "--leader-election", "--leader-election-namespace=cipher-system",
+    ).start()  # fmt: skip
+    try:
+        other.storage("chat")
+        for each, policy in zip(teams, ("Retain", "Delete"), strict=True):
+            database = f"restricted_{each.name}".replace("-", "_")
+            each.storage("chat", {"database": {"name": database}, "deletionPolicy": policy})
+            each.wait_ready("chat")
+        teams[0].delete("secrets", "chat-cipher")
+        wait_until(lambda: teams[0].get("secrets", "chat-cipher"), "the app Secret is there again")
+        teams[0].wait_ready("chat")
+        for each in teams:
+            each.delete("cipherstorages", "chat")
+            wait_until(lambda: each.get("cipherstorages", "chat") is None, "the storage is gone")  # noqa: B023
+    finally:
+        operator.stop()
+    left = other.get("cipherstorages", "chat")
+    assert left is not None
+    assert left["status"] == {"observedGeneration": -1}
+
+    asked = ground.requests()
+    refused = [event["requestURI"] for event in asked if event["responseStatus"]["code"] in {401, 403}]
+    assert refused == []
+    places = {event["objectRef"].get("namespace", "") for event in asked if "resource" in event.get("objectRef", {})}
+    assert places == {*SERVED, "cipher-system"}
+    at_home = {event["objectRef"]["resource"] for event in asked if _namespace(event) == "cipher-system"}
+    assert at_home == {"leases"}
+
+
+def test_no_right_of_the_cluster_is_asked_for(ground: Ground) -> None:
+    built = ground.plane.kubectl("kustomize", str(OVERLAY))
+    assert "kind: ClusterRole" not in built
+    names = ground.plane.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
+    assert "cipher" not in names
+
+
+def _namespace(event: dict[str, Any]) -> str | None:
+    place: str | None = event.get("objectRef", {}).get("namespace")
+    return place

@@ -1,0 +1,108 @@
+"""manifests/overlays and manifests/components: what they make of the base."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from devcluster import ControlPlane
+from manifests.manifest_files import REPOSITORY, documents
+
+MANIFESTS = REPOSITORY / "manifests"
+RESTRICTED = MANIFESTS / "overlays" / "restricted-namespace"
+DATABASE_PORTS = {5432, 6432, 6543}
+
+
+def _built(plane: ControlPlane, folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    built = documents(plane.kubectl("kustomize", str(folder)))
+    return {(each["kind"], each["metadata"]["name"]): each for each in built}
+
+
+def _container(built: dict[tuple[str, str], dict[str, Any]]) -> dict[str, Any]:
+    (container,) = built["Deployment", "cipher-operator"]["spec"]["template"]["spec"]["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def _rules(role: dict[str, Any]) -> set[tuple[str, str, str]]:
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_restricted_is_the_base_without_what_takes_rights_of_the_cluster(control_plane: ControlPlane) -> None:
+    base, restricted = _built(control_plane, MANIFESTS / "base"), _built(control_plane, RESTRICTED)
+    assert {kind for kind, _ in base.keys() - restricted.keys()} == {"ClusterRole", "ClusterRoleBinding", "Namespace"}
+    assert restricted.keys() <= base.keys()
+    assert not {kind for kind, _ in restricted} & {"ClusterRole", "ClusterRoleBinding", "Namespace"}
+
+
+def test_without_its_config_map_no_pod_starts(control_plane: ControlPlane) -> None:
+    environment = _container(_built(control_plane, RESTRICTED))["env"]
+    given = {each["name"]: each["valueFrom"].get("configMapKeyRef") for each in environment}
+    assert given["CIPHER_OPERATOR_NAMESPACE"] == {"name": "cipher-operator", "key": "namespaces"}
+    assert given["CIPHER_OPERATOR_INSTANCE_ID"] == {"name": "cipher-operator", "key": "instance-id"}
+
+
+def test_a_served_namespace_gives_what_the_cluster_role_gives_but_kube_system(control_plane: ControlPlane) -> None:
+    served = _built(control_plane, RESTRICTED / "served")
+    role = served["Role", "cipher-operator-storages"]
+    whole = _rules(_built(control_plane, MANIFESTS / "base")["ClusterRole", "cipher-operator"])
+    assert _rules(role) == whole - {("", "namespaces", "get")}
+    (subject,) = served["RoleBinding", "cipher-operator-storages"]["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "cipher-operator", "namespace": "cipher-system"}
+    # `kubectl -n` decides.
+    assert all("namespace" not in each["metadata"] for each in served.values())
+
+
+@pytest.fixture
+def with_component(control_plane: ControlPlane, tmp_path: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    """The base with the network policy, as a user's own kustomization adds it."""
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(MANIFESTS / "base", tmp_path)],
+        "components": [os.path.relpath(MANIFESTS / "components" / "network-policy", tmp_path)],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    return _built(control_plane, tmp_path)
+
+
+def test_the_network_policy_names_ports_and_pods_of_the_deployment(
+    with_component: dict[tuple[str, str], dict[str, Any]], installed: ControlPlane, tmp_path: Path
+) -> None:
+    policy = with_component["NetworkPolicy", "cipher-operator"]["spec"]
+    deployment = with_component["Deployment", "cipher-operator"]["spec"]["template"]
+    assert policy["podSelector"]["matchLabels"].items() <= deployment["metadata"]["labels"].items()
+    ports = {port["name"] for port in _container(with_component)["ports"]}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == ports
+    reached = [{port["port"] for port in rule["ports"]} for rule in policy["egress"]]
+    assert reached == [{53}, {443, 6443}, DATABASE_PORTS]
+    installed.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(tmp_path))
+
+
+APPLIED = {
+    "base": MANIFESTS / "base",
+    "crds": REPOSITORY / "crds",
+    "restricted-namespace": RESTRICTED,
+}
+
+
+@pytest.mark.parametrize("server_side", [False, True], ids=["client-side", "server-side"])
+@pytest.mark.parametrize("name", APPLIED)
+def test_applied_twice_there_is_no_difference(installed: ControlPlane, name: str, server_side: bool) -> None:
+    flags = ("--server-side", "--field-manager=twice", "--force-conflicts") if server_side else ()
+    for _ in range(2):
+        installed.kubectl("apply", *flags, "-k", str(APPLIED[name]))
+    assert installed.kubectl("diff", *flags, "-k", str(APPLIED[name])) == ""
+    if name == "restricted-namespace":
+        # The control plane is shared with tests of the base.
+        installed.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(APPLIED["base"]))
