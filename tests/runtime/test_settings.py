@@ -42,7 +42,16 @@ def test_defaults_are_those_of_the_design() -> None:
         ([], {"CIPHER_OPERATOR_NAMESPACE": "a,b", "CIPHER_OPERATOR_INSTANCE_ID": "x"}, "namespaces", ("a", "b")),
         ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "log_format", "json"),
         (["--log-format", "text"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "log_format", "text"),
-        (["--no-leader-election"], {}, "leader_election", False),
+        ([], {}, "leader_election", False),
+        ([], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "leader_election", True),
+        (["--no-leader-election"], {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "leader_election", False),
+        (["--leader-election"], {"POD_NAMESPACE": "operators"}, "leader_election_namespace", "operators"),
+        (
+            ["--leader-election", "--leader-election-namespace", "a"],
+            {"POD_NAMESPACE": "b"},
+            "leader_election_namespace",
+            "a",
+        ),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "false"}, "leader_election", False),
     ],
 )
@@ -72,8 +81,9 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         (["--instance-id", "a b"], {}, "--instance-id"),
         (["--allowed-extensions", "Vector;"], {}, "--allowed-extensions: 'Vector;' is not the name"),
         (["--secret-selector", "a=b\nc"], {}, "--secret-selector"),
-        (["--leader-election"], {}, "--leader-election: leader election is not available in this version"),
-        ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: leader election"),
+        (["--leader-election"], {}, "--leader-election: outside a cluster --leader-election-namespace must say"),
+        ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: outside a cluster"),
+        (["--leader-election-namespace", "A b"], {}, "--leader-election-namespace: 'A b' is not the name"),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "maybe"}, "CIPHER_OPERATOR_LEADER_ELECTION: 'maybe' must be"),
         (["--wrkers", "1"], {}, "unrecognized arguments: --wrkers"),
     ],
@@ -90,10 +100,9 @@ def test_every_default_as_written_is_the_default_of_the_field(flag: Flag) -> Non
         assert flag.parse(flag.default) == getattr(Settings(), flag.attribute)
 
 
-def test_help_shows_every_flag_with_its_variable_and_says_that_leader_election_comes_later() -> None:
+def test_help_shows_every_flag_with_its_variable() -> None:
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     text = " ".join(parser.format_help().split())
     for flag in FLAGS:
         assert f"--{flag.name} " in text and flag.variable in text
-    assert "comes with a later version" in text

@@ -44,6 +44,9 @@ class StandIn:
     async def close(self) -> None:
         """Nothing goes on beside its runs."""
 
+    async def reset(self) -> None:
+        """Nothing is remembered."""
+
     async def run(self, key: Key, ticket: Ticket) -> Next:
         if not key[0].startswith(OWN):
             return Next()

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.kube.access import Access
 from cipher_operator.kube.answers import decode_answer
 from cipher_operator.kube.port import (
@@ -38,10 +39,13 @@ class KubeClient:
     Every method takes an absolute path (`/api/v1/…`) and returns the decoded JSON object. They raise ApiError and
     ApiUnavailable. Nothing is retried, except a GET once when the connection is reset: a server that restarts
     closes idle connections.
+
+    `permit` is asked right before each write is sent, and gives the write no longer than it says: what has no answer by
+    then is cut off. Its NotLeading passes through.
     """
 
-    def __init__(self, access: Access) -> None:
-        self._access = access
+    def __init__(self, access: Access, permit: Permit = unlimited) -> None:
+        self._access, self._permit = access, permit
         self._client: Any = access.api_client()
         self._streams: aiohttp.ClientSession | None = None
 
@@ -110,17 +114,18 @@ class KubeClient:
         authorization = await self._access.authorization()
         if authorization is not None:
             headers["Authorization"] = authorization
+        seconds = TIMEOUT if method == "GET" else min(TIMEOUT, self._permit())
         try:
             answer = await self._client.call_api(
                 method,
                 self._access.server + path,
                 header_params=headers,
                 body=body,
-                _request_timeout=TIMEOUT,
+                _request_timeout=seconds,
             )
             content: bytes = await answer.read()
         except TimeoutError:
-            raise ApiUnavailable(f"no answer within {TIMEOUT:g} s") from None
+            raise ApiUnavailable(f"no answer within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _unavailable(error) from None
         if answer.status == 401:

@@ -14,6 +14,7 @@ from psycopg import pq, sql
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.core.connection.password import Password
+from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.postgres.bounded import BoundedConnection, Silent
 from cipher_operator.postgres.dial import DialPolicy, resolve
 from cipher_operator.postgres.errors import (
@@ -54,9 +55,15 @@ class Session:
     `connections_made` counts the connections that opening it took (two where prefer or allow fell back).
     """
 
-    def __init__(self, connection: BoundedConnection, connections_made: int, files: contextlib.ExitStack) -> None:
+    def __init__(
+        self,
+        connection: BoundedConnection,
+        connections_made: int,
+        files: contextlib.ExitStack,
+        permit: Permit = unlimited,
+    ) -> None:
         self._connection = connection
-        self._files = files
+        self._files, self._permit = files, permit
         self.connections_made = connections_made
         self.ssl_in_use: bool = connection.pgconn.ssl_in_use
         self.server_version: int = connection.pgconn.server_version
@@ -70,11 +77,13 @@ class Session:
         *,
         app_login: bool = False,
         application_name: str = APPLICATION_NAME,
+        permit: Permit = unlimited,
     ) -> "Session":
         """Return a session in the named database. Raises Failure with stage CONNECTED.
 
         It takes three times the connect timeout at most, however many addresses the host has, and once more for their
-        look-up. `app_login` says that `admin` carries the published login, for the wording of failures.
+        look-up. `app_login` says that `admin` carries the published login, for the wording of failures. `permit` is
+        asked before each message.
         """
         addresses = await resolve(admin.host, admin.port, policy)
         timeout = max(policy.connect_timeout, admin.connect_timeout or 0.0)
@@ -100,7 +109,7 @@ class Session:
                 failure = classify(error, attempt)
             else:
                 # Kept until the end: a cancellation opens a second connection and verifies again.
-                return cls(connection, opening.made, files.pop_all())
+                return cls(connection, opening.made, files.pop_all(), permit)
         raise failure
 
     @property
@@ -120,8 +129,11 @@ class Session:
 
         Several statements in one message are one transaction. Raises psycopg.Error as it comes; DataError too
         where the server sends what is no value of its type, OperationalError where it sends too much. Where it has
-        not answered after `seconds` (None: however long it takes), the session is closed and Silent raised.
+        not answered after `seconds` (None: however long it takes), the session is closed and Silent raised. Raises
+        NotLeading, with nothing sent, where this process may not write.
         """
+        # Before questions too: what they start goes on to a write.
+        self._permit()
         connection = self._connection
         connection.deadline = None if seconds is None else time.monotonic() + seconds
         try:

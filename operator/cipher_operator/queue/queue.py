@@ -126,18 +126,14 @@ class Queue(Generic[K]):
         self._ways.pop(way, None)
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - cancels what is left, which a caller cannot
-        """Take no more triggers, let runs under way end within `timeout` seconds, cancel the rest.
-
-        Returns whether nothing had to be cancelled.
-        """
+        """Let runs under way end within `timeout` seconds, and cancel the rest; nothing runs until `resume`, and
+        triggers do not count. Returns whether nothing had to be cancelled."""
         self._closed = True
         self._ready.clear()
         for entry in self._entries.values():
             self._cancel(entry)
         tasks = {entry.task for entry in self._entries.values() if entry.task is not None}
-        if not tasks:
-            return True
-        _, late = await asyncio.wait(tasks, timeout=timeout)
+        late = (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set()
         for task in late:
             task.cancel()
         if late:
@@ -145,8 +141,12 @@ class Queue(Generic[K]):
             await asyncio.wait(late, timeout=5)
         return not late
 
+    def resume(self) -> None:
+        """Take triggers again, after `drain`."""
+        self._closed = False
+
     def freed(self) -> None:
-        """Look again who may run: a slot, or a credential, is free."""
+        """Look again who may run."""
         self._wake()
 
     def opened(self, need: Need) -> None:
@@ -209,8 +209,7 @@ class Queue(Generic[K]):
         )
 
     async def _work(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None, urgent: bool) -> None:
-        following: Next | None = None
-        busy = False
+        following, busy = None, False
         try:
             following = await self._run(key, ticket)
         except Busy:

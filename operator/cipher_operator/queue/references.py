@@ -56,6 +56,10 @@ class References(Generic[K, R]):
         """Return whether any key reads this input."""
         return ref in self._users
 
+    def users(self, ref: R) -> Iterable[K]:
+        """Return the keys that read this input."""
+        return tuple(self._users.get(ref, ()))
+
     def read(self, key: K, ref: R, version: Version) -> None:
         """Note what a key's run has read, or is about to write. What the watch saw meanwhile starts another run."""
         users = self._users.get(ref)

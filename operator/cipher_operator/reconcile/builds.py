@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core.permit import NotLeading
 from cipher_operator.core.sql.step import Step
 from cipher_operator.postgres.indexes import build_indexes
 from cipher_operator.reconcile.decide import Intent
@@ -48,8 +49,9 @@ class Builds:
             task.cancel()
 
     async def close(self) -> None:
-        """End all."""
+        """End all, and forget why others failed."""
         tasks, self._tasks = set(self._tasks.values()), {}
+        self._failures.clear()
         for task in tasks:
             task.cancel()
         if tasks:
@@ -72,6 +74,8 @@ class Builds:
             )
         except Failure as failure:
             self._failures[key] = failure.at(ConditionType.SCHEMA_APPLIED)
+        except NotLeading:
+            logger.info("an index build ended: this process does not lead any more")
         except Exception:
             logger.exception("an index build failed unexpectedly", extra={"storage": "/".join(key)})
         if self._tasks.get(key) is this:

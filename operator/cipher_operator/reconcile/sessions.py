@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.postgres.dial import DialPolicy, NotAsked
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.needs import Closed
@@ -29,6 +30,7 @@ class Sessions:
     policy: DialPolicy
     digest: Digest
     count: Callable[[str], None]
+    permit: Permit = unlimited
 
     def lane(self, connection: AdminConnection) -> tuple[str, int]:
         """Return the lane of a connection: its server."""
@@ -56,7 +58,7 @@ class Sessions:
     @asynccontextmanager
     async def beside(self, connection: AdminConnection, database: str) -> AsyncIterator[Session]:
         """Give an administrator's session for work beside the runs, whose slot was kept. Raises Failure."""
-        async with await Session.open(connection, database, self.policy) as session:
+        async with await Session.open(connection, database, self.policy, permit=self.permit) as session:
             self.count("admin")
             yield session
 
@@ -72,7 +74,9 @@ class Sessions:
         """
         lane, credential = self.lane(connection), self.credential(connection)
         try:
-            session = await Session.open(connection, database, self.policy, app_login=purpose == "login")
+            session = await Session.open(
+                connection, database, self.policy, app_login=purpose == "login", permit=self.permit
+            )
         except Failure as failure:
             if failure.reason is Reason.AUTHENTICATION_FAILED:
                 self.ticket.refused(lane, credential, failure)

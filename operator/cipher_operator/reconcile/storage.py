@@ -12,6 +12,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.orders import Orders
+from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.following import Next
@@ -55,6 +56,13 @@ class Reconciler:
         """End what is built beside the runs."""
         await self._builds.close()
 
+    async def reset(self) -> None:
+        """End that, and drop what is remembered and shown: another process works on the storages from now on."""
+        await self._builds.close()
+        for key in self._histories:
+            self._around.counters.forget(key)
+        self._histories.clear()
+
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Bring one storage to where it shall be; return when to look again."""
         around, started = self._around, self._around.monotonic()
@@ -75,6 +83,8 @@ class Reconciler:
         except ApiError as error:
             # One that has just started refuses for a moment what it allows later.
             logger.warning("the Kubernetes API refused: %s; trying again", error, extra={"storage": "/".join(key)})
+        except NotLeading:
+            logger.info("ended: this process does not lead any more", extra={"storage": "/".join(key)})
         return Next(failed=True)
 
     async def _told(self, snapshot: Snapshot, ticket: Ticket, started: float) -> Next:
@@ -188,7 +198,8 @@ class Reconciler:
         )
 
     def _sessions(self, ticket: Ticket) -> Sessions:
-        return Sessions(ticket, self._around.policy, self._around.digest, self._around.counters.connection)
+        around = self._around
+        return Sessions(ticket, around.policy, around.digest, around.counters.connection, around.permit)
 
     def _history(self, resource: Resource) -> History:
         history = self._histories.get(resource.key)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from cipher_operator.core.connection.password import Password
+from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.kube.port import Kube
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.queue.references import References
@@ -31,7 +32,7 @@ class Counters(Protocol):
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """`now` is the clock on the wall, `monotonic` counts seconds, `generate` makes a password that nobody knows;
-    `enqueue` asks for another run of a storage."""
+    `enqueue` asks for another run of a storage; `permit` is asked before each message to a server."""
 
     kube: Kube
     inputs: "References[Key, Ref]"
@@ -43,3 +44,4 @@ class Surroundings:
     monotonic: Callable[[], float]
     generate: Callable[[], Password]
     enqueue: Callable[[Key], None]
+    permit: Permit = unlimited

@@ -9,6 +9,7 @@ from typing import Any
 
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
+from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.cipherstorages import patch_status
 from cipher_operator.kube.events import post_event
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
@@ -74,7 +75,7 @@ class Teller:
         try:
             if await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status):
                 self._written = status
-        except (ApiError, ApiUnavailable) as error:
+        except (ApiError, ApiUnavailable, NotLeading) as error:
             logger.debug("progress was not said: %s", error, extra={"storage": "/".join(resource.key)})
 
     def _time(self) -> str:

@@ -106,6 +106,12 @@ def _instance(text: str) -> str:
     return text
 
 
+def _namespace(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+        raise ValueError(f"{text!r} is not the name of a namespace")
+    return text
+
+
 def _extensions(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     for name in names:
@@ -130,6 +136,13 @@ FLAGS: Final = (
         "whose storages these are, in the markers on the servers; default in a cluster: uid of the namespace "
         "kube-system; required with --namespace",
         "ID",
+    ),
+    Flag(
+        "leader-election-namespace",
+        _namespace,
+        "",
+        "where the Lease is; default: the Pod's own namespace; required with --leader-election outside a cluster",
+        "NS",
     ),
     Flag(
         "health-address",

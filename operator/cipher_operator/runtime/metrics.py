@@ -76,6 +76,16 @@ class Metrics:
             gauge = Gauge(f"cipher_operator_queue_{name}", text, registry=self.registry)
             gauge.set_function(read)
 
+    def watch_leadership(self, name: str, leading: Callable[[], bool]) -> None:
+        """Publish whether this process leads, by the name of its Lease; read whenever the metrics are."""
+        master = Gauge(
+            "leader_election_master_status",
+            "1 where this process leads, 0 where it follows.",
+            ["name"],
+            registry=self.registry,
+        )
+        master.labels(name=name).set_function(leading)
+
     def run(self, key: Key, sample: Sample) -> None:
         """Count a run that ended, and publish the storage's conditions in place of those before."""
         self._reconciles.labels(result=sample.reason).inc()

@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import logging
+import math
+import secrets
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -17,6 +20,7 @@ from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.reconcile.storage import Reconciler
 from cipher_operator.runtime.health import HealthServer
 from cipher_operator.runtime.informer import Informer
+from cipher_operator.runtime.leader import LEASE_NAME, Elector
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.parts import MakeRuns, Parts
 from cipher_operator.runtime.settings import Settings
@@ -53,6 +57,7 @@ class Operator:
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._informer: Informer | None = None
+        self._elector: Elector | None = None
         self._not_ready: str | None = "the operator is starting"
         self.metrics = Metrics()
         self.health = HealthServer(
@@ -70,7 +75,11 @@ class Operator:
         self._take_signals()
         await self.health.start()
         try:
-            async with KubeClient(self._access) as kube:
+            async with contextlib.AsyncExitStack() as clients:
+                if self._settings.leader_election:
+                    # Of its own: no renewal waits behind the requests of runs.
+                    self._elector = self._make_elector(await clients.enter_async_context(KubeClient(self._access)))
+                kube = await clients.enter_async_context(KubeClient(self._access, self._permit))
                 instance_id = await self._instance_id(kube)
                 if instance_id is None:
                     return 0
@@ -79,7 +88,7 @@ class Operator:
             await self.health.stop()
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
-        parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs)
+        parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs, self._permit)
         informer = self._informer = Informer(self._settings, self._access, parts.triggers)
         logger.info(
             "cipher-operator %s serves %s",
@@ -87,15 +96,21 @@ class Operator:
             ", ".join(self._settings.namespaces) or "all namespaces",
             extra={"instance": instance_id},
         )
+        if self._elector is not None:
+            await parts.follow()
+            self._elector.start(parts.lead, parts.follow)
         async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
             if not await self._until_served(kube):
                 return 0
             informer.start(self._take_signals)
-            await _first(self._stop.wait(), informer.ended.wait())
+            ends = [self._stop.wait(), informer.ended.wait()]
+            await _first(*ends, *([self._elector.ended.wait()] if self._elector is not None else ()))
             if not self._stop.is_set():
-                logger.error("the watch of the cluster gave up; this process ends, to be started again")
+                if informer.ended.is_set():
+                    logger.error("the watch of the cluster gave up; this process ends, to be started again")
                 self._watchdog(GIVEN_UP_SECONDS + 2, 1)
                 await asyncio.gather(informer.stop(GIVEN_UP_SECONDS), parts.queue.drain(GIVEN_UP_SECONDS - 1))
+                await self._leave(parts)
                 return 1
             await self._shut_down(parts, informer)
             return 0
@@ -106,17 +121,39 @@ class Operator:
         patience = self._settings.reconcile_timeout
         logger.info("ending; %d runs are under way", parts.queue.running)
         self._watchdog(patience + EXIT_SECONDS, 1)
+        if self._elector is not None:
+            self._elector.retire()
         draining = asyncio.create_task(parts.queue.drain(patience))
         await _first(self._hurry.wait(), asyncio.shield(draining))
         if not draining.done():
             await parts.queue.drain(0)
             await draining
-        await parts.close()
+        await self._leave(parts)
         await self.health.stop()
         if not await informer.stop(INFORMER_EXIT_SECONDS):
             alive = sorted(task.get_name() for task in asyncio.all_tasks() if task is not asyncio.current_task())
             logger.warning("the watch of the cluster did not end in time; at work still: %s", ", ".join(alive))
         logger.info("ended")
+
+    async def _leave(self, parts: Parts) -> None:
+        """End what goes on beside the runs, which have ended; then another replica may lead."""
+        await parts.close()
+        if self._elector is not None:
+            await self._elector.release()
+
+    def _permit(self) -> float:
+        """Return for how many seconds this process may write. Raises NotLeading."""
+        return math.inf if self._elector is None else self._elector.permit()
+
+    def _make_elector(self, kube: KubeClient) -> Elector:
+        namespace = self._settings.leader_election_namespace or self._access.namespace
+        if namespace is None:
+            raise StartError("the namespace of the Lease is not known; set --leader-election-namespace")
+        # A process that is started again must not take the claim of its former life for its own.
+        identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
+        elector = Elector(kube, namespace, identity)
+        self.metrics.watch_leadership(LEASE_NAME, lambda: elector.leading)
+        return elector
 
     def _alive(self) -> str | None:
         if self._informer is not None and not self._informer.alive and not self._stop.is_set():
@@ -182,6 +219,8 @@ class Operator:
             self._not_ready = await self._unseen(kube, parts)
             if self._not_ready is None:
                 parts.triggers.complete()
+                if self._elector is not None:
+                    self._elector.compete()
                 logger.info("ready: all storages of the cluster are known")
                 return
             await self._pause(pause)

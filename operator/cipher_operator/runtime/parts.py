@@ -13,6 +13,7 @@ from typing import Protocol
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
+from cipher_operator.core.permit import NotLeading, Permit
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Reflector, reflectors
@@ -32,6 +33,7 @@ from cipher_operator.reconcile.snapshot import read_input, version_of
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.settings import Settings
+from cipher_operator.runtime.standby import Standby
 from cipher_operator.runtime.triggers import Triggers
 
 PASSWORD_LENGTH = 32
@@ -49,6 +51,9 @@ class Runs(Protocol):
 
     async def close(self) -> None:
         """End what goes on beside the runs."""
+
+    async def reset(self) -> None:
+        """End that, and forget what was learnt of storages: another process works on them."""
 
 
 MakeRuns = Callable[[Surroundings], Runs]
@@ -71,8 +76,16 @@ class Parts:
     runs: Runs
 
     @classmethod
-    def of(cls, settings: Settings, kube: KubeClient, instance: str, metrics: Metrics, make_runs: MakeRuns) -> "Parts":
-        """Put them together; nothing is started yet."""
+    def of(  # noqa: PLR0917 - each is there once in a process
+        cls,
+        settings: Settings,
+        kube: KubeClient,
+        instance: str,
+        metrics: Metrics,
+        make_runs: MakeRuns,
+        permit: Permit,
+    ) -> "Parts":
+        """Put them together; nothing is started yet. `permit` is asked before each message to a server."""
         clock = LoopClock()
         lanes = Lanes(
             clock,
@@ -101,6 +114,7 @@ class Parts:
             monotonic=time.monotonic,
             generate=generate_password,
             enqueue=queue.enqueue,
+            permit=permit,
         )
         runs = make_runs(around)
         inputs_queue: Queue[Ref] = Queue(
@@ -110,7 +124,7 @@ class Parts:
             lanes=lanes,
             clock=clock,
         )
-        triggers = Triggers(queue, inputs, inputs_queue.enqueue)
+        triggers = Triggers(queue, inputs, inputs_queue.enqueue, Standby(settings.interval, time.monotonic))
         metrics.watch_queue(lambda: queue.waiting, lambda: queue.running, lambda: queue.known)
         watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
         inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces)
@@ -132,6 +146,19 @@ class Parts:
         if all(reflector.synced.is_set() for reflector in self.reflectors):
             return None
         return "the first lists are not complete"
+
+    def lead(self, warm: bool) -> None:
+        """Work: what there is in due order (see Standby), and what changes."""
+        self.queue.resume()
+        self.inputs_queue.resume()
+        self.triggers.lead(warm=warm)
+
+    async def follow(self) -> bool:
+        """End what is under way at once and do no work from now on; return whether all of it has ended."""
+        self.triggers.follow()
+        await asyncio.gather(self.queue.drain(0), self.inputs_queue.drain(0))
+        await self.runs.reset()
+        return self.queue.running == self.inputs_queue.running == 0
 
     async def close(self) -> None:
         """End what goes on beside the runs."""
@@ -181,6 +208,8 @@ async def _look(kube: Kube, inputs: "References[Key, Ref]", digest: Digest, ref:
             await release_input(kube, ref)
     except ApiUnavailable as error:
         ticket.failed(API, error, retry_after=error.retry_after)
+        return Next(failed=True)
+    except NotLeading:
         return Next(failed=True)
     except ApiError as error:
         logger.warning("%s %s/%s cannot be looked at: %s; trying again", *ref, error)

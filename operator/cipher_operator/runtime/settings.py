@@ -11,6 +11,8 @@ from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
 
 OFFLINE = frozenset({"instance-id", "connect-timeout", "blocked-ranges"})
+POD_NAMESPACE = "POD_NAMESPACE"
+"""The variable that a Deployment fills from `metadata.namespace`."""
 HEALTH_ADDRESS, METRICS_ADDRESS = Address("::", 8081), Address("::", 8080)
 
 
@@ -25,6 +27,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     instance_id: str | None = None
     leader_election: bool = False
+    leader_election_namespace: str | None = None
     health_address: Address = HEALTH_ADDRESS
     metrics_address: Address = METRICS_ADDRESS
     workers: int = 32
@@ -80,8 +83,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--leader-election",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="one active replica by means of a Lease; it comes with a later version, and until then the flag is "
-        f"refused and one replica must run ({ENVIRONMENT_PREFIX}LEADER_ELECTION)",
+        help="of several replicas one works, by means of a Lease; default: on in a cluster, off outside "
+        f"({ENVIRONMENT_PREFIX}LEADER_ELECTION)",
     )
     _add(parser, FLAGS)
 
@@ -112,13 +115,17 @@ def settings_from(arguments: argparse.Namespace, environ: Mapping[str, str], *, 
         elif getattr(arguments, flag.attribute, None) is not None:
             raise SettingsError(f"--{flag.name}: must not be empty; leave the flag out for the default")
     values["namespaces"] = _namespaces(arguments, environ)
-    _refuse_leader_election(arguments, environ)
     if values["namespaces"] and "instance_id" not in values:
         raise SettingsError(
             "--instance-id: must be set together with --namespace, because an operator for some namespaces cannot "
             "read kube-system, whose uid is the default; choose a name for this installation and never change it"
         )
     in_cluster = bool(environ.get("KUBERNETES_SERVICE_HOST"))
+    values["leader_election"], source = _leader_election(arguments, environ, in_cluster)
+    if values["leader_election"] and "leader_election_namespace" not in values:
+        values["leader_election_namespace"] = environ.get(POD_NAMESPACE) or None
+        if not in_cluster and values["leader_election_namespace"] is None:
+            raise SettingsError(f"{source}: outside a cluster --leader-election-namespace must say where the Lease is")
     values.setdefault("log_format", "json" if in_cluster and not terminal else "text")
     return Settings(**values)
 
@@ -142,16 +149,13 @@ def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tu
     return names
 
 
-def _refuse_leader_election(arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
+def _leader_election(arguments: argparse.Namespace, environ: Mapping[str, str], in_cluster: bool) -> tuple[bool, str]:
+    """Return whether to elect a leader, and which flag or variable says so."""
     variable = f"{ENVIRONMENT_PREFIX}LEADER_ELECTION"
     asked, source = getattr(arguments, "leader_election", None), "--leader-election"
     if asked is None and environ.get(variable):
         asked, source = _parsed(boolean, environ[variable], variable), variable
-    if asked:
-        raise SettingsError(
-            f"{source}: leader election is not available in this version; leave it out, and run one replica with "
-            "`strategy: Recreate`"
-        )
+    return in_cluster if asked is None else bool(asked), source
 
 
 class _Parser(argparse.ArgumentParser):

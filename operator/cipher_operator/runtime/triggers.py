@@ -10,6 +10,7 @@ from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.inputs import Key, Ref, connection_secret, references
 from cipher_operator.reconcile.snapshot import revision
+from cipher_operator.runtime.standby import Standby
 
 _ANNOTATIONS = (*REQUEST_ANNOTATIONS.values(), ANNOTATION_FORCE_DELETE)
 
@@ -36,7 +37,8 @@ class Triggers:
     """What the informers call. Events may be repeated: every relist brings all objects again, `type` None.
 
     `look` is called with an input of which somebody has read another revision, and with a Secret that has our finalizer
-    and that no known storage needs, or that is being deleted.
+    and that no known storage needs, or that is being deleted. Between `follow` and `lead` nothing is run or looked at:
+    another process does that, and `standby` keeps what this one must know when its turn comes.
     """
 
     def __init__(
@@ -44,11 +46,14 @@ class Triggers:
         queue: Queue[Key],
         inputs: "References[Key, Ref]",
         look: Callable[[Ref], None] = lambda ref: None,
+        standby: Standby | None = None,
     ) -> None:
         self._queue, self._inputs, self._look = queue, inputs, look
+        self._standby, self._follows = standby, False
         self._known: dict[Key, Fingerprint] = {}
         self._existing: dict[Key, str] = {}
-        self._held: set[Ref] = set()
+        self._held: dict[Ref, bool] = {}
+        """Secrets with our finalizer, and whether they are being deleted."""
         self._complete = False
 
     def knows(self, key: Key) -> bool:
@@ -58,9 +63,19 @@ class Triggers:
     def complete(self) -> None:
         """Note that all storages are known: Secrets that an operator before held for one that is gone are let go."""
         self._complete = True
-        for ref in self._held:
-            if not self._inputs.watched(ref):
-                self._look(ref)
+        if not self._follows:
+            self._look_at_held()
+
+    def follow(self) -> None:
+        """Run nothing from now on."""
+        self._follows = True
+
+    def lead(self, *, warm: bool) -> None:
+        """Run what there is, in the order that `standby` says, and whatever changes from now on."""
+        self._follows = False
+        for look in self._standby.looks(warm=warm) if self._standby is not None else ():
+            self._queue.enqueue(look.key, urgent=look.urgent, after=look.after, changed=True, way=look.way)
+        self._look_at_held()
 
     def storage(self, type_: str | None, body: Body) -> None:
         """Run a storage that is new, changed or gone. A status changes nothing here.
@@ -76,19 +91,29 @@ class Triggers:
                 self.gone(key)
             return
         self._known[key] = now
+        if self._standby is not None:
+            self._standby.saw(key, body)
         if before == now or (before is not None and not before.held and before == now.without_hold()):
             return
         spec = body.get("spec")
         for ref in self._inputs.set_references(key, references(key, spec)):
             # Held perhaps for this storage alone, and its deletion may be waiting already.
-            if ref in self._held:
+            if ref in self._held and not self._follows:
                 self._look(ref)
-        self._queue.enqueue(key, changed=True, way=connection_secret(key[0], spec))
+        if self._follows:
+            self._touched(key)
+        else:
+            self._queue.enqueue(key, changed=True, way=connection_secret(key[0], spec))
 
     def gone(self, key: Key) -> None:
         """Let a storage go that does not exist any more."""
         if self._known.pop(key, None) is not None:
             self._inputs.forget(key)
+        if self._standby is not None:
+            self._standby.drop(key)
+        if self._follows:
+            self._queue.forget(key)
+            return
         # The run finds nothing and forgets the storage, after a run that may still be under way.
         self._queue.enqueue(key)
 
@@ -108,17 +133,29 @@ class Triggers:
     def input(self, ref: Ref, seen: Seen | None) -> None:
         """Run the storages that read this Secret or ConfigMap, if it is not as they read it; None where it is gone."""
         if seen is not None and seen.held:
-            self._held.add(ref)
-            if seen.deleting or (self._complete and not self._inputs.watched(ref)):
+            self._held[ref] = seen.deleting
+            if not self._follows and (seen.deleting or (self._complete and not self._inputs.watched(ref))):
                 self._look(ref)
         else:
-            self._held.discard(ref)
+            self._held.pop(ref, None)
+        if self._follows:
+            self._touched(*self._inputs.users(ref))
         if seen is None:
             self._queue.relearn(ref)
             self._inputs.gone(ref)
         elif self._inputs.seen(ref, revision(seen.version)):
             self._queue.relearn(ref)
             self._look(ref)
+
+    def _touched(self, *keys: Key) -> None:
+        # The first lists bring everything once, and tell of no change.
+        if self._complete and self._standby is not None:
+            self._standby.touch(keys)
+
+    def _look_at_held(self) -> None:
+        for ref, deleting in self._held.items():
+            if deleting or not self._inputs.watched(ref):
+                self._look(ref)
 
 
 def fingerprint(metadata: Body) -> Fingerprint:

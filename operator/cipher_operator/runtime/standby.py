@@ -1,0 +1,109 @@
+"""What a follower knows of the storages, and in which order a new leader looks at them."""
+
+import random
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cipher_operator.api.durations import parse_duration
+from cipher_operator.api.failures import ConditionType
+from cipher_operator.api.spec import Resource, parse_resource
+from cipher_operator.core.requests import Requests
+from cipher_operator.reconcile.inputs import Key, connection_secret
+
+RECENT_SECONDS = 120.0
+"""How long a change counts as one that the former leader may not have come to: longer than a run and a Lease."""
+DEFAULT_SPREAD = 300.0
+"""Where neither the storage nor `--interval` says one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a storage's object says. `settled`: Ready for what it says now, with nothing asked; `every` is the interval
+    that it says itself, in seconds; `way` its connection Secret."""
+
+    settled: bool
+    fresh: bool
+    every: float | None
+    way: Hashable | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The first look of a new leader at a storage, `after` so many seconds; `urgent` goes before what is not."""
+
+    key: Key
+    way: Hashable | None
+    urgent: bool
+    after: float = 0.0
+
+
+class Standby:
+    """Keeps what is known of each storage. `interval` is the operator's, in seconds; `clock` counts seconds."""
+
+    def __init__(
+        self,
+        interval: float,
+        clock: Callable[[], float],
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._interval, self._clock, self._jitter = interval, clock, jitter
+        self._known: dict[Key, Known] = {}
+        self._touched: dict[Key, float] = {}
+
+    def saw(self, key: Key, body: Mapping[str, Any]) -> None:
+        """Note a storage as it is now."""
+        self._known[key] = known(parse_resource(body))
+
+    def touch(self, keys: Iterable[Key]) -> None:
+        """Note that something has changed that storages depend on."""
+        now = self._clock()
+        for key in keys:
+            self._touched[key] = now
+
+    def drop(self, key: Key) -> None:
+        """Let a storage go that is no more."""
+        self._known.pop(key, None)
+        self._touched.pop(key, None)
+
+    def looks(self, *, warm: bool) -> list[Look]:
+        """Return the first look at each storage: what is new, then what is not as it shall be, then what has changed
+        of late; the rest spread over the shorter of its own interval and the operator's.
+
+        Where this process was not `warm`, nobody knows what has changed: the rest is looked at as well, after those.
+        """
+        since = self._clock() - RECENT_SECONDS
+        recent = {key for key, at in self._touched.items() if at >= since}
+        self._touched.clear()
+        looks = []
+        for key, one in sorted(self._known.items(), key=lambda item: (item[1].settled, not item[1].fresh)):
+            at_once = not (one.settled and warm) or key in recent
+            after = 0.0 if at_once else self._jitter(0.0, self._spread(one.every))
+            looks.append(Look(key, one.way, not one.settled, after))
+        return looks
+
+    def _spread(self, every: float | None) -> float:
+        return min((each for each in (every, self._interval) if each), default=DEFAULT_SPREAD)
+
+
+def known(resource: Resource) -> Known:
+    """Return what an object says of its storage."""
+    status = resource.status
+    conditions = status.get("conditions")
+    ready = any(
+        isinstance(each, Mapping)
+        and (each.get("type"), each.get("status")) == (ConditionType.READY, "True")
+        and each.get("observedGeneration") == resource.generation
+        for each in (conditions if isinstance(conditions, list) else ())
+    )
+    current = status.get("observedGeneration") == resource.generation
+    settled = ready and current and not resource.deleting and not Requests.of(resource).new
+    way = connection_secret(resource.namespace, resource.raw_spec)
+    return Known(settled, not conditions, _interval(resource.raw_spec.get("interval")), way)
+
+
+def _interval(said: object) -> float | None:
+    try:
+        return parse_duration(said) if isinstance(said, str) else None
+    except ValueError:
+        return None
