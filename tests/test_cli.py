@@ -62,7 +62,12 @@ def test_version() -> None:
     [
         ((), {}, 2, "COMMAND"),
         (("run", "--workers", "none"), {}, 2, "cipher-operator run: --workers: 'none' must be a whole number"),
-        (("run", "--leader-election"), {}, 2, "--leader-election: outside a cluster --leader-election-namespace must say where the Lease is"),
+        (
+            ("run", "--leader-election"),
+            {},
+            2,
+            "--leader-election: outside a cluster --leader-election-namespace",
+        ),
         (("run",), {"CIPHER_OPERATOR_INTERVAL": "soon"}, 2, "CIPHER_OPERATOR_INTERVAL: 'soon' must be a duration"),
         (("run",), {"KUBECONFIG": "/nonexistent"}, 1, "cannot start: none of the files in KUBECONFIG exists"),
         (("check", "-f", "/nonexistent.yaml"), {}, 2, "cipher-operator check: /nonexistent.yaml: No such file"),
