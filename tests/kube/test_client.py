@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
+from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube import client as module
 from cipher_operator.kube.access import load_access
 from cipher_operator.kube.client import KubeClient
@@ -136,3 +137,32 @@ async def test_an_answer_that_is_no_json_is_read_as_empty(tmp_path: Path) -> Non
     ):
         with pytest.raises(ApiError, match="403 403"):
             await kube.get("/version")
+
+
+WRITES: dict[str, Callable[[KubeClient], Awaitable[object]]] = {
+    "POST": lambda kube: kube.post("/api", {}),
+    "PUT": lambda kube: kube.put("/api", {}),
+    "PATCH": lambda kube: kube.patch("/api", [], JSON_PATCH),
+}
+
+
+@pytest.mark.parametrize("verb", WRITES)
+async def test_without_a_permit_a_write_is_not_sent_and_a_question_is(tmp_path: Path, verb: str) -> None:
+    def refused() -> float:
+        raise NotLeading
+
+    async with http_server(lambda number: reply("200 OK")) as (url, requests):
+        async with KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)}), refused) as kube:
+            with pytest.raises(NotLeading):
+                await WRITES[verb](kube)
+            assert requests == []
+            await kube.get("/api")
+        assert len(requests) == 1
+
+
+async def test_a_write_ends_with_its_permit(tmp_path: Path) -> None:
+    async with http_server(lambda number: b"") as (url, requests):
+        async with KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)}), lambda: 0.1) as kube:
+            with pytest.raises(ApiUnavailable, match=r"no answer within 0\.1 s"):
+                await kube.post("/api", {})
+        assert len(requests) == 1

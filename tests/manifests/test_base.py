@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cipher_operator import __version__
+from cipher_operator.runtime.leader import LEASE_NAME
 from devcluster import ControlPlane, KubectlError
 from manifests.manifest_files import REPOSITORY, documents
 
@@ -21,6 +22,9 @@ _EXPECTED = {
     ("ClusterRole", "cipherstorage-viewer"),
     ("ClusterRoleBinding", "cipher-operator"),
     ("Deployment", "cipher-operator"),
+    ("PodDisruptionBudget", "cipher-operator"),
+    ("Role", "cipher-operator"),
+    ("RoleBinding", "cipher-operator"),
     ("Service", "cipher-operator-metrics"),
 }
 
@@ -52,9 +56,33 @@ def test_image_tag_is_the_version(base: list[dict[str, Any]]) -> None:
     assert _pod(base)["containers"][0]["image"] == f"cipher-operator:{__version__}"
 
 
-def test_never_two_at_once_without_leader_election(base: list[dict[str, Any]]) -> None:
+def test_two_replicas_of_which_one_may_always_take_over(base: list[dict[str, Any]]) -> None:
     spec = _deployment(base)["spec"]
-    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    (container,) = _pod(base)["containers"]
+    assert not any("leader" in argument for argument in container["args"]), "on by itself in a cluster"
+
+
+def test_what_spreads_and_protects_the_pods_selects_them(base: list[dict[str, Any]]) -> None:
+    labels = _deployment(base)["spec"]["template"]["metadata"]["labels"].items()
+    budget = next(each for each in base if each["kind"] == "PodDisruptionBudget")["spec"]
+    assert budget["selector"]["matchLabels"].items() <= labels
+    assert budget["maxUnavailable"] == 1, "a drain is never held up for ever"
+    spread = _pod(base)["topologySpreadConstraints"]
+    assert {each["topologyKey"] for each in spread} == {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}
+    for each in spread:
+        assert each["labelSelector"]["matchLabels"].items() <= labels
+        assert each["whenUnsatisfiable"] == "ScheduleAnyway", "a cluster of one node runs both"
+
+
+def test_the_lease_is_in_the_pods_own_namespace(base: list[dict[str, Any]]) -> None:
+    (container,) = _pod(base)["containers"]
+    field = {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    assert {"name": "POD_NAMESPACE", "valueFrom": field} in container["env"]
+    role = next(each for each in base if each["kind"] == "Role")
+    assert role["metadata"]["namespace"] == _deployment(base)["metadata"]["namespace"]
+    assert {name for rule in role["rules"] for name in rule.get("resourceNames", ())} == {LEASE_NAME}
 
 
 def test_root_filesystem_is_read_only_and_only_tmp_is_writable(base: list[dict[str, Any]]) -> None:
@@ -98,5 +126,11 @@ def test_the_restricted_level_is_really_enforced(installed: ControlPlane) -> Non
 
 
 def test_applying_again_changes_nothing(installed: ControlPlane) -> None:
+    budget = ("get", "-n", "cipher-system", "pdb", "cipher-operator", "-o", "jsonpath={.metadata.generation}")
+    before = installed.kubectl(*budget)
     said = installed.kubectl("apply", "-k", str(REPOSITORY / "manifests" / "base"))
-    assert {line.rsplit(" ", 1)[1] for line in said.splitlines()} == {"unchanged"}
+    # kubectl always sends the selector of a budget again, because its patch strategy is to replace, and says so.
+    words = dict(line.rsplit(" ", 1) for line in said.splitlines())
+    assert words.pop("poddisruptionbudget.policy/cipher-operator") in ("unchanged", "configured")
+    assert set(words.values()) == {"unchanged"}
+    assert installed.kubectl(*budget) == before

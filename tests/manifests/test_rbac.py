@@ -55,6 +55,13 @@ ALLOWED: dict[Right, set[str]] = {
 }
 
 
+LEASES: dict[Right, set[str]] = {
+    Right("coordination.k8s.io", "leases", "create"): {"leases.py post"},
+    Right("coordination.k8s.io", "leases", "get", "cipher-operator"): {"leases.py get"},
+    Right("coordination.k8s.io", "leases", "update", "cipher-operator"): {"leases.py put"},
+}
+"""In the operator's own namespace."""
+
 FOR_EVERYBODY = {"parts.py get"}
 """`/version`, which asks whether an API server that was away is back: whoever is logged in may read it."""
 
@@ -82,6 +89,12 @@ def test_the_role_is_the_allow_list(roles: dict[str, dict[str, Any]]) -> None:
     assert sorted(rights) == sorted(ALLOWED)
 
 
+def test_the_role_in_its_own_namespace_is_the_list_of_leases(control_plane: ControlPlane) -> None:
+    built = documents(control_plane.kubectl("kustomize", str(REPOSITORY / "manifests" / "base")))
+    (role,) = (each for each in built if each["kind"] == "Role")
+    assert sorted(_rights(role)) == sorted(LEASES)
+
+
 def test_no_wildcard_and_no_escalation(roles: dict[str, dict[str, Any]]) -> None:
     for name, role in roles.items():
         for right in _rights(role):
@@ -101,7 +114,7 @@ def test_every_request_has_its_right_and_every_right_its_request() -> None:
         and call.func.value.id == "kube"
         and call.func.attr in {"get", "post", "put", "patch", "delete"}
     }
-    listed = {reason for reasons in ALLOWED.values() for reason in reasons if ".py " in reason}
+    listed = {reason for reasons in (*ALLOWED.values(), *LEASES.values()) for reason in reasons if ".py " in reason}
     assert requests == listed | FOR_EVERYBODY
 
 
@@ -126,6 +139,7 @@ def test_every_request_has_its_right_and_every_right_its_request() -> None:
         Right("", "configmaps", "patch"),
         Right("rbac.authorization.k8s.io", "clusterrolebindings", "create"),
         Right("", "nodes", "get"),
+        Right("coordination.k8s.io", "leases", "get", "cipher-operator"),
     ],
     ids=_id,
 )
@@ -136,6 +150,26 @@ def test_the_api_server_refuses_the_rest(installed: ControlPlane, right: Right) 
 @pytest.mark.parametrize("right", ALLOWED, ids=_id)
 def test_the_api_server_grants_what_is_listed(installed: ControlPlane, right: Right) -> None:
     assert _allowed(installed, ACCOUNT, right)
+
+
+@pytest.mark.parametrize("right", LEASES, ids=_id)
+def test_leases_are_granted_in_its_own_namespace(installed: ControlPlane, right: Right) -> None:
+    assert _allowed(installed, ACCOUNT, right, "cipher-system")
+    assert not _allowed(installed, ACCOUNT, right, "kube-system")
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        Right("coordination.k8s.io", "leases", "list"),
+        Right("coordination.k8s.io", "leases", "watch", "cipher-operator"),
+        Right("coordination.k8s.io", "leases", "delete", "cipher-operator"),
+        Right("coordination.k8s.io", "leases", "update", "another"),
+    ],
+    ids=_id,
+)
+def test_no_more_of_leases_is_granted(installed: ControlPlane, right: Right) -> None:
+    assert not _allowed(installed, ACCOUNT, right, "cipher-system")
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ async def test_after_an_outage_for_all_the_leader_goes_on_where_nobody_else_led(
         for each in (first, second):
             each.network.cut = False
         await asyncio.sleep(3.0)
-        assert [first.writes, second.writes].count(True) == 1
+        assert first.writes != second.writes
 
     await asyncio.to_thread(in_virtual_time, play())
 
