@@ -86,7 +86,7 @@ def test_the_network_policy_names_ports_and_pods_of_the_deployment(
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == ports
     reached = [{port["port"] for port in rule["ports"]} for rule in policy["egress"]]
     assert reached == [{53}, {443, 6443}, DATABASE_PORTS]
-    installed.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(tmp_path))
+    installed.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-k", str(tmp_path))
 
 
 APPLIED = {

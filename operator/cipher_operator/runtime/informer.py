@@ -65,6 +65,8 @@ def kopf_settings() -> kopf.OperatorSettings:
     wanted.networking.request_timeout = 60
     wanted.networking.enforce_retry_after = True
     wanted.watching.chunk_size = 100
+    # A worker holds its object's last event until it ends: five seconds of a first list are thousands of objects.
+    wanted.queueing.idle_timeout = 0.5
     wanted.watching.server_timeout = WATCH_SECONDS
     wanted.watching.client_timeout = WATCH_SECONDS + 10
     wanted.watching.connect_timeout = 10
