@@ -6,6 +6,7 @@ what the former leader changed when it went on, and logins that pods were refuse
 """
 
 import argparse
+import os
 import statistics
 from random import Random
 
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(LIMITS), default=list(LIMITS))
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    # The pods' choices are drawn from it too.
+    os.environ["SEED"] = str(options.seed)
     with (
         stage() as ground,
         PostgresServer(16, settings=SETTINGS) as server,
