@@ -22,7 +22,9 @@ def rounds(both: Pair, kind: str, count: int, seed: int) -> list[Outcome]:
         done.append(play(both, kind, Random(f"{seed} {kind} {number}")))
         last = done[-1]
         print(
-            f"  {kind} {number}: {last.lease:.2f} s, {last.reaction:.2f} s to a status, {last.requests} uses, "
+            f"  {kind} {number}: {last.lease:.2f} s"
+            + (f", {last.handover:.2f} s from the release on" if last.handover is not None else "")
+            + f", {last.reaction:.2f} s to a status, {last.under_way} of 4 under way, {last.requests} uses, "
             f"stale {list(last.stale)}, refused {list(last.refused)}",
             flush=True,
         )
@@ -45,7 +47,16 @@ def main() -> None:
         outcomes = {kind: rounds(both, kind, options.rounds, options.seed) for kind in options.kinds}
     print(f"seed {options.seed}, n={options.rounds}; seconds from the event")
     header(
-        "leader", "lease: median", "most", "status: median", "most", "stale effects", "logins refused", "uses by pods"
+        "leader",
+        "other leads: median",
+        "most",
+        "from the release on: most",
+        "met at work",
+        "status: median",
+        "most",
+        "stale effects",
+        "logins refused",
+        "uses by pods",
     )
     for kind, done in outcomes.items():
         lease, reaction = [one.lease for one in done], [one.reaction for one in done]
@@ -53,6 +64,8 @@ def main() -> None:
             kind,
             statistics.median(lease),
             max(lease),
+            max((one.handover for one in done if one.handover is not None), default="-"),
+            f"{sum(one.under_way > 0 for one in done)} of {len(done)}",
             statistics.median(reaction),
             max(reaction),
             sum(len(one.stale) for one in done),

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,7 +21,7 @@ import yaml
 
 from devcluster import ControlPlane, PostgresServer
 from devcluster.faults import FaultProxy
-from support.cluster import Namespace, Operator, wait_until
+from support.cluster import PROMPT, Namespace, Operator, wait_until
 from support.pooled_app import PooledApp
 from support.provision import snapshot
 from support.two_clusters import marker
@@ -37,7 +38,9 @@ AFTER_WAKING = 1.5
 """Seconds in which a replica that goes on would do what it was about to."""
 ROTATED, DELETED = ("chat-0", "chat-1"), ("old-0", "old-1")
 LIMITS = {"end": 2.0, "kill": 17.0, "stop": 17.0, "cut": 17.0}
-"""Seconds until the other one leads, by what befalls the leader."""
+"""Seconds until the other one leads, by what befalls the leader; at a clean end from the release on."""
+BUSY = 3.0
+"""Seconds that a busy machine may add."""
 _numbers = itertools.count(1)
 
 
@@ -58,6 +61,11 @@ class Replica(Operator):
         """Return the names by which it has led."""
         lines = (line for line in self.log().splitlines() if "this process leads" in line)
         return {str(json.loads(line)["identity"]) for line in lines}
+
+    def said(self, text: str) -> float:
+        """Return when a line was logged last, in seconds of the wall clock."""
+        line = next(line for line in reversed(self.log().splitlines()) if text in line)
+        return datetime.fromisoformat(json.loads(line)["time"]).timestamp()
 
     def asked(self, what: str, path: str) -> str:
         """Return what its server for `health` or `metrics` answers; HTTPError where that is an error."""
@@ -124,12 +132,15 @@ def pair(plane: ControlPlane, server: PostgresServer, folder: Path) -> Iterator[
 
 @dataclass(frozen=True)
 class Outcome:
-    """One round. `lease` is after how many seconds the other one led, `reaction` after how many a storage that was
-    applied at that moment had a status; `stale` says what changed when the former leader went on, `refused` what the
-    pods met."""
+    """One round. `lease` is after how many seconds the other one led, `handover` the same from the release on where
+    there was one; `reaction` is after how many a storage that was applied at that moment had a status; `under_way`
+    is how much of what was asked for was not done at that moment; `stale` says what changed when the former leader went
+    on, `refused` what the pods met."""
 
     lease: float
+    handover: float | None
     reaction: float
+    under_way: int
     stale: tuple[str, ...]
     refused: tuple[str, ...]
     requests: int
@@ -170,12 +181,16 @@ def play(both: Pair, kind: str, moments: Random) -> Outcome:
         time.sleep(moments.uniform(0.0, 0.4))
         began = time.monotonic()
         befall(leader, kind)
+        under_way = unfinished(here)
         here.storage("new", spec(both, here, "new"))
-        both.taken_over(before, LIMITS[kind] + 3)
+        both.taken_over(before, LIMITS[kind] + (PROMPT if kind == "end" else BUSY))
         lease = time.monotonic() - began
         wait_until(lambda: _status(here, "new"), "what is new has a status", 30)
         reaction = time.monotonic() - began
         both.slow.latency = 0.0
+        handover = (
+            both.leader().said("this process leads") - leader.said("the Lease is released") if kind == "end" else None
+        )
         settle(both, here)
         stale = recover(both, here, leader, kind)
         requests = [app.requests for app in apps]
@@ -183,7 +198,13 @@ def play(both: Pair, kind: str, moments: Random) -> Outcome:
     refused = tuple(error.text for app in apps for error in app.errors)
     judge(both, here)
     here.let_go()
-    return Outcome(lease, reaction, stale, refused, sum(app.requests for app in apps))
+    return Outcome(lease, handover, reaction, under_way, stale, refused, sum(app.requests for app in apps))
+
+
+def unfinished(here: Namespace) -> int:
+    """Return how many rotations and deletions are not done."""
+    rotations = sum(here.handled(name).get("rotate") != "1" for name in ROTATED)
+    return rotations + sum(here.get("cipherstorages", name) is not None for name in DELETED)
 
 
 def befall(leader: Replica, kind: str) -> None:
