@@ -11,6 +11,8 @@ COMMANDS = {
     "throttled": "an API server that answers 429 to everything, with 1,000 storages known",
     "scale": "10,000 storages: a cold start, and a new storage among 2,000 due checks",
     "latency": "a slow network: the operator's messages beside one statement at a time",
+    "takeover": "two replicas: what befalls the leader in the midst of its work, and when the other goes on",
+    "rollout": "200 storages applied while both replicas are replaced",
     "races": "several runs of one storage at once",
 }
 

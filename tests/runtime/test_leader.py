@@ -24,14 +24,14 @@ def lease(holder: str, *, renewed: str = "1", duration: float = 15.0, transition
     ("view", "expected"),
     [
         pytest.param(View(), (Act.CLAIM, 0.0), id="there is none, and was none"),
-        pytest.param(View(None, since=90.0, existed=True), (Act.WAIT, 1.0), id="deleted while its holder may work on"),
+        pytest.param(View(None, since=90.0, existed=True), (Act.WAIT, 0.5), id="deleted while its holder may work on"),
         pytest.param(View(None, since=85.0, existed=True), (Act.CLAIM, 0.0), id="deleted long enough ago"),
         pytest.param(View(lease(""), since=100.0), (Act.CLAIM, 0.0), id="released"),
         pytest.param(View(lease(ME), since=100.0), (Act.CLAIM, 0.0), id="ours still, after an outage"),
-        pytest.param(View(lease(OTHER), since=99.0), (Act.WAIT, 1.0), id="renewed a second ago"),
+        pytest.param(View(lease(OTHER), since=99.0), (Act.WAIT, 0.5), id="renewed a second ago"),
         pytest.param(View(lease(OTHER), since=85.4), (Act.WAIT, pytest.approx(0.4)), id="not a poll later than due"),
         pytest.param(View(lease(OTHER), since=85.0), (Act.CLAIM, 0.0), id="not renewed for its duration"),
-        pytest.param(View(lease(OTHER, duration=60), since=50.0), (Act.WAIT, 1.0), id="its holder's own duration"),
+        pytest.param(View(lease(OTHER, duration=60), since=50.0), (Act.WAIT, 0.5), id="its holder's own duration"),
         pytest.param(View(lease(OTHER, duration=0), since=99.5), (Act.WAIT, 0.5), id="a duration that is none"),
         pytest.param(View(lease(ME), since=98.0, renewed=98.0), (Act.CLAIM, 3.0), id="we renew every five seconds"),
         pytest.param(View(lease(ME), since=90.0, renewed=90.0), (Act.CLAIM, 0.0), id="and at once when late"),
@@ -49,6 +49,14 @@ def test_the_age_of_a_claim_counts_from_when_it_was_seen_to_be_new() -> None:
     assert (first.heard, same.heard, renewed.heard) == (False, False, True), "a sign of life is a change"
 
 
+def test_a_clock_that_was_set_back_on_the_other_machine_changes_nothing() -> None:
+    first = View().seen(lease(OTHER, renewed="2026-01-01T12:00:00.000000Z"), 10.0)
+    earlier = first.seen(lease(OTHER, renewed="1970-01-01T00:00:00.000000Z"), 20.0)
+    assert earlier.since == 20.0, "it is a sign of life"
+    assert decide(earlier, ME, 34.9)[0] is Act.WAIT
+    assert decide(earlier, ME, 35.0)[0] is Act.CLAIM
+
+
 def test_a_claim_counts_the_terms_and_says_when_they_began() -> None:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     taken, kept = claim(View(lease(OTHER)), ME, now), claim(View(lease(ME)), ME, now)
@@ -56,7 +64,7 @@ def test_a_claim_counts_the_terms_and_says_when_they_began() -> None:
     assert (kept.holder, kept.transitions, kept.acquired) == (ME, 3, None)
 
 
-async def test_a_released_lease_is_taken_within_a_second_and_a_half() -> None:
+async def test_a_released_lease_is_taken_within_a_second() -> None:
     async def play() -> None:
         api = MemoryApi()
         first = Replica(api, "first")
@@ -66,7 +74,7 @@ async def test_a_released_lease_is_taken_within_a_second_and_a_half() -> None:
         assert not second.writes
         await first.elector.release()
         assert not first.writes and holder(api) == ""
-        assert await second.leads(1.5) > 0
+        assert await second.leads(0.6) > 0
         assert [warm for _, warm in first.led] == [False]
         assert [warm for _, warm in second.led] == [True]
 
@@ -82,7 +90,7 @@ async def test_a_killed_leader_is_followed_after_its_lease(life: float) -> None:
         second = Replica(api, "second")
         await asyncio.sleep(life)
         await first.crash()
-        assert 10.0 <= await second.leads(17) <= 16.5
+        assert 10.0 <= await second.leads(17) <= 16.0
 
     await asyncio.to_thread(in_virtual_time, play())
 
@@ -213,7 +221,7 @@ async def test_without_the_right_to_leases_the_right_is_named_once(caplog: pytes
     assert sum("it takes get, create and update on leases" in each for each in said) == 1
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 async def test_never_two_at_once(seed: int) -> None:
     """Three replicas for ten minutes, each with outages, lost answers, slow requests and stops of its own."""
 

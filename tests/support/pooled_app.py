@@ -28,10 +28,14 @@ class Error:
 
 @dataclass
 class PooledApp:
-    """Runs in threads from enter to exit, each with a pool. `errors` holds everything that did not work."""
+    """Runs in threads from enter to exit, each with a pool. `errors` holds everything that did not work.
+
+    `pause` is in seconds, between two uses by one thread.
+    """
 
     namespace: Namespace
     secret: str
+    pause: float = 0.005
     requests: int = 0
     opened: int = 0
     errors: list[Error] = field(default_factory=list)
@@ -79,7 +83,7 @@ class PooledApp:
     def _work(self, number: int) -> None:
         choices = seeded_random(f"{self.secret} used by {number}")
         pool: list[psycopg.Connection[tuple[object, ...]]] = []
-        while not self._end.wait(0.005):
+        while not self._end.wait(self.pause):
             if len(pool) < POOL:
                 if (made := self._connect()) is not None:
                     pool.append(made)

@@ -43,7 +43,7 @@ class Timing:
     lease: int = 15
     renew: float = 5.0
     deadline: float = 10.0
-    poll: float = 1.0
+    poll: float = 0.5
     retry: float = 1.0
     request: float = 3.0
 

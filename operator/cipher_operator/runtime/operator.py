@@ -102,6 +102,7 @@ class Operator:
             self._elector.start(parts.lead, parts.follow)
         async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
             if not await self._until_served(kube):
+                await self._leave(parts)
                 return 0
             informer.start(self._take_signals)
             ends = [self._stop.wait(), informer.ended.wait()]

@@ -124,7 +124,8 @@ class Parts:
             lanes=lanes,
             clock=clock,
         )
-        triggers = Triggers(queue, inputs, inputs_queue.enqueue, Standby(settings.interval, time.monotonic))
+        standby = Standby(settings.interval, time.monotonic) if settings.leader_election else None
+        triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby)
         metrics.watch_queue(lambda: queue.waiting, lambda: queue.running, lambda: queue.known)
         watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
         inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces)
