@@ -1,4 +1,4 @@
-"""manifests/argocd: each action asks the operator for what its button says, and is offered only where it can be done."""
+"""manifests/argocd: each action asks the operator for what its button says, and is offered where it can be done."""
 
 import re
 from collections.abc import Mapping

@@ -64,9 +64,7 @@ _conditions = st.lists(
 
 @settings(deadline=None)
 @given(_conditions, st.integers(-1, 3), st.integers(1, 3))
-def test_it_is_never_surer_than_kstatus(
-    conditions: list[tuple[str, str, int]], observed: int, generation: int
-) -> None:
+def test_it_is_never_surer_than_kstatus(conditions: list[tuple[str, str, int]], observed: int, generation: int) -> None:
     listed = [
         {"type": type_, "status": status, "reason": "X", "message": "why", "observedGeneration": of}
         for type_, status, of in conditions

@@ -118,9 +118,7 @@ def status_of(
     return next_status(result, previous, generation, at(minute), progress_deadline=DEADLINE)
 
 
-def stored(
-    status: Mapping[str, Any], spec: Mapping[str, Any] | None = None, *, generation: int = 1
-) -> dict[str, Any]:
+def stored(status: Mapping[str, Any], spec: Mapping[str, Any] | None = None, *, generation: int = 1) -> dict[str, Any]:
     """Return a CipherStorage as `kubectl get -o yaml` shows it."""
     given = {"connection": {"secretRef": {"name": "pg-admin"}}, "database": {"name": "cipher_db"}} | dict(spec or {})
     return {

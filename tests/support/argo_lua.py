@@ -5,8 +5,8 @@ from typing import Any
 
 from lupa import lua51
 
-# argo-cd util/lua/lua.go: base, table and package are opened, and `require("os")` gives time and date alone. There is no
-# global `os`; and a string has no methods, because their metatable comes with the library `string`.
+# argo-cd util/lua/lua.go: base, table and package are opened, and `require("os")` gives time and date alone. There is
+# no global `os`; and a string has no methods, because their metatable comes with the library `string`.
 _RESTRICT = """
 local real, limit = os, ...
 debug.setmetatable("", nil)

@@ -1,4 +1,4 @@
-"""What kstatus computes of a custom resource, as Flux, `kubectl apply --prune` and Argo's health check understand it."""
+"""What kstatus computes of a custom resource, as Flux and Cluster API read it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,8 +7,8 @@ from typing import Any
 def compute_status(resource: Mapping[str, Any]) -> str:
     """Return Terminating, InProgress, Failed or Current.
 
-    Source: sigs.k8s.io/cli-utils pkg/kstatus/status, generic.go and status.go: the first of Reconciling and Stalled that
-    is True, in list order, decides; a resource without conditions is Current.
+    Source: sigs.k8s.io/cli-utils pkg/kstatus/status, generic.go and status.go: the first of Reconciling and Stalled
+    that is True, in list order, decides; a resource without conditions is Current.
     """
     metadata, status = resource["metadata"], resource.get("status") or {}
     if "deletionTimestamp" in metadata:
