@@ -41,7 +41,8 @@ def act(script: str, resource: Mapping[str, Any]) -> dict[str, Any]:
     """Return the resource that an action makes of this one; an empty map that Lua took for a list is a map again."""
     answer = run(script, resource)
     assert isinstance(answer, dict)
-    return _with_maps(answer, resource)
+    changed: dict[str, Any] = _with_maps(answer, resource)
+    return changed
 
 
 def run(script: str, resource: Mapping[str, Any]) -> Any:
