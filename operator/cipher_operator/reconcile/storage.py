@@ -28,6 +28,7 @@ from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.run_id import RUN, begin_run
 from cipher_operator.reconcile.sessions import Sessions
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
@@ -58,6 +59,7 @@ class Reconciler:
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Bring one storage to where it shall be; return when to look again."""
         around, started = self._around, self._around.monotonic()
+        begin_run()
         try:
             snapshot = await read_snapshot(around.kube, around.inputs, key, around.digest)
             if snapshot is None:
@@ -66,6 +68,7 @@ class Reconciler:
             if snapshot.suspended and not snapshot.resource.deleting:
                 # The status stays as it was, as Flux does it.
                 self._builds.cancel(key)
+                around.counters.suspended(key)
                 logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
                 return Next(after=None)
             return await self._told(snapshot, ticket, started)
@@ -86,9 +89,10 @@ class Reconciler:
         if result is None:
             self.forget(resource.key)
             return Next(gone=True)
+        following = requeue(result, around.rules.interval, around.rules.progress_deadline)
         if not result.quiet:
-            around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started))
-        return requeue(result, around.rules.interval, around.rules.progress_deadline)
+            around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started), following)
+        return following
 
     async def _within_limit(self, snapshot: Snapshot, ticket: Ticket) -> Result | None:
         """Return the result; None of a storage that is gone now."""
@@ -188,7 +192,8 @@ class Reconciler:
         )
 
     def _sessions(self, ticket: Ticket) -> Sessions:
-        return Sessions(ticket, self._around.policy, self._around.digest, self._around.counters.connection)
+        around = self._around
+        return Sessions(ticket, around.policy, around.digest, around.counters, RUN.get() or "")
 
     def _history(self, resource: Resource) -> History:
         history = self._histories.get(resource.key)

@@ -54,7 +54,7 @@ class Teller:
             await post_event(
                 self._kube, resource, type_=event.type, reason=event.reason, note=event.note, action="Reconcile"
             )
-        return sample(result, status["conditions"], seconds)
+        return sample(result, status, seconds)
 
     async def _say(self, reason: Reason) -> None:
         await asyncio.sleep(SAY_AFTER)

@@ -70,7 +70,7 @@ class Operator:
         self._take_signals()
         await self.health.start()
         try:
-            async with KubeClient(self._access) as kube:
+            async with KubeClient(self._access, self.metrics.request) as kube:
                 instance_id = await self._instance_id(kube)
                 if instance_id is None:
                     return 0
@@ -80,7 +80,7 @@ class Operator:
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
         parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs)
-        informer = self._informer = Informer(self._settings, self._access, parts.triggers)
+        informer = self._informer = Informer(self._settings, self._access, parts.triggers, self.metrics.request)
         logger.info(
             "cipher-operator %s serves %s",
             __version__,
@@ -182,6 +182,7 @@ class Operator:
             self._not_ready = await self._unseen(kube, parts)
             if self._not_ready is None:
                 parts.triggers.complete()
+                self.metrics.begin_pass(parts.triggers.storages)
                 logger.info("ready: all storages of the cluster are known")
                 return
             await self._pause(pause)
