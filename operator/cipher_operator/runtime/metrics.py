@@ -23,6 +23,7 @@ from cipher_operator.queue.counts import Counts
 from cipher_operator.queue.following import Next
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.report.metrics import Sample
+from cipher_operator.reconcile.sessions import ACCEPTED
 from cipher_operator.runtime.census import Census
 from cipher_operator.runtime.looplag import LoopLag
 from cipher_operator.runtime.workqueue import Families, Workqueue
@@ -102,11 +103,12 @@ class Metrics:
 
     def _of_servers(self) -> None:
         self._connections = self._counter("postgres_connections", "Connections made to PostgreSQL.", "purpose")
-        for purpose in ("admin", "login"):
-            self._connections.labels(purpose=purpose)
         self._logins = self._counter(
             "logins", "Tries to log in to PostgreSQL, by their result: Accepted, or a reason.", "purpose", "result"
         )
+        for purpose in ("admin", "login"):
+            self._connections.labels(purpose=purpose)
+            self._logins.labels(purpose=purpose, result=ACCEPTED)
         self._states = self._gauge(
             "lanes", "PostgreSQL servers by state: open, down, or refused (a credential).", "state"
         )
@@ -129,6 +131,9 @@ class Metrics:
             "kind",
             "reason",
         )
+        for kind in ("CipherStorage", "ConfigMap", "Secret"):
+            for reason in ("ended", "expired", "broken", "unavailable", "refused"):
+                self._restarts.labels(kind=kind, reason=reason)
         self._lag = Histogram(
             "cipher_operator_event_loop_lag_seconds",
             "How late the event loop is, measured four times a second.",
