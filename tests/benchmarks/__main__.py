@@ -11,6 +11,7 @@ COMMANDS = {
     "throttled": "an API server that answers 429 to everything, with 1,000 storages known",
     "scale": "10,000 storages: a cold start, and a new storage among 2,000 due checks",
     "latency": "a slow network: the operator's messages beside one statement at a time",
+    "scrape": "how long a scrape of the metrics holds the event loop, with 10 to 10,000 storages",
     "races": "several runs of one storage at once",
 }
 

@@ -1,5 +1,6 @@
 """How all storages are, in numbers that do not grow with them: counted as runs end, looked up when asked."""
 
+from bisect import bisect_right
 from collections import Counter
 
 from cipher_operator.queue.following import Next
@@ -70,8 +71,7 @@ class Census:
 
         Bundles keep what has ended: it counts only where nothing else is left of a storage's CAs.
         """
-        ends = [min((end for end in of if end > now), default=max(of)) for of in self._distinct_cas]
-        return min(ends, default=None)
+        return min((ends[min(bisect_right(ends, now), len(ends) - 1)] for ends in self._distinct_cas), default=None)
 
     def _stands(self, key: Key, standing: tuple[str, str] | None) -> None:
         before = self._standing.pop(key, None)

@@ -21,7 +21,7 @@ class Sample:
     checked: bool = False
     password_set_at: float | None = None
     ca_ends: tuple[float, ...] | None = None
-    """When the certificates of its CAs end; None where this run did not come to know them."""
+    """When the certificates of its CAs end, the first one first; None where this run did not come to know them."""
 
 
 def sample(result: Result, status: Mapping[str, Any], seconds: float) -> Sample:
@@ -34,7 +34,7 @@ def sample(result: Result, status: Mapping[str, Any], seconds: float) -> Sample:
         statements=result.statements,
         checked=result.failure is None,
         password_set_at=_seconds(status.get("passwordSetAt")),
-        ca_ends=None if result.cas is None else tuple(end for ca in result.cas for end in expiries(ca)),
+        ca_ends=None if result.cas is None else tuple(sorted(end for ca in result.cas for end in expiries(ca))),
     )
 
 
