@@ -13,6 +13,7 @@ COMMANDS = {
     "latency": "a slow network: the operator's messages beside one statement at a time",
     "takeover": "two replicas: what befalls the leader in the midst of its work, and when the other goes on",
     "rollout": "200 storages applied while both replicas are replaced",
+    "scrape": "how long a scrape of the metrics holds the event loop, with 10 to 10,000 storages",
     "races": "several runs of one storage at once",
 }
 

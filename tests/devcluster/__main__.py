@@ -17,6 +17,7 @@ from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_programs import MAJORS, find_postgres
 from devcluster.processes import ProcessError
 from devcluster.programs import find_programs
+from devcluster.prometheus import find_prometheus
 
 
 def main() -> int:
@@ -77,9 +78,11 @@ def _setup(majors: list[int] | None, *, tls: bool, vector: bool) -> None:
         found = find_postgres(major, tls=tls, vector=vector)
         extras = "".join([", TLS" if found.tls else "", ", pgvector" if found.vector else ""])
         say(f"PostgreSQL {found.version}{extras}: {found.bin}")
-    # It is for some tests, which say so when they are skipped: no reason to stop for those who only want a cluster.
+    # They are for some tests, which say so when they are skipped: no reason to stop for those who only want a cluster.
     with contextlib.suppress(SetupError):
         say(f"PgBouncer: {find_pgbouncer().program}")
+    with contextlib.suppress(SetupError):
+        say(f"Prometheus: {find_prometheus().program}")
 
 
 def _print(state: detached.State) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from devcluster import pgbouncer
+from devcluster import debian, pgbouncer
 from devcluster.cache import cache_dir
 from devcluster.longrun import SetupError
 
@@ -31,7 +31,7 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return None if found and name == "pgbouncer" and not found.startswith(str(tmp_path)) else found
 
     monkeypatch.setattr(shutil, "which", without)
-    pgbouncer._fetched.cache_clear()
+    debian.fetched.cache_clear()
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def program_in(folder: Path) -> Path:
 
 
 def test_an_installed_one_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program_in(cache_dir() / pgbouncer.cached_name() / "usr" / "sbin")
+    program_in(cache_dir() / pgbouncer.PGBOUNCER.cached_name() / "usr" / "sbin")
     installed = program_in(tmp_path / "bin")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     found = pgbouncer.find_pgbouncer()
@@ -102,7 +102,7 @@ def test_debians_place_outside_the_path_counts_as_installed(monkeypatch: pytest.
 
 def test_the_cache_comes_next_and_brings_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("APT_CONFIG", "/nowhere")
-    kept = cache_dir() / pgbouncer.cached_name()
+    kept = cache_dir() / pgbouncer.PGBOUNCER.cached_name()
     program = program_in(kept / "usr" / "sbin")
     libraries = kept / "usr" / "lib" / "machine"
     libraries.mkdir(parents=True)
@@ -129,7 +129,7 @@ def test_packages_come_last_and_stay_in_the_cache(
 ) -> None:
     repository(another=another)
     found = pgbouncer.find_pgbouncer()
-    assert found.program == cache_dir() / pgbouncer.cached_name() / "usr" / "sbin" / "pgbouncer"
+    assert found.program == cache_dir() / pgbouncer.PGBOUNCER.cached_name() / "usr" / "sbin" / "pgbouncer"
     assert subprocess.run([found.program], env=found.environment(), check=False).returncode == 0
     assert pgbouncer.find_pgbouncer(fetch=False) == found
     assert capfd.readouterr().err.count("fetching PgBouncer") == 1
@@ -159,7 +159,7 @@ def test_what_cannot_be_had_is_said_once(
         with pytest.raises(SetupError, match=said):
             pgbouncer.find_pgbouncer()
     assert capfd.readouterr().err.count("is not to be had here") == 1
-    assert not (cache_dir() / pgbouncer.cached_name()).exists()
+    assert not (cache_dir() / pgbouncer.PGBOUNCER.cached_name()).exists()
 
 
 def test_a_machine_without_apt_is_told_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_apt_writes_below_its_folder_alone(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("APT_CONFIG", str(machine))
     base = tmp_path / "base"
     for lists in (None, "/var/lib/apt/lists/"):
-        configuration = pgbouncer.write_configuration(base, lists)
+        configuration = debian.write_configuration(base, lists)
         told = subprocess.run(
             ["apt-config", "-c", configuration, "dump"], capture_output=True, text=True, check=True
         ).stdout

@@ -83,7 +83,7 @@ def waiting(scene: Scene) -> int:
     """Return the process id of the operator's session that waits for the lock."""
     found: list[int] = []
     query = (
-        "SELECT pid FROM pg_stat_activity WHERE application_name = 'cipher-operator' AND wait_event_type = 'Lock' "
+        "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'cipher-operator/%' AND wait_event_type = 'Lock' "
         f"AND datname = '{scene.database}'"
     )
 

@@ -35,7 +35,8 @@ def test_the_follower_is_ready_and_says_that_it_does_not_lead(both: Pair) -> Non
 def test_the_other_one_takes_over(both: Pair, moments: Random, kind: str) -> None:
     outcome = play(both, kind, moments)
     print(
-        f"takeover, {kind}: {outcome.lease:.1f} s, {outcome.reaction:.1f} s to a status, {outcome.under_way} of 4 under way"
+        f"takeover, {kind}: {outcome.lease:.1f} s, {outcome.reaction:.1f} s to a status, "
+        f"{outcome.under_way} of 4 under way"
     )
     assert outcome.stale == (), "who was stopped changes nothing when it goes on"
     assert outcome.refused == (), "the published login works at every moment"

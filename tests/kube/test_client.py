@@ -88,6 +88,31 @@ async def test_the_content_of_a_secret_is_in_no_exception(kube: KubeClient, name
         assert PASSWORD not in f"{raised.value!r} {raised.value} {raised.value.message}"
 
 
+async def test_requests_are_counted_by_method_and_answer(tmp_path: Path) -> None:
+    counted: list[tuple[str, int | None]] = []
+
+    def count(method: str, status: int | None) -> None:
+        counted.append((method, status))
+
+    async with (
+        http_server(lambda number: reply("404 Not Found")) as (url, _),
+        KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)}), count=count) as kube,
+    ):
+        for call in (kube.get("/version"), kube.post("/version", {})):
+            with pytest.raises(ApiError):
+                await call
+        with pytest.raises(ApiError):
+            async with kube.watch("/version"):
+                pass
+    async with KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)}), count=count) as kube:
+        with pytest.raises(ApiUnavailable):
+            await kube.get("/version")
+        with pytest.raises(ApiUnavailable):
+            async with kube.watch("/version"):
+                pass
+    assert counted == [("GET", 404), ("POST", 404), ("GET", 404), ("GET", None), ("GET", None)]
+
+
 async def test_nobody_there_is_unavailable_and_names_no_address(tmp_path: Path) -> None:
     async with http_server(lambda number: None) as (url, _):
         pass

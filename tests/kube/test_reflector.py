@@ -24,7 +24,14 @@ class World:
     def __init__(self, watched: Watched = SECRETS, namespace: str | None = None) -> None:
         self.api = MemoryApi()
         self.told: list[tuple[Ref, Seen | None]] = []
-        self.reflector = Reflector(self.api, watched, lambda ref, seen: self.told.append((ref, seen)), namespace)
+        self.restarts: list[tuple[str, str]] = []
+        self.reflector = Reflector(
+            self.api,
+            watched,
+            lambda ref, seen: self.told.append((ref, seen)),
+            namespace,
+            lambda kind, why: self.restarts.append((kind, why)),
+        )
 
     async def begin(self) -> "World":
         self.reflector.start()
@@ -344,3 +351,19 @@ async def test_what_may_not_be_watched_is_not_waited_for(world: World) -> None:
     world.reflector.start()
     await asyncio.wait_for(world.reflector.synced.wait(), 2)
     assert world.told == []
+
+
+@pytest.mark.parametrize(
+    ("happens", "why"),
+    [
+        (lambda world: world.api.end_watches(), "ended"),
+        (lambda world: (world.api.configmap("other", {}), world.cut()), "expired"),
+        (lambda world: (world.api.fault(network=True), world.api.end_watches()), "unavailable"),
+        (lambda world: world.api.say_error(500), "broken"),
+    ],
+    ids=["the server's ordinary end", "its place is forgotten", "nobody answers", "the server breaks it off"],
+)
+async def test_a_watch_that_begins_anew_is_counted(world: World, happens: Callable[[World], object], why: str) -> None:
+    await world.begin()
+    happens(world)
+    await world.until(lambda: ("Secret", why) in world.restarts)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from cipher_operator import __version__
-from cipher_operator.runtime.leader import LEASE_NAME
+from cipher_operator.kube.leases import LEASE_NAME
 from devcluster import ControlPlane, KubectlError
 from manifests.manifest_files import REPOSITORY, documents
 

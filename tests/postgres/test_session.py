@@ -51,8 +51,8 @@ async def test_facts(postgres: PostgresServer, session: Session) -> None:
 
 
 async def test_the_caller_may_name_the_application(admin: AdminConnection) -> None:
-    async with await Session.open(admin, "postgres", POLICY, application_name="cipher-operator 4f2a") as session:
-        assert await run(session, "SELECT current_setting('application_name')") == [[("cipher-operator 4f2a",)]]
+    async with await Session.open(admin, "postgres", POLICY, run="4f2a") as session:
+        assert await run(session, "SELECT current_setting('application_name')") == [[("cipher-operator/4f2a",)]]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,11 @@
 """What is remembered of servers and credentials, and for how long."""
 
+from cipher_operator.queue.counts import Counts
 from cipher_operator.queue.following import Next
-from cipher_operator.queue.lanes import IDLE_SECONDS
-from cipher_operator.queue.needs import Closed
+from cipher_operator.queue.lanes import IDLE_SECONDS, Lanes
+from cipher_operator.queue.needs import API, Closed
 from cipher_operator.queue.ticket import Ticket
-from support.queue_world import Key, World
+from support.queue_world import Key, VirtualClock, World
 
 LANE = ("db.example.com", 5432)
 CHAT = ("team", "chat")
@@ -110,3 +111,29 @@ async def test_a_lane_that_was_down_is_entered_by_one_first_then_by_more() -> No
     assert at_once[0] == 1
     assert max(at_once) == 8
     assert world.outages == [(LANE, False), (LANE, True)]
+
+
+async def test_lanes_in_numbers() -> None:
+    """Two hosts of which one is down, one refuses a credential, one is full, and none is named."""
+
+    async def silent(name: object) -> bool:
+        return False
+
+    clock = VirtualClock()
+    lanes = Lanes(clock, silent, slots=4)
+    assert lanes.counts() == Counts(open=0, down=0, refused=0, full=0, slots=0, held=0, api=True)
+    for host in ("a", "b", "c", "d"):
+        assert lanes.take((host, 5432))
+    assert lanes.take(("d", 5432))
+    for host in ("b", "c"):
+        lanes.refused((host, 5432), "app", "no")
+    lanes.failed(("a", 5432), "away")
+    await clock.settle()
+    now = lanes.counts()
+    assert (now.open, now.down, now.refused, now.full, now.held) == (1, 1, 2, 1, 5)
+    lanes.forget_verdict(("b", 5432), "app")
+    lanes.opened(("c", 5432), "app")
+    lanes.failed(API, "away")
+    now = lanes.counts()
+    assert (now.open, now.down, now.refused, now.api) == (3, 1, 0, False)
+    await lanes.close()

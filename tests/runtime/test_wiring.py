@@ -187,7 +187,7 @@ async def test_an_idle_operator_ends_at_once_even_with_a_scraper_that_keeps_its_
         metrics = operator.operator.health.addresses["metrics"]
         async with aiohttp.ClientSession() as session:
             async with asyncio.timeout(20):
-                while "cipher_operator_queue_running 0.0" not in await _scraped(session, f"http://{metrics}/metrics"):
+                while "cipher_operator_workers_busy 0.0" not in await _scraped(session, f"http://{metrics}/metrics"):
                     await asyncio.sleep(0.05)
             started = time.monotonic()
             os.kill(os.getpid(), signal.SIGTERM)

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from cipher_operator.core.permit import NotLeading
-from cipher_operator.kube.leases import lease_path
+from cipher_operator.kube.leases import LEASE_NAME, lease_path
 from cipher_operator.kube.port import JSON, ApiUnavailable, Json
-from cipher_operator.runtime.leader import LEASE_NAME, Elector
+from cipher_operator.runtime.leader import Elector
 from support.memory_api import MemoryApi
 
 NAMESPACE = "ns"

@@ -36,10 +36,17 @@ class Counts:
     """What runs are counted by."""
 
     connections: Counter[str] = field(default_factory=Counter)
+    logins: Counter[tuple[str, str]] = field(default_factory=Counter)
     samples: list[Sample] = field(default_factory=list)
 
-    def run(self, key: Key, sample: Sample) -> None:
+    def run(self, key: Key, sample: Sample, following: Next) -> None:
         self.samples.append(sample)
+
+    def suspended(self, key: Key) -> None:
+        """Nothing is shown."""
+
+    def login(self, purpose: str, result: str) -> None:
+        self.logins[purpose, result] += 1
 
     def connection(self, purpose: str) -> None:
         self.connections[purpose] += 1

@@ -32,6 +32,9 @@ SCAN_TIMEOUT = 60.0
 SILENCE = 90.0
 """Seconds after which a watch that says nothing, not even the bookmark of each minute, is taken for dead."""
 
+Count = Callable[[str, int | None], None]
+"""Called with the method of each request that was sent and the status of its answer, None where there was none."""
+
 
 class KubeClient:
     """A client of one API server. Use as `async with KubeClient(access) as kube`, or call `close`.
@@ -44,8 +47,8 @@ class KubeClient:
     then is cut off. Its NotLeading passes through.
     """
 
-    def __init__(self, access: Access, permit: Permit = unlimited) -> None:
-        self._access, self._permit = access, permit
+    def __init__(self, access: Access, permit: Permit = unlimited, count: Count = lambda method, status: None) -> None:
+        self._access, self._permit, self._count = access, permit, count
         self._client: Any = access.api_client()
         self._streams: aiohttp.ClientSession | None = None
 
@@ -125,9 +128,12 @@ class KubeClient:
             )
             content: bytes = await answer.read()
         except TimeoutError:
+            self._count(method, None)
             raise ApiUnavailable(f"no answer within {seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
+            self._count(method, None)
             raise _unavailable(error) from None
+        self._count(method, answer.status)
         if answer.status == 401:
             self._access.expire()
         return decode_answer(answer.status, answer.headers, content, body)
@@ -144,8 +150,13 @@ class KubeClient:
             headers["Authorization"] = authorization
         url = URL(self._access.server + path).with_query(query)
         name = self._access.tls_server_name
-        with _translated():
-            answer = await self._streams.get(url, headers=headers, timeout=patience, server_hostname=name)
+        status = None
+        try:
+            with _translated():
+                answer = await self._streams.get(url, headers=headers, timeout=patience, server_hostname=name)
+            status = answer.status
+        finally:
+            self._count("GET", status)
         async with answer:
             if answer.status == 401:
                 self._access.expire()

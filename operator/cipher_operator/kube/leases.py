@@ -7,6 +7,7 @@ from typing import Any
 
 from cipher_operator.kube.port import ApiError, Json, Kube
 
+LEASE_NAME = "cipher-operator"
 MICRO = "%Y-%m-%dT%H:%M:%S.%fZ"
 """Kubernetes' MicroTime."""
 

@@ -49,6 +49,8 @@ class Seen:
 
 Changed = Callable[[Ref, Seen | None], None]
 """Called with an object that is new or changed, and with None for one that is gone. May see the same again."""
+Restarted = Callable[[str, str], None]
+"""Called with the kind, and why a watch of it ended: ended, expired, broken, unavailable or refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +88,16 @@ class Reflector:
     ends by itself; `start` and `stop` run it in a task. `changed` must not wait.
     """
 
-    def __init__(self, kube: Watching, watched: Watched, changed: Changed, namespace: str | None = None) -> None:
+    def __init__(
+        self,
+        kube: Watching,
+        watched: Watched,
+        changed: Changed,
+        namespace: str | None = None,
+        restarted: Restarted = lambda kind, why: None,
+    ) -> None:
         self._kube, self._watched, self._changed, self._namespace = kube, watched, changed, namespace
+        self._restarted: Callable[[str], None] = lambda why: restarted(watched.kind, why)
         self._path = watched.path(namespace)
         self._objects: dict[tuple[str, str], Seen] = {}
         self._version: str | None = None
@@ -133,11 +143,14 @@ class Reflector:
                 await self._list()
                 self.synced.set()
             await self._watch()
+            self._restarted("ended")
         except _Broken as broken:
+            self._restarted("broken")
             self._version, self._patience = None, SETTLED_AFTER_ERROR
             self._outage.note(str(broken), at_once=True)
             return self._broken.next()
         except ApiUnavailable as error:
+            self._restarted("unavailable")
             self._outage.note(str(error))
             if error.status == 504:
                 # Also the answer to a version of the future: the cluster was restored from a backup.
@@ -145,6 +158,7 @@ class Reflector:
             return (self._broken if error.status in (500, 504) else self._away).next(error.retry_after)
         except ApiError as error:
             listed, self._version = self._version is not None, None
+            self._restarted("expired" if error.status == 410 else "refused")
             if error.status == 403:
                 self.synced.set()
             if error.status != 410:
@@ -229,10 +243,16 @@ class Reflector:
 
 
 def reflectors(
-    kube: Watching, watched: Sequence[Watched], changed: Changed, namespaces: Sequence[str]
+    kube: Watching,
+    watched: Sequence[Watched],
+    changed: Changed,
+    namespaces: Sequence[str],
+    restarted: Restarted = lambda kind, why: None,
 ) -> tuple[Reflector, ...]:
     """Return one reflector for each kind and namespace, one for each kind where no namespace is named."""
-    return tuple(Reflector(kube, kind, changed, namespace) for kind in watched for namespace in namespaces or (None,))
+    return tuple(
+        Reflector(kube, kind, changed, namespace, restarted) for kind in watched for namespace in namespaces or (None,)
+    )
 
 
 @contextlib.contextmanager

@@ -76,18 +76,18 @@ class Session:
         policy: DialPolicy,
         *,
         app_login: bool = False,
-        application_name: str = APPLICATION_NAME,
+        run: str = "",
         permit: Permit = unlimited,
     ) -> "Session":
         """Return a session in the named database. Raises Failure with stage CONNECTED.
 
         It takes three times the connect timeout at most, however many addresses the host has, and once more for their
-        look-up. `app_login` says that `admin` carries the published login, for the wording of failures. `permit` is
-        asked before each message.
+        look-up. `app_login` says that `admin` carries the published login, for the wording of failures. `run` is the
+        run that it belongs to, for `application_name`. `permit` is asked before each message.
         """
         addresses = await resolve(admin.host, admin.port, policy)
         timeout = max(policy.connect_timeout, admin.connect_timeout or 0.0)
-        opening = _Opening(admin, database, timeout, application_name)
+        opening = _Opening(admin, database, timeout, f"{APPLICATION_NAME}/{run}" if run else APPLICATION_NAME)
         attempt = Attempt(
             database,
             admin.user,

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 from cipher_operator.queue.clock import Clock, Timer
+from cipher_operator.queue.counts import Counts, count
 from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
 from cipher_operator.queue.needs import API, Listener, Name, Need
 
@@ -45,6 +46,7 @@ class Lanes:
         self._probes: dict[Name, asyncio.Task[None]] = {}
         self._timers: dict[Hashable, Timer] = {}
         self._listeners: list[Listener] = []
+        self._refusals: set[Need] = set()
         self._context = contextvars.copy_context()
         self._closed = False
 
@@ -66,6 +68,10 @@ class Lanes:
     def known(self) -> int:
         """Return how many lanes are remembered."""
         return len(self._lanes)
+
+    def counts(self) -> Counts:
+        """Return how the lanes are now."""
+        return count(self._lanes, self._refusals)
 
     def admits(self, needs: Iterable[Need]) -> bool:
         """Return whether a run with these needs would not wait: there are slots, or there is no way in at all."""
@@ -121,6 +127,7 @@ class Lanes:
         known = self._credential(name, credential)
         news = not known.proven or known.cause is not None
         known.proven, known.trial, known.cause = True, None, None
+        self._refusals.discard((name, credential))
         self._cancel((name, credential))
         if news:
             self._tell(lambda listener: listener.opened((name, credential)))
@@ -150,6 +157,7 @@ class Lanes:
         known = self._credential(name, credential)
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
+        self._refusals.add((name, credential))
         self._at((name, credential), known.until, lambda: self._verdict_over(name, credential))
         self._tell(lambda listener: listener.told((name, credential)))
 
@@ -158,6 +166,7 @@ class Lanes:
         known = self._of(name).credentials.get(credential)
         if known is not None:
             known.cause = None
+            self._refusals.discard((name, credential))
             self._cancel((name, credential))
 
     async def close(self) -> None:
@@ -255,6 +264,7 @@ class Lanes:
             for credential, known in list(lane.credentials.items()):
                 if known.trial is None and now - known.used >= IDLE_SECONDS and now >= known.until:
                     del lane.credentials[credential]
+                    self._refusals.discard((name, credential))
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]

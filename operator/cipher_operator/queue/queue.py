@@ -16,6 +16,7 @@ from cipher_operator.queue.clock import Clock, Timer
 from cipher_operator.queue.following import Next, backoff
 from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Name, Need
+from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
 from cipher_operator.queue.ticket import Ticket
 
@@ -55,11 +56,12 @@ class Queue(Generic[K]):
         clock: Clock,
         namespace: Callable[[K], str] = lambda key: key[-2],
         jitter: Callable[[float, float], float] = random.uniform,
+        observer: Observer[K] | None = None,
     ) -> None:
         self._run, self._workers, self._lanes, self._clock = run, workers, lanes, clock
         self._namespace, self._jitter = namespace, jitter
         self._entries: dict[K, _Entry] = {}
-        self._ready: Ready[K] = Ready(workers_per_namespace)
+        self._ready: Ready[K] = Ready(workers_per_namespace, observer)
         self._ways: dict[Hashable, tuple[Need, ...]] = {}
         self._learning: dict[Hashable, K] = {}
         self._lives: dict[Name, set[K]] = {}
@@ -164,9 +166,7 @@ class Queue(Generic[K]):
     def _group(self, entry: _Entry) -> Group:
         if entry.needs is not None:
             return entry.needs
-        if entry.way is None:
-            return ()
-        return self._ways.get(entry.way, ("way", entry.way))
+        return () if entry.way is None else self._ways.get(entry.way, ("way", entry.way))
 
     def _admits(self, group: Group) -> bool:
         if group[:1] == ("way",):

@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from cipher_operator.queue.observer import Nobody, Observer
+
 K = TypeVar("K", bound=Hashable)
 
 Group = tuple[Any, ...]
@@ -14,10 +16,10 @@ URGENT, DUE = 0, 1
 
 
 class Ready(Generic[K]):
-    """`share` is how many keys of one namespace may be under way at once."""
+    """`share` is how many keys of one namespace may be under way at once; `observer` is told who waits."""
 
-    def __init__(self, share: int) -> None:
-        self._share = share
+    def __init__(self, share: int, observer: Observer[K] | None = None) -> None:
+        self._share, self._observer = share, observer or Nobody()
         self._groups: tuple[dict[Group, dict[str, deque[K]]], ...] = ({}, {})
         self._where: dict[K, tuple[int, Group, str]] = {}
         self._under_way: dict[str, int] = {}
@@ -33,19 +35,17 @@ class Ready(Generic[K]):
             if standing[0] <= priority and standing[1] == group:
                 return
             priority = min(priority, standing[0])
-            self.remove(key)
+            self._take_out(key)
+        else:
+            self._observer.added(key)
         self._groups[priority].setdefault(group, {}).setdefault(namespace, deque()).append(key)
         self._where[key] = priority, group, namespace
 
     def remove(self, key: K) -> None:
         """Take a key out."""
-        standing = self._where.pop(key, None)
-        if standing is not None:
-            priority, group, namespace = standing
-            keys = self._groups[priority][group][namespace]
-            keys.remove(key)
-            if not keys:
-                self._drop(priority, group, namespace)
+        if key in self._where:
+            self._take_out(key)
+            self._observer.dropped(key)
 
     def regroup(self, group: Group, other: Group) -> None:
         """Move all keys of a group to another."""
@@ -73,6 +73,7 @@ class Ready(Generic[K]):
                 if namespaces:
                     # To the end: the next turn is another's.
                     groups[group] = namespaces
+                self._observer.taken(key)
                 return key, group, priority == URGENT
         return None
 
@@ -88,9 +89,15 @@ class Ready(Generic[K]):
 
     def clear(self) -> None:
         """Take all keys out."""
-        for groups in self._groups:
-            groups.clear()
-        self._where.clear()
+        for key in list(self._where):
+            self.remove(key)
+
+    def _take_out(self, key: K) -> None:
+        priority, group, namespace = self._where.pop(key)
+        keys = self._groups[priority][group][namespace]
+        keys.remove(key)
+        if not keys:
+            self._drop(priority, group, namespace)
 
     def _drop(self, priority: int, group: Group, namespace: str) -> None:
         namespaces = self._groups[priority][group]

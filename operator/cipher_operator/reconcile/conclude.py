@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
+from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
@@ -43,6 +44,7 @@ def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure,
         statements=report.statements,
         taken_over=report.taken_over,
         change=intent.change,
+        cas=_cas(intent),
         soon=GAP_SECONDS if again_soon else None,
         # Pods have what was published before: nothing is said against that yet.
         quiet=again_soon and intent.existing is not None,
@@ -99,8 +101,14 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         statements=report.statements,
         taken_over=report.taken_over,
         change=intent.change,
+        cas=_cas(intent),
         soon=soon,
     )
+
+
+def _cas(intent: Intent) -> tuple[str, ...]:
+    door = certificate_blocks(intent.door_ca) if intent.door_ca is not None else None
+    return tuple(dict.fromkeys(ca for ca in (intent.admin.ca, door) if ca is not None))
 
 
 def unpublished(snapshot: Snapshot) -> bool:

@@ -58,6 +58,8 @@ class Result:
     """Nothing is told of it: its end is a matter of seconds, and what is published stands meanwhile."""
     remembered: bool = False
     """The failure was known before, and no session was tried."""
+    cas: tuple[str, ...] | None = None
+    """The CAs that this storage trusts, PEM; None where the run did not come to them."""
     interval: float | None = None
     """Seconds between checks as the spec says; None where the operator's setting counts."""
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
@@ -22,14 +23,29 @@ class Remembered(Failure):
     """A failure that its lane knew already: no server was asked for it."""
 
 
+ACCEPTED = "Accepted"
+"""The result of a login that worked; others are reasons."""
+
+
+class Counters(Protocol):
+    """What sessions are counted by; `purpose` is `admin`, or `login` for a test of a published login."""
+
+    def connection(self, purpose: str) -> None:
+        """Count a connection that was made."""
+
+    def login(self, purpose: str, result: str) -> None:
+        """Count a try to log in, by its result: ACCEPTED, or the reason why not."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sessions:
-    """What opens sessions for one run. `count` is called with the purpose of each connection made."""
+    """What opens sessions for one run, which is named `run`."""
 
     ticket: Ticket
     policy: DialPolicy
     digest: Digest
-    count: Callable[[str], None]
+    counters: Counters
+    run: str
     permit: Permit = unlimited
 
     def lane(self, connection: AdminConnection) -> tuple[str, int]:
@@ -58,8 +74,7 @@ class Sessions:
     @asynccontextmanager
     async def beside(self, connection: AdminConnection, database: str) -> AsyncIterator[Session]:
         """Give an administrator's session for work beside the runs, whose slot was kept. Raises Failure."""
-        async with await Session.open(connection, database, self.policy, permit=self.permit) as session:
-            self.count("admin")
+        async with await self._opened(connection, database, "admin") as session:
             yield session
 
     def forget_verdict(self, connection: AdminConnection) -> None:
@@ -74,9 +89,7 @@ class Sessions:
         """
         lane, credential = self.lane(connection), self.credential(connection)
         try:
-            session = await Session.open(
-                connection, database, self.policy, app_login=purpose == "login", permit=self.permit
-            )
+            session = await self._opened(connection, database, purpose)
         except Failure as failure:
             if failure.reason is Reason.AUTHENTICATION_FAILED:
                 self.ticket.refused(lane, credential, failure)
@@ -89,10 +102,21 @@ class Sessions:
                 self.ticket.answered(lane)
             raise
         async with session:
-            for _ in range(session.connections_made):
-                self.count(purpose)
             self.ticket.opened(lane, credential)
             yield session
+
+    async def _opened(self, connection: AdminConnection, database: str, purpose: str) -> Session:
+        try:
+            session = await Session.open(
+                connection, database, self.policy, app_login=purpose == "login", run=self.run, permit=self.permit
+            )
+        except Failure as failure:
+            self.counters.login(purpose, str(failure.reason))
+            raise
+        for _ in range(session.connections_made):
+            self.counters.connection(purpose)
+        self.counters.login(purpose, ACCEPTED)
+        return session
 
 
 def _remembered(cause: object) -> Remembered:

@@ -30,6 +30,7 @@ from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.result import Ended, Result
+from cipher_operator.reconcile.run_id import RUN, begin_run
 from cipher_operator.reconcile.sessions import Sessions
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
@@ -68,6 +69,7 @@ class Reconciler:
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Bring one storage to where it shall be; return when to look again."""
         around, started = self._around, self._around.monotonic()
+        begin_run()
         try:
             snapshot = await read_snapshot(around.kube, around.inputs, key, around.digest)
             if snapshot is None:
@@ -76,6 +78,7 @@ class Reconciler:
             if snapshot.suspended and not snapshot.resource.deleting:
                 # The status stays as it was, as Flux does it.
                 self._builds.cancel(key)
+                around.counters.suspended(key)
                 logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
                 return Next(after=None)
             return await self._told(snapshot, ticket, started)
@@ -99,9 +102,10 @@ class Reconciler:
             await teller.farewell(result)
             self.forget(resource.key)
             return Next(gone=True)
+        following = requeue(result, around.rules.interval, around.rules.progress_deadline)
         if not result.quiet:
-            around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started))
-        return requeue(result, around.rules.interval, around.rules.progress_deadline)
+            around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started), following)
+        return following
 
     async def _within_limit(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
         """Return the result, or the end of a storage that is let go."""
@@ -202,7 +206,7 @@ class Reconciler:
 
     def _sessions(self, ticket: Ticket) -> Sessions:
         around = self._around
-        return Sessions(ticket, around.policy, around.digest, around.counters.connection, around.permit)
+        return Sessions(ticket, around.policy, around.digest, around.counters, RUN.get() or "", around.permit)
 
     def _history(self, resource: Resource) -> History:
         history = self._histories.get(resource.key)

@@ -9,21 +9,23 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.kube.port import Kube
 from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.queue.following import Next
 from cipher_operator.queue.references import References
+from cipher_operator.reconcile import sessions
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.reconcile.rules import Rules
 
 
-class Counters(Protocol):
+class Counters(sessions.Counters, Protocol):
     """What runs are counted by."""
 
-    def run(self, key: Key, sample: Sample) -> None:
-        """Count a run that ended."""
+    def run(self, key: Key, sample: Sample, following: Next) -> None:
+        """Count a run that ended; `following` says when the storage is looked at next."""
 
-    def connection(self, purpose: str) -> None:
-        """Count a connection; `purpose` is `admin` or `login`."""
+    def suspended(self, key: Key) -> None:
+        """Note that a storage is left alone by its spec."""
 
     def forget(self, key: Key) -> None:
         """Drop what is shown of a storage that is gone."""

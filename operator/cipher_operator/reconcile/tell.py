@@ -57,7 +57,7 @@ class Teller:
         logger.log(level, text, extra={"storage": "/".join(resource.key), **details})
         for event in events(resource, result, message):
             await self._post(event, "Reconcile")
-        return sample(result, status["conditions"], seconds)
+        return sample(result, status, seconds)
 
     async def farewell(self, end: Ended) -> None:
         """Post what is told of a storage that was let go."""

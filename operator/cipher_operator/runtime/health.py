@@ -30,11 +30,13 @@ class HealthServer:
             "health": {"/healthz": _check(alive), "/readyz": _check(ready)},
             "metrics": {"/metrics": _metrics(source)},
         }
+        self._source = source
         self._runners: list[web.AppRunner] = []
         self.addresses: dict[str, Address] = {}
 
     async def start(self) -> None:
         """Listen. Raises OSError where an address cannot be had."""
+        self._source.loop_lag.start()
         served: dict[Address, list[str]] = {}
         for name, address in self._wanted.items():
             # Two servers on a free port each, but one where both want the same port.
@@ -61,6 +63,7 @@ class HealthServer:
 
     async def stop(self) -> None:
         """Close everything; a client that keeps its connection open is cut off after a second."""
+        self._source.loop_lag.stop()
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()

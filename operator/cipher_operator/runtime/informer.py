@@ -13,6 +13,7 @@ import kopf
 
 from cipher_operator.api.names import CRD_NAME, GROUP, PLURAL
 from cipher_operator.kube.access import USER_AGENT, Access
+from cipher_operator.kube.client import Count
 from cipher_operator.runtime.handlers import register
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.streams import Streams
@@ -83,8 +84,8 @@ class KindNotServed(aiohttp.ClientConnectionError):
 class Informer:
     """One term of kopf. `ended` is set when it stops; where nobody asked it to, it has given up and hangs."""
 
-    def __init__(self, settings: Settings, access: Access, triggers: Triggers) -> None:
-        self._settings, self._access = settings, access
+    def __init__(self, settings: Settings, access: Access, triggers: Triggers, count: Count) -> None:
+        self._settings, self._access, self._count = settings, access, count
         self._registry = kopf.OperatorRegistry()
         self._logged_in = -LOGIN_PAUSE
         self._streams = Streams()
@@ -148,13 +149,29 @@ class Informer:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._access.ssl_context()),
             headers={"User-Agent": USER_AGENT},
-            middlewares=(self._authorise, _outlast_the_kind, self._streams),
+            middlewares=(self._counted, self._authorise, _outlast_the_kind, self._streams),
             proxy=self._access.proxy,
             trust_env=False,
         )
         return kopf.AiohttpSession(
             server=self._access.server, aiohttp_session=session, default_namespace=self._access.namespace
         )
+
+    async def _counted(
+        self,
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        status = None
+        try:
+            response = await handler(request)
+            status = response.status
+            return response
+        except KindNotServed:
+            status = 404
+            raise
+        finally:
+            self._count(request.method, status)
 
     async def _authorise(
         self,

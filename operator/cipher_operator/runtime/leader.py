@@ -17,10 +17,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from cipher_operator.core.permit import NotLeading
-from cipher_operator.kube.leases import Claim, Lease, create_lease, get_lease, replace_lease
+from cipher_operator.kube.leases import LEASE_NAME, Claim, Lease, create_lease, get_lease, replace_lease
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 
-LEASE_NAME = "cipher-operator"
 RELEASED_SECONDS = 1
 """The duration of a claim that was given back: 0 is not valid."""
 

@@ -9,6 +9,8 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from cipher_operator.reconcile.run_id import RUN
+
 HIDDEN = "***"
 REPEAT_SECONDS = 60.0
 
@@ -43,6 +45,7 @@ def set_up(log_format: str, level: str, stream: TextIO | None = None) -> None:
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
     handler.addFilter(NoRepeats())
+    handler.addFilter(name_run)
     root = logging.getLogger()
     for old in list(root.handlers):
         root.removeHandler(old)
@@ -54,6 +57,13 @@ def set_up(log_format: str, level: str, stream: TextIO | None = None) -> None:
     logging.getLogger("kubernetes").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.access").disabled = True
     logging.captureWarnings(True)
+
+
+def name_run(record: logging.LogRecord) -> bool:
+    """Put the run's name on a line that a run writes, whatever it is about; every line is logged."""
+    if (run := RUN.get()) is not None:
+        record.run = run
+    return True
 
 
 class NoRepeats(logging.Filter):

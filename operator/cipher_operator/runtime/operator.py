@@ -20,7 +20,7 @@ from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.reconcile.storage import Reconciler
 from cipher_operator.runtime.health import HealthServer
 from cipher_operator.runtime.informer import Informer
-from cipher_operator.runtime.leader import LEASE_NAME, Elector
+from cipher_operator.runtime.leader import Elector
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.parts import MakeRuns, Parts
 from cipher_operator.runtime.settings import Settings
@@ -78,8 +78,10 @@ class Operator:
             async with contextlib.AsyncExitStack() as clients:
                 if self._settings.leader_election:
                     # Of its own: no renewal waits behind the requests of runs.
-                    self._elector = self._make_elector(await clients.enter_async_context(KubeClient(self._access)))
-                kube = await clients.enter_async_context(KubeClient(self._access, self._permit))
+                    own = KubeClient(self._access, count=self.metrics.request)
+                    self._elector = self._make_elector(await clients.enter_async_context(own))
+                client = KubeClient(self._access, self._permit, self.metrics.request)
+                kube = await clients.enter_async_context(client)
                 instance_id = await self._instance_id(kube)
                 if instance_id is None:
                     return 0
@@ -89,7 +91,7 @@ class Operator:
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
         parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs, self._permit)
-        informer = self._informer = Informer(self._settings, self._access, parts.triggers)
+        informer = self._informer = Informer(self._settings, self._access, parts.triggers, self.metrics.request)
         logger.info(
             "cipher-operator %s serves %s",
             __version__,
@@ -99,7 +101,7 @@ class Operator:
         # Until all storages are known: runs would hold up the lists, and each page of a list has its time.
         await parts.follow()
         if self._elector is not None:
-            self._elector.start(parts.lead, parts.follow)
+            self._elector.start(lambda warm: self._lead(parts, warm=warm), parts.follow)
         async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
             if not await self._until_served(kube):
                 await self._leave(parts)
@@ -137,6 +139,11 @@ class Operator:
             logger.warning("the watch of the cluster did not end in time; at work still: %s", ", ".join(alive))
         logger.info("ended")
 
+    def _lead(self, parts: Parts, *, warm: bool) -> None:
+        """Begin to work."""
+        self.metrics.begin_pass(parts.triggers.storages, takeover=self._elector is not None)
+        parts.lead(warm)
+
     async def _leave(self, parts: Parts) -> None:
         """End what goes on beside the runs, which have ended; then another replica may lead."""
         await parts.close()
@@ -154,7 +161,7 @@ class Operator:
         # A process that is started again must not take the claim of its former life for its own.
         identity = f"{socket.gethostname()}_{secrets.token_hex(4)}"
         elector = Elector(kube, namespace, identity)
-        self.metrics.watch_leadership(LEASE_NAME, lambda: elector.leading)
+        self.metrics.watch_leadership(lambda: elector.leading)
         return elector
 
     def _alive(self) -> str | None:
@@ -224,7 +231,7 @@ class Operator:
                 if self._elector is not None:
                     self._elector.compete()
                 else:
-                    parts.lead(warm=False)
+                    self._lead(parts, warm=False)
                 logger.info("ready: all storages of the cluster are known")
                 return
             await self._pause(pause)

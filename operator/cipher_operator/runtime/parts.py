@@ -96,11 +96,12 @@ class Parts:
         )
         digest = Digest()
         queue: Queue[Key] = Queue(
-            lambda key, ticket: runs.run(key, ticket),  # noqa: PLW0108 - made below
+            lambda key, ticket: metrics.storages.run(runs.run, key, ticket),
             workers=settings.workers,
             workers_per_namespace=settings.workers_per_namespace,
             lanes=lanes,
             clock=clock,
+            observer=metrics.storages,
         )
         inputs: References[Key, Ref] = References(lambda key: queue.enqueue(key, changed=True))
         around = Surroundings(
@@ -118,18 +119,20 @@ class Parts:
         )
         runs = make_runs(around)
         inputs_queue: Queue[Ref] = Queue(
-            lambda ref, ticket: _look(kube, inputs, digest, ref, ticket),
+            lambda ref, ticket: metrics.inputs.run(
+                lambda ref, ticket: _look(kube, inputs, digest, ref, ticket), ref, ticket
+            ),
             workers=INPUTS_AT_ONCE,
             workers_per_namespace=INPUTS_AT_ONCE,
             lanes=lanes,
             clock=clock,
+            observer=metrics.inputs,
         )
-        standby = Standby(settings.interval, time.monotonic) if settings.leader_election else None
-        triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby)
-        metrics.watch_queue(lambda: queue.waiting, lambda: queue.running, lambda: queue.known)
+        triggers = Triggers(queue, inputs, inputs_queue.enqueue, Standby(settings.interval, time.monotonic))
+        metrics.watch_lanes(lanes.counts)
         watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
-        inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces)
-        existing = reflectors(kube, (STORAGES,), triggers.exists, settings.namespaces)
+        inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces, metrics.watch_restarted)
+        existing = reflectors(kube, (STORAGES,), triggers.exists, settings.namespaces, metrics.watch_restarted)
         return cls(queue, inputs_queue, lanes, triggers, (*inputs_watch, *existing), runs)
 
     @asynccontextmanager

@@ -60,6 +60,11 @@ class Triggers:
         """Return whether an event for this storage has come, and it is not gone."""
         return key in self._known
 
+    @property
+    def storages(self) -> tuple[Key, ...]:
+        """Return the storages that there are, as far as events have come."""
+        return tuple(self._known)
+
     def complete(self) -> None:
         """Note that all storages are known: Secrets that an operator before held for one that is gone are let go."""
         self._complete = True

@@ -19,4 +19,7 @@ def line(result: Result, message: str, seconds: float, *, news: bool) -> tuple[i
     if result.failure is not None and result.failure.sqlstate:
         details["sqlstate"] = result.failure.sqlstate
     level = logging.INFO if result.failure is None else logging.WARNING if news else logging.DEBUG
+    if result.remembered:
+        # No server was asked: what its lane knows was said by who found it out, once for all.
+        level = logging.DEBUG
     return level, f"{result.reason}: {message}", details

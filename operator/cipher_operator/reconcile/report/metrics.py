@@ -1,23 +1,45 @@
 """What is counted of a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from cipher_operator.core.connection.certificates import expiries
 from cipher_operator.reconcile.result import Result
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: Ready's reason, how long it took, statements that changed something, (type, status) of conditions."""
+    """One run: Ready's reason, whether the storage is `ready`, `reconciling` or `stalled`, how many seconds the run
+    took, statements that changed something, and whether the check succeeded. Times are seconds since the epoch."""
 
     reason: str
+    state: str
     seconds: float
-    statements: int
-    conditions: frozenset[tuple[str, str]]
+    statements: int = 0
+    checked: bool = False
+    password_set_at: float | None = None
+    ca_ends: tuple[float, ...] | None = None
+    """When the certificates of its CAs end, the first one first; None where this run did not come to know them."""
 
 
-def sample(result: Result, conditions: Sequence[Mapping[str, Any]], seconds: float) -> Sample:
-    """Return what is counted of a run."""
-    shown = frozenset((str(condition["type"]), str(condition["status"])) for condition in conditions)
-    return Sample(str(result.reason), seconds, result.statements, shown)
+def sample(result: Result, status: Mapping[str, Any], seconds: float) -> Sample:
+    """Return what is counted of a run; `status` is what it published."""
+    true = {str(condition["type"]) for condition in status["conditions"] if condition["status"] == "True"}
+    return Sample(
+        reason=str(result.reason),
+        state="ready" if "Ready" in true else "stalled" if "Stalled" in true else "reconciling",
+        seconds=seconds,
+        statements=result.statements,
+        checked=result.failure is None,
+        password_set_at=_seconds(status.get("passwordSetAt")),
+        ca_ends=None if result.cas is None else tuple(sorted(end for ca in result.cas for end in expiries(ca))),
+    )
+
+
+def _seconds(time: object) -> float | None:
+    try:
+        return datetime.fromisoformat(str(time)).timestamp()
+    except ValueError:
+        return None
