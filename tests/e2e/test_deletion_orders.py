@@ -1,16 +1,18 @@
 """In which order things are deleted: the right ones, and the wrong ones that GitOps tools and people choose."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.error import HTTPError
 
 import psycopg
+import pytest
 
 from devcluster import ControlPlane, PostgresServer
 from manifests.argocd_files import HEALTH
 from support.argo_lua import health
 from support.cluster import PATIENCE, ROOT, Namespace, Operator, install, ready_storage, wait_until
-from support.kstatus_status import compute_status
+from support.kstatus import kstatus
 
 CRD = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/cipherstorages.storage.cipher.dev"
 
@@ -26,6 +28,13 @@ def gone(namespace: Namespace, plural: str, name: str) -> None:
 
 def deleting(namespace: Namespace, plural: str, name: str) -> bool:
     return "deletionTimestamp" in (namespace.get(plural, name) or {"metadata": {}})["metadata"]
+
+
+def judged(namespace: Namespace) -> tuple[str, str]:
+    """Return what Argo CD and kstatus say of the storage as it is stored."""
+    storage = namespace.get("cipherstorages", "chat")
+    assert storage is not None
+    return health(HEALTH, storage)[0], kstatus(storage)
 
 
 def own(namespace: Namespace, secret: str) -> None:
@@ -90,12 +99,34 @@ def test_an_external_secret_first_where_data_is_retained(namespace: Namespace, s
     assert database in databases(server)
 
 
-def test_all_in_one_wave(namespace: Namespace, server: PostgresServer) -> None:
-    database = ready_storage(namespace, server, deletionPolicy="Delete")
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+def test_all_in_one_wave(namespace: Namespace, server: PostgresServer, policy: str) -> None:
+    database = ready_storage(namespace, server, deletionPolicy=policy)
     for plural, name in (("secrets", "pg-admin"), ("secrets", "chat-cipher"), ("cipherstorages", "chat")):
         namespace.delete(plural, name)
     for plural, name in (("cipherstorages", "chat"), ("secrets", "pg-admin"), ("secrets", "chat-cipher")):
         gone(namespace, plural, name)
+    assert (database in databases(server)) is (policy == "Retain")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param({"database": {"name": "another"}}, id="a field that cannot be changed"),
+        pytest.param({"interval": "soon"}, id="a value that is refused"),
+    ],
+)
+def test_force_after_a_refused_patch_drops_the_data(
+    namespace: Namespace, server: PostgresServer, change: dict[str, Any]
+) -> None:
+    database = ready_storage(namespace, server, deletionPolicy="Delete")
+    with pytest.raises(HTTPError) as refused:
+        namespace.patch("chat", {"spec": change})
+    # What Flux takes for immutable, and with `force: true` answers by deleting and creating again.
+    assert json.loads(refused.value.read())["reason"] == "Invalid"
+    assert judged(namespace) == ("Healthy", "Current"), "without force nothing happens"
+    namespace.delete("cipherstorages", "chat")
+    gone(namespace, "cipherstorages", "chat")
     assert database not in databases(server)
 
 
@@ -113,7 +144,7 @@ def test_the_operator_first(new_namespace: Callable[[], Namespace], server: Post
         waiting = namespace.get("cipherstorages", "dropped")
         assert waiting is not None
         assert waiting["metadata"]["finalizers"] == ["storage.cipher.dev/finalizer"]
-        assert (health(HEALTH, waiting)[0], compute_status(waiting)) == ("Progressing", "Terminating")
+        assert (health(HEALTH, waiting)[0], kstatus(waiting)) == ("Progressing", "Terminating")
         assert {kept, dropped} <= databases(server)
     finally:
         operator.start()

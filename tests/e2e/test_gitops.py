@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -10,8 +9,8 @@ from devcluster import PostgresServer
 from manifests.argocd_files import ACTIONS, DISCOVERY, HEALTH
 from manifests.manifest_files import EXAMPLES
 from support.argo_lua import act, health, run
-from support.cluster import Namespace, Operator, ready_storage, wait_until
-from support.kstatus_status import compute_status
+from support.cluster import Namespace, ready_storage, wait_until
+from support.kstatus import kstatus
 
 AS_ARGO = ("--server-side", "--force-conflicts", "--field-manager=argocd-controller")
 AS_KUBECTL: tuple[str, ...] = ()
@@ -21,7 +20,7 @@ def judged(namespace: Namespace, name: str = "chat") -> tuple[str, str]:
     """Return what Argo CD and kstatus say of a storage as it is stored."""
     storage = namespace.get("cipherstorages", name)
     assert storage is not None
-    return health(HEALTH, storage)[0], compute_status(storage)
+    return health(HEALTH, storage)[0], kstatus(storage)
 
 
 def press(namespace: Namespace, action: str, name: str = "chat") -> None:
@@ -37,31 +36,29 @@ def press(namespace: Namespace, action: str, name: str = "chat") -> None:
     namespace.patch(name, body)
 
 
-@pytest.fixture(scope="module")
-def applied(
-    operator: Operator, server: PostgresServer
-) -> Iterator[Callable[[Namespace, tuple[str, ...]], dict[str, str]]]:
-    """Applies every example, with the test's server in the one for a local server; returns their texts."""
+def examples(namespace: Namespace, server: PostgresServer) -> dict[str, str]:
+    """Return the text of every example; in the one for a local server stands the test's."""
+    texts = {path.stem: path.read_text() for path in EXAMPLES}
+    url = re.compile(r"postgresql://postgres:PASSWORD@127\.0\.0\.1:5432/postgres\?sslmode=disable")
+    texts["local"], replaced = url.subn(server.admin_url(sslmode="disable"), texts["local"])
+    assert replaced == 1
+    name = namespace.name.replace("-", "_")
+    texts["local"] = texts["local"].replace("cipher_db", f"{name}_db").replace("cipher_user", f"{name}_user")
+    return texts
 
-    def apply(namespace: Namespace, way: tuple[str, ...]) -> dict[str, str]:
-        texts = {path.stem: path.read_text() for path in EXAMPLES}
-        url = re.compile(r"postgresql://postgres:PASSWORD@127\.0\.0\.1:5432/postgres\?sslmode=disable")
-        texts["local"], replaced = url.subn(server.admin_url(sslmode="disable"), texts["local"])
-        assert replaced == 1
-        name = namespace.name.replace("-", "_")
-        texts["local"] = texts["local"].replace("cipher_db", f"{name}_db").replace("cipher_user", f"{name}_user")
-        for text in texts.values():
-            namespace.plane.kubectl("apply", "-n", namespace.name, *way, "-f", "-", input=text)
-        return texts
 
-    yield apply
+def kubectl(namespace: Namespace, verb: str, way: tuple[str, ...], text: str, *, check: bool = True) -> str:
+    """Apply a text, or return how what is stored differs from it."""
+    return namespace.plane.kubectl(verb, "-n", namespace.name, *way, "-f", "-", input=text, check=check)
 
 
 @pytest.mark.parametrize("way", [AS_ARGO, AS_KUBECTL], ids=["server-side", "client-side"])
 def test_no_example_drifts_once_the_operator_has_worked(
-    namespace: Namespace, applied: Callable[[Namespace, tuple[str, ...]], dict[str, str]], way: tuple[str, ...]
+    namespace: Namespace, server: PostgresServer, way: tuple[str, ...]
 ) -> None:
-    texts = applied(namespace, way)
+    texts = examples(namespace, server)
+    for text in texts.values():
+        kubectl(namespace, "apply", way, text)
     storages = namespace.request("GET", namespace.path("cipherstorages"))["items"]
     assert len(storages) == len(EXAMPLES)
     for storage in storages:
@@ -77,14 +74,14 @@ def test_no_example_drifts_once_the_operator_has_worked(
         assert stored["metadata"]["finalizers"], name
     for text in texts.values():
         # Fails, with the difference, where there is one.
-        assert namespace.plane.kubectl("diff", "-n", namespace.name, *way, "-f", "-", input=text) == ""
+        assert kubectl(namespace, "diff", way, text) == ""
 
 
-def test_a_diff_is_seen_where_there_is_one(
-    namespace: Namespace, applied: Callable[[Namespace, tuple[str, ...]], dict[str, str]]
-) -> None:
-    text = applied(namespace, AS_ARGO)["local"].replace("deletionPolicy: Delete", "deletionPolicy: Retain")
-    diff = namespace.plane.kubectl("diff", "-n", namespace.name, *AS_ARGO, "-f", "-", input=text, check=False)
+def test_a_diff_is_seen_where_there_is_one(namespace: Namespace, server: PostgresServer) -> None:
+    text = examples(namespace, server)["local"]
+    kubectl(namespace, "apply", AS_ARGO, text)
+    changed = text.replace("deletionPolicy: Delete", "deletionPolicy: Retain")
+    diff = kubectl(namespace, "diff", AS_ARGO, changed, check=False)
     assert "+  deletionPolicy: Retain" in diff
 
 
@@ -104,10 +101,10 @@ def test_a_suspension_by_action_is_drift_only_where_git_speaks_of_it(
         "apiVersion: storage.cipher.dev/v1alpha1\nkind: CipherStorage\nmetadata: {name: chat}\nspec:\n"
         f"  connection: {{secretRef: {{name: pg-admin}}}}\n  database: {{name: {name}}}\n{in_git}"
     )
-    namespace.plane.kubectl("apply", "-n", namespace.name, *AS_ARGO, "-f", "-", input=text)
+    kubectl(namespace, "apply", AS_ARGO, text)
     namespace.wait_ready("chat")
     press(namespace, "suspend")
-    diff = namespace.plane.kubectl("diff", "-n", namespace.name, *AS_ARGO, "-f", "-", input=text, check=False)
+    diff = kubectl(namespace, "diff", AS_ARGO, text, check=False)
     assert ("+  suspend: false" in diff) is drifts
     assert (diff != "") is drifts
 
@@ -132,7 +129,7 @@ def test_each_action_does_what_its_button_says(namespace: Namespace, server: Pos
 
 def test_health_follows_a_storage_from_new_to_broken(namespace: Namespace, server: PostgresServer) -> None:
     storage = namespace.storage("chat", {"database": {"name": namespace.name.replace("-", "_")}})
-    assert (health(HEALTH, storage)[0], compute_status(storage)) == ("Progressing", "InProgress")
+    assert (health(HEALTH, storage)[0], kstatus(storage)) == ("Progressing", "InProgress")
     namespace.wait_reason("chat", "SecretNotFound")
     assert judged(namespace) == ("Progressing", "InProgress")
     namespace.secret("pg-admin", {"CIPHER_PG_URL": "nonsense"})
@@ -146,6 +143,6 @@ def test_health_follows_a_storage_from_new_to_broken(namespace: Namespace, serve
     seen = namespace.get("cipherstorages", "chat")
     assert seen is not None
     agreed = {("Healthy", "Current"), ("Progressing", "InProgress")}
-    assert (health(HEALTH, seen)[0], compute_status(seen)) in agreed
+    assert (health(HEALTH, seen)[0], kstatus(seen)) in agreed
     finished = seen["status"]["observedGeneration"] == seen["metadata"]["generation"]
-    assert (compute_status(seen) == "Current") is finished, json.dumps(seen["status"])
+    assert (kstatus(seen) == "Current") is finished, json.dumps(seen["status"])

@@ -12,7 +12,7 @@ from cipher_operator.api.reasons import Reason
 from manifests.argocd_files import CUSTOMIZATION, HEALTH, check_recorded
 from support.argo_fixtures import NEW, READY, UNFINISHED, Fixture, fixtures, status_of, stored
 from support.argo_lua import health, run, scripted_health
-from support.kstatus_status import compute_status
+from support.kstatus import kstatus
 
 FIXTURES = fixtures()
 AGREED = {"Current": "Healthy", "Failed": "Degraded", "InProgress": "Progressing", "Terminating": "Progressing"}
@@ -34,7 +34,7 @@ def test_argo_says_what_is_recorded(fixture: Fixture) -> None:
 
 @each_fixture
 def test_argo_and_kstatus_agree(fixture: Fixture) -> None:
-    theirs = compute_status(fixture.storage)
+    theirs = kstatus(fixture.storage)
     if fixture.health == "Suspended":
         # Both hold what comes after it, and neither fails.
         assert theirs == "InProgress"
@@ -72,7 +72,7 @@ def test_it_is_never_surer_than_kstatus(conditions: list[tuple[str, str, int]], 
     if {"Reconciling", "Stalled"} <= {type_ for type_, status, _ in conditions if status == "True"}:
         return  # Never published: kstatus would take whichever comes first.
     storage = stored({"observedGeneration": observed, "conditions": listed}, generation=generation)
-    said, wanted = health(HEALTH, storage)[0], AGREED[compute_status(storage)]
+    said, wanted = health(HEALTH, storage)[0], AGREED[kstatus(storage)]
     ready = next((of for type_, status, of in conditions if (type_, status) == ("Ready", "True")), None)
     if wanted == "Healthy" and ready != generation:
         # kstatus does not look at the condition's own generation, and takes one without Ready for finished.
@@ -87,8 +87,8 @@ def test_without_a_status_it_is_progressing(status: dict[str, Any] | None) -> No
     storage = stored(NEW) | {"status": status}
     assert health(HEALTH, storage) == ("Progressing", UNFINISHED)
     # kstatus would say Current, which is why the CRD gives every new object an observedGeneration of -1.
-    assert compute_status(storage) == "Current"
-    assert compute_status(stored(NEW)) == "InProgress"
+    assert kstatus(storage) == "Current"
+    assert kstatus(stored(NEW)) == "InProgress"
 
 
 def test_ready_is_not_ready_without_its_own_generation() -> None:
