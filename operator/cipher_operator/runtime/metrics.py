@@ -189,9 +189,14 @@ class Metrics:
         self._restarts.labels(kind=kind, reason=reason).inc()
 
     def leading(self, name: str, leads: bool) -> None:
-        """Note whether this process leads. Where it begins to, the first pass is measured from now."""
+        """Note whether this process leads.
+
+        Where it begins to, the first pass is measured from now; where it ends, the storages are another's to count.
+        """
         if leads and name not in self._leads:
             self._serving_since = time.monotonic()
+        if not leads and name in self._leads:
+            self._census.clear()
         self._leads = self._leads | {name} if leads else self._leads - {name}
         self._leading.labels(name=name).set(leads)
 
