@@ -203,6 +203,15 @@ def test_who_leads() -> None:
         assert value(metrics, name, name="cipher-operator") == leads
 
 
+def test_the_lease_is_asked_at_each_scrape() -> None:
+    metrics, leads = Metrics(), [False]
+    metrics.watch_leadership("another-lease", lambda: leads[0])
+    assert value(metrics, "leader_election_master_status", name="another-lease") == 0
+    leads[0] = True
+    assert value(metrics, "leader_election_master_status", name="another-lease") == 1
+    assert value(metrics, "leader_election_master_status", name="cipher-operator") is None
+
+
 def test_who_stands_by_counts_no_storages() -> None:
     metrics = Metrics()
     metrics.run(KEY, READY, LATER)

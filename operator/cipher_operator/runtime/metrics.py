@@ -50,6 +50,7 @@ class Metrics:
         """Looked at while it is not known yet what there is."""
         self._unseen: set[Key] | None = None
         self._leads = {LEASE}
+        self._leadership: tuple[str, Callable[[], bool]] | None = None
         self.families = families = Families(self.registry)
         self.storages: Workqueue[Key] = Workqueue(families, "cipherstorage", self._seen)
         self.inputs: Workqueue[Ref] = Workqueue(families, "input")
@@ -200,6 +201,12 @@ class Metrics:
         self._leads = self._leads | {name} if leads else self._leads - {name}
         self._leading.labels(name=name).set(leads)
 
+    def watch_leadership(self, name: str, leading: Callable[[], bool]) -> None:
+        """Ask whether this process leads whenever the metrics are read, beside what `leading` is told."""
+        self._leading.clear()
+        self._leadership = name, leading
+        self.leading(name, leading())
+
     def begin_pass(self, storages: Iterable[Key]) -> None:
         """Measure how long it takes until each of these has been looked at: all that there are at this moment."""
         self._unseen = set(storages) - (self._seen_early or set())
@@ -226,6 +233,9 @@ class Metrics:
     def _refresh(self) -> None:
         """Bring up to now what is only looked up."""
         now = time.time()
+        if self._leadership is not None:
+            name, leading = self._leadership
+            self.leading(name, leading())
         for (state, reason), count in self._census.counts.items():
             self._standing.labels(state=state, reason=reason).set(count)
         self._oldest_check.set(self._census.oldest_check() or 0)
