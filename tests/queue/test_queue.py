@@ -135,6 +135,25 @@ async def test_what_is_new_begins_at_once_while_checks_take_long() -> None:
     await world.queue.drain(0)
 
 
+async def test_few_checks_begin_while_something_new_runs() -> None:
+    async def slow(world: World, key: Key, ticket: Ticket) -> Next:
+        await world.clock.sleep(1.0 if key[1] == "new" else 0.1)
+        return Next(after=None)
+
+    world = World(run=slow, workers=32, share=8)
+    for number in range(1_000):
+        world.queue.enqueue((f"team-{number % 40}", f"chat{number}"), urgent=False)
+    await world.clock.advance(1.0)
+    alone = len(world.runs)
+    world.queue.enqueue(("shop", "new"))
+    await world.clock.advance(1.0)
+    beside = len(world.runs) - alone
+    assert 0 < beside < alone / 3, "checks take no time from it, and none of them waits for good"
+    await world.clock.advance(1.0)
+    assert len(world.runs) - alone - beside > alone / 2
+    await world.queue.drain(0)
+
+
 async def test_a_namespace_with_a_thousand_storages_keeps_nobody_waiting() -> None:
     done: dict[Key, float] = {}
 

@@ -1,5 +1,6 @@
 """Formats, and what never reaches the log."""
 
+import asyncio
 import io
 import json
 import logging
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from cipher_operator.reconcile.run_id import begin_run
 from cipher_operator.runtime import logs
 
 SECRET = "s3cr3t-pass"
@@ -44,6 +46,32 @@ def test_json_is_one_object_per_line_with_what_the_line_is_about() -> None:
         "seconds": 0.06,
         "reason": "Ready",
     }
+
+
+async def test_every_line_of_a_run_carries_its_name_whoever_writes_it() -> None:
+    stream, logger = written("json")
+    names = []
+
+    async def run() -> None:
+        names.append(begin_run())
+        await asyncio.sleep(0)
+        logger.info("outcome")
+        await asyncio.create_task(beside())
+
+    async def beside() -> None:
+        logging.getLogger("kopf").warning("of a task that the run began")
+
+    await asyncio.gather(asyncio.create_task(run()), asyncio.create_task(run()))
+    logger.info("of no run")
+    entries = [json.loads(line) for line in stream.getvalue().splitlines()]
+    by_message = {
+        message: [each.get("run") for each in entries if each["message"] == message]
+        for message in ("outcome", "of a task that the run began", "of no run")
+    }
+    assert len(set(names)) == 2
+    assert by_message["outcome"] == names
+    assert set(by_message["of a task that the run began"]) <= set(names)
+    assert by_message["of no run"] == [None]
 
 
 def test_text_begins_with_the_storage() -> None:

@@ -203,6 +203,14 @@ def test_who_leads() -> None:
         assert value(metrics, name, name="cipher-operator") == leads
 
 
+def test_who_stands_by_counts_no_storages() -> None:
+    metrics = Metrics()
+    metrics.run(KEY, READY, LATER)
+    metrics.clear()
+    assert value(metrics, "cipher_operator_storages", state="ready", reason="Ready") == 0
+    assert value(metrics, "cipher_operator_oldest_check_timestamp_seconds") == 0
+
+
 async def test_a_loop_that_is_held_up_shows() -> None:
     metrics = Metrics()
     metrics.loop_lag.start()

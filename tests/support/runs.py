@@ -54,6 +54,9 @@ class Counts:
     def forget(self, key: Key) -> None:
         """Nothing is shown."""
 
+    def clear(self) -> None:
+        """Nothing is shown."""
+
 
 @dataclass
 class Runs:

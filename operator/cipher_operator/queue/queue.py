@@ -1,7 +1,7 @@
 """When each key is run: at once for what changed, later for what is due, and never while it would only wait.
 
-Level-triggered: a trigger says that something may have changed, never what. One run per key at a time; a trigger during
-a run leads to exactly one more. A worker is taken only for a key whose lanes have room: what waits holds nothing.
+Level-triggered: a trigger never says what has changed. One run per key at a time; a trigger during it leads to one
+more. A worker is taken only for a key whose lanes have room: what waits holds nothing.
 """
 
 import asyncio
@@ -19,6 +19,9 @@ from cipher_operator.queue.needs import API, Busy, Name, Need
 from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
 from cipher_operator.queue.ticket import Ticket
+
+CHECKS_ALONE, CHECKS_BESIDE = 2, 8
+"""The part of the workers that checks may take: while nothing else runs, and beside what is new."""
 
 logger = logging.getLogger(__name__)
 
@@ -128,17 +131,16 @@ class Queue(Generic[K]):
         self._ways.pop(way, None)
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - cancels what is left, which a caller cannot
-        """Let runs under way end within `timeout` seconds, and cancel the rest; nothing runs until `resume`, and
-        triggers do not count. Returns whether nothing had to be cancelled."""
+        """Let runs end within `timeout` seconds, cancel the rest, and run nothing until `resume`; triggers do not
+        count. Returns whether nothing had to be cancelled."""
         self._closed = True
         self._ready.clear()
         for entry in self._entries.values():
             self._cancel(entry)
         tasks = {entry.task for entry in self._entries.values() if entry.task is not None}
-        late = (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set()
-        for task in late:
-            task.cancel()
-        if late:
+        if late := (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set():
+            for task in late:
+                task.cancel()
             logger.warning("%d runs did not end within %g s and were cancelled", len(late), timeout)
             await asyncio.wait(late, timeout=5)
         return not late
@@ -158,9 +160,8 @@ class Queue(Generic[K]):
 
     def told(self, need: Need) -> None:
         """Run who lives on a lane, or uses a credential of it, so that all say what is wrong."""
-        name, credential = need
-        for key in self._lives.get(name, set()) - self._waits.get(need, set()):
-            if credential is None or need in (self._entries[key].needs or ()):
+        for key in self._lives.get(need[0], set()) - self._waits.get(need, set()):
+            if need[1] is None or need in (self._entries[key].needs or ()):
                 self.enqueue(key)
 
     def _group(self, entry: _Entry) -> Group:
@@ -181,8 +182,9 @@ class Queue(Generic[K]):
     def _dispatch(self) -> None:
         self._woken = False
         while self._running < self._workers and not self._closed:
-            # Checks never take all workers: what is new begins at once, and not when one of them has ended.
-            picked = self._ready.pick(self._admits, due=self._checks < max(1, self._workers // 2))
+            # What is new begins at once, not when a check has ended, and few checks begin that take its time from it.
+            share = CHECKS_ALONE if self._running == self._checks else CHECKS_BESIDE
+            picked = self._ready.pick(self._admits, due=self._checks < max(1, self._workers // share))
             if picked is None:
                 return
             self._start(*picked)
@@ -219,8 +221,7 @@ class Queue(Generic[K]):
             following = Next(failed=True)
         finally:
             entry.task = None
-            self._running -= 1
-            self._checks -= not urgent
+            self._running, self._checks = self._running - 1, self._checks - (not urgent)
             self._ready.end(self._namespace(key))
             if learns is not None and self._learning.get(learns) == key:
                 del self._learning[learns]
@@ -248,7 +249,7 @@ class Queue(Generic[K]):
             self._plan(key, entry, following.after * self._jitter(1 - following.spread, 1 + following.spread))
 
     def _learnt(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None) -> None:
-        """Let those who name the same way go on with what is known now."""
+        """Let those of the same way go on with what is known now."""
         self._settle(key, entry, ticket.needs)
         if learns is not None and self._learning.get(learns) == key:
             del self._learning[learns]

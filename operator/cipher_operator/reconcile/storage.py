@@ -62,8 +62,7 @@ class Reconciler:
     async def reset(self) -> None:
         """End that, and drop what is remembered and shown: another process works on the storages from now on."""
         await self._builds.close()
-        for key in self._histories:
-            self._around.counters.forget(key)
+        self._around.counters.clear()
         self._histories.clear()
 
     async def run(self, key: Key, ticket: Ticket) -> Next:

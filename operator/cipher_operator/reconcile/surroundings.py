@@ -30,6 +30,9 @@ class Counters(sessions.Counters, Protocol):
     def forget(self, key: Key) -> None:
         """Drop what is shown of a storage that is gone."""
 
+    def clear(self) -> None:
+        """Drop what is shown of all: another process works on them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:

@@ -54,6 +54,11 @@ class Census:
         for facts in (self._checked, self._due, self._passwords):
             facts.pop(key, None)
 
+    def clear(self) -> None:
+        """Drop all storages."""
+        for key in list(self._standing):
+            self.forget(key)
+
     def oldest_check(self) -> float | None:
         """Return when the storage that was checked with success least lately was."""
         return min(self._checked.values(), default=None)

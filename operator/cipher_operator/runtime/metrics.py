@@ -169,6 +169,10 @@ class Metrics:
         """Count a storage no more that is gone."""
         self._census.forget(key)
 
+    def clear(self) -> None:
+        """Count no storage any more: another process works on them."""
+        self._census.clear()
+
     def connection(self, purpose: str) -> None:
         """Count a connection; `purpose` is `admin` or `login`."""
         self._connections.labels(purpose=purpose).inc()
