@@ -1,4 +1,7 @@
-"""manifests/overlays/restricted-namespace: an operator of some namespaces, with no right in the rest of the cluster."""
+"""manifests/overlays/restricted-namespace: an operator of some namespaces, with no right in the rest of the cluster.
+
+It lives behind the fences of manifests/components/admission, too.
+"""
 
 import json
 from collections.abc import Iterator
@@ -44,6 +47,8 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
         plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
         plane.kubectl("create", "namespace", "cipher-system")
         plane.kubectl("apply", "-k", str(OVERLAY))
+        for fence in ("fence.yaml", "safe-upgrades.yaml"):
+            plane.kubectl("apply", "-f", str(ROOT / "manifests" / "components" / "admission" / fence))
         yield Ground(plane, folder)
 
 
@@ -70,6 +75,9 @@ def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
         teams[0].delete("secrets", "chat-cipher")
         wait_until(lambda: teams[0].get("secrets", "chat-cipher"), "the app Secret is there again")
         teams[0].wait_ready("chat")
+        before = teams[0].app_secret("chat")["username"]
+        teams[0].annotate("chat", "rotate-requested-at", "1")
+        wait_until(lambda: teams[0].app_secret("chat")["username"] != before, "the password is rotated")
         for each in teams:
             each.delete("cipherstorages", "chat")
             wait_until(lambda: each.get("cipherstorages", "chat") is None, "the storage is gone")  # noqa: B023
@@ -80,7 +88,7 @@ def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
     assert left["status"] == {"observedGeneration": -1}
 
     asked = ground.requests()
-    refused = [event["requestURI"] for event in asked if event["responseStatus"]["code"] in {401, 403}]
+    refused = [event["requestURI"] for event in asked if event["responseStatus"]["code"] in {401, 403, 422}]
     assert refused == []
     places = {event["objectRef"].get("namespace", "") for event in asked if "resource" in event.get("objectRef", {})}
     assert places == {*SERVED, "cipher-system"}

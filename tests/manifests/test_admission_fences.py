@@ -1,0 +1,176 @@
+"""manifests/components/admission on a real API server: what the operator's token cannot do, and no older CRD."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cipher_operator import __version__
+from devcluster import ControlPlane, KubectlError
+from manifests.manifest_files import REPOSITORY
+
+FENCES = REPOSITORY / "manifests" / "components" / "admission"
+CRD = REPOSITORY / "crds" / "storage.cipher.dev_cipherstorages.yaml"
+OURS = {"app.kubernetes.io/managed-by": "cipher-operator"}
+IN_USE, FINALIZER = "storage.cipher.dev/in-use", "storage.cipher.dev/finalizer"
+MAKES, CHANGES, LEAVES = "creates Secrets of type", "of Secrets that are not its own", "of CipherStorages"
+
+
+@pytest.fixture(scope="module")
+def fenced(installed: ControlPlane) -> Iterator[ControlPlane]:
+    """The control plane with both policies in force, and a namespace `fenced` with a user's objects in it."""
+    installed.kubectl("create", "namespace", "fenced")
+    files = [str(FENCES / name) for name in ("fence.yaml", "safe-upgrades.yaml")]
+    for path in files:
+        installed.kubectl("apply", "-f", path)
+    for made in (
+        _secret("admin", labels={"a": "b"}, finalizers=["example.com/held"]),
+        _secret("app", type="servicebinding.io/postgresql", labels=OURS),
+        _storage(),
+    ):
+        installed.kubectl("-n", "fenced", "create", "-f", "-", input=json.dumps(made))
+    deadline = time.monotonic() + 20
+    while MAKES not in _said(installed, "create", _secret("token")):
+        assert time.monotonic() < deadline, "the policy does not come into force"
+        time.sleep(0.2)
+    yield installed
+    for path in files:
+        installed.kubectl("delete", "-f", path)
+    installed.kubectl(
+        "-n", "fenced", "patch", "secret", "admin", "--type=merge", "-p", '{"metadata":{"finalizers":[]}}'
+    )
+    installed.kubectl("delete", "namespace", "fenced", "--wait=false")
+
+
+def _secret(name: str, *, type: str = "Opaque", data: str = "YQ==", **metadata: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": type,
+        "metadata": {"name": name, **metadata},
+        "data": {"k": data},
+    }
+
+
+def _storage() -> dict[str, Any]:
+    return {
+        "apiVersion": "storage.cipher.dev/v1alpha1",
+        "kind": "CipherStorage",
+        "metadata": {"name": "chat"},
+        "spec": {"connection": {"secretRef": {"name": "admin"}}},
+    }
+
+
+def _said(plane: ControlPlane, verb: str, body: dict[str, Any] | str, *target: str) -> str:
+    """Return what the API server says against a request of the operator's account, empty where it would do it."""
+    account = plane.kubeconfig_for_service_account("cipher-system", "cipher-operator")
+    arguments = ("-f", "-") if verb == "create" else (*target, "-p", str(body))
+    try:
+        plane.kubectl(
+            "-n", "fenced", verb, *arguments, "--dry-run=server",
+            input=json.dumps(body) if verb == "create" else None, kubeconfig=account,
+        )  # fmt: skip
+    except KubectlError as error:
+        return error.stderr
+    return ""
+
+
+TOKEN = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "type": "kubernetes.io/service-account-token",
+    "metadata": {"name": "token", "annotations": {"kubernetes.io/service-account.name": "default"}, "labels": OURS},
+}
+CREATED: dict[str, tuple[dict[str, Any], str]] = {
+    "a token of another account": (TOKEN, MAKES),
+    "a Secret of no type": (_secret("other"), MAKES),
+    "one of the type without the label": (_secret("other", type="servicebinding.io/postgresql"), MAKES),
+    "an app Secret": (_secret("other", type="servicebinding.io/postgresql", labels=OURS), ""),
+}
+
+
+@pytest.mark.parametrize("case", CREATED)
+def test_what_it_may_create(fenced: ControlPlane, case: str) -> None:
+    body, refusal = CREATED[case]
+    said = _said(fenced, "create", body)
+    assert refusal in said
+    assert bool(said) == bool(refusal)
+
+
+def _add(path: str, value: object) -> str:
+    return json.dumps([{"op": "add", "path": path, "value": value}])
+
+
+PATCHED: dict[str, tuple[tuple[str, str], str, str]] = {
+    "a user's password": (("secret", "admin"), _add("/data/k", "Yg=="), CHANGES),
+    "a user's Secret, as plain text": (("secret", "admin"), _add("/stringData", {"k": "b"}), CHANGES),
+    "a user's label": (("secret", "admin"), _add("/metadata/labels/a", "c"), CHANGES),
+    "a user's annotation": (("secret", "admin"), _add("/metadata/annotations", {"a": "b"}), CHANGES),
+    "an owner, so that it is collected": (
+        ("secret", "admin"),
+        _add("/metadata/ownerReferences", [{"apiVersion": "v1", "kind": "Secret", "name": "app", "uid": "1"}]),
+        CHANGES,
+    ),
+    "another's finalizer": (("secret", "admin"), _add("/metadata/finalizers", []), CHANGES),
+    "a finalizer of another name": (("secret", "admin"), _add("/metadata/finalizers/-", "example.com/x"), CHANGES),
+    "a Secret made its own": (("secret", "admin"), _add("/metadata/labels", OURS), CHANGES),
+    "an app Secret that loses its label": (("secret", "app"), _add("/metadata/labels", {}), CHANGES),
+    "a storage's spec": (("cstore", "chat"), _add("/spec/interval", "10m"), LEAVES),
+    "a storage's request": (("cstore", "chat"), _add("/metadata/annotations", {"a": "b"}), LEAVES),
+    "its finalizer on a user's Secret": (("secret", "admin"), _add("/metadata/finalizers/-", IN_USE), ""),
+    "an app Secret's password": (("secret", "app"), _add("/data/k", "Yg=="), ""),
+    "its finalizer on a storage": (("cstore", "chat"), _add("/metadata/finalizers", [FINALIZER]), ""),
+}
+
+
+@pytest.mark.parametrize("case", PATCHED)
+def test_what_it_may_change(fenced: ControlPlane, case: str) -> None:
+    target, patch, refusal = PATCHED[case]
+    said = _said(fenced, "patch", patch, *target, "--type=json")
+    assert refusal in said
+    assert bool(said) == bool(refusal)
+
+
+def test_others_are_not_fenced(fenced: ControlPlane) -> None:
+    fenced.kubectl("-n", "fenced", "create", "-f", "-", "--dry-run=server", input=json.dumps(_secret("of-a-user")))
+
+
+def test_the_crd_says_which_version_it_is_of() -> None:
+    assert yaml.safe_load(CRD.read_text())["metadata"]["annotations"]["storage.cipher.dev/version"] == __version__
+
+
+@pytest.mark.parametrize(
+    ("version", "refused"),
+    [
+        ("0.0.9", True),
+        (None, True),
+        ("none", True),
+        (__version__, False),
+        (f"{__version__}-rc.1", False),
+        ("0.10.0", False),
+    ],
+)
+def test_no_older_crd_is_laid_over_a_newer(
+    fenced: ControlPlane, tmp_path: Path, version: str | None, refused: bool
+) -> None:
+    changed = yaml.safe_load(CRD.read_text())
+    annotations = changed["metadata"]["annotations"]
+    annotations.pop("storage.cipher.dev/version")
+    if version is not None:
+        annotations["storage.cipher.dev/version"] = version
+    (tmp_path / "crd.yaml").write_text(yaml.safe_dump(changed))
+    try:
+        fenced.kubectl("apply", "--dry-run=server", "-f", str(tmp_path / "crd.yaml"))
+        said = ""
+    except KubectlError as error:
+        said = error.stderr
+    assert bool(said) == refused, said
+    if refused:
+        assert re.search(r"older than 0\.1\.0.*delete validatingadmissionpolicybinding cipherstorage-safe", said, re.S)
