@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cipher_operator import __version__
 from support import crd
 
 CHANGED = "cannot be changed: "
@@ -100,7 +101,8 @@ def test_size_leaves_room_for_client_side_apply() -> None:
 def test_document() -> None:
     document, version = crd.document(), crd.version()
     assert document["metadata"]["labels"]["servicebinding.io/provisioned-service"] == "true"
-    assert document["metadata"]["annotations"] == {"argocd.argoproj.io/sync-options": "Prune=false"}
+    annotations = {"argocd.argoproj.io/sync-options": "Prune=false", "storage.cipher.dev/version": __version__}
+    assert document["metadata"]["annotations"] == annotations
     assert document["spec"]["names"]["shortNames"] == ["cstore"]
     assert document["spec"]["names"]["categories"] == ["cipher"]
     assert "preserveUnknownFields" not in document["spec"]
