@@ -204,3 +204,4 @@ async def test_an_input_that_changes_while_it_follows_is_not_lost() -> None:
     process.lead()
     await process.world.clock.advance(0.0)
     assert len(process.world.runs) == 1
+    await process.world.queue.drain(0)
