@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--storages", type=int, default=200)
     parser.add_argument("--per-second", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--steady", action="store_true", help="replace nothing: what the same load costs by itself")
     options = parser.parse_args()
     header("storages", "lost", "reaction: median, s", "most", f"above {LATE_SECONDS:g} s", "replaced within, s")
     for _ in range(options.rounds):
@@ -84,7 +85,8 @@ def main() -> None:
             work = threading.Thread(target=applied, args=(spaces, options.storages, options.per_second, at))
             work.start()
             began = time.monotonic()
-            new = replace(ground, [each for each in replicas if isinstance(each, Replica)], 5.0)
+            old = [each for each in replicas if isinstance(each, Replica)]
+            new = old if options.steady else replace(ground, old, 5.0)
             took = time.monotonic() - began
             try:
                 work.join()

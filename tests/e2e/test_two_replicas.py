@@ -34,10 +34,8 @@ def test_the_follower_is_ready_and_says_that_it_does_not_lead(both: Pair) -> Non
 @pytest.mark.parametrize("kind", LIMITS)
 def test_the_other_one_takes_over(both: Pair, moments: Random, kind: str) -> None:
     outcome = play(both, kind, moments)
-    print(
-        f"takeover, {kind}: {outcome.lease:.1f} s, {outcome.reaction:.1f} s to a status, "
-        f"{outcome.under_way} of 4 under way"
-    )
+    took = f"{outcome.lease:.1f} s, {outcome.reaction:.1f} s to a status"
+    print(f"takeover, {kind}: {took}, {outcome.under_way} of 4 under way, {outcome.requests} uses")
     assert outcome.stale == (), "who was stopped changes nothing when it goes on"
     assert outcome.refused == (), "the published login works at every moment"
     assert (outcome.lease if outcome.handover is None else outcome.handover) <= LIMITS[kind] + BUSY
