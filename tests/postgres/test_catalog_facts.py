@@ -95,7 +95,7 @@ async def test_what_a_storage_is_without_others(admin: Provisioner) -> None:
     assert first.database.encoding == "UTF8"
     assert first.local is not None
     for relation in first.local.relations.values():
-        assert relation.others == type(relation.others)()
+        assert relation.others == type(relation.others)(stamps=relation.others.stamps)
         assert not (relation.unlogged or relation.gap or relation.partition or relation.row_security)
     assert judged_by_proof(first, wanted.user) == judged_by_proof(second, wanted.user)
     assert (await seen_by(admin, replace(wanted, database="postgres", schema="nowhere"))).settings == {}

@@ -36,6 +36,29 @@ ONLY_A_PROOF_TELLS = {
         "CREATE PUBLICATION everything FOR TABLE cipher_store",
         "DROP PUBLICATION everything",
     ),
+    "a trigger's function, written anew": (
+        FUNCTION.format("trigger", "RETURN NEW;")
+        + "; CREATE TRIGGER audit BEFORE INSERT ON cipher_store FOR EACH ROW EXECUTE FUNCTION others()",
+        FUNCTION.format("trigger", "RETURN NULL;").replace("CREATE", "CREATE OR REPLACE"),
+        FUNCTION.format("trigger", "RETURN NEW;").replace("CREATE", "CREATE OR REPLACE"),
+    ),
+    "an event trigger's function, written anew": (
+        FUNCTION.format("event_trigger", "NULL;") + "; CREATE EVENT TRIGGER audit_{db} ON ddl_command_start "
+        "WHEN TAG IN ('CREATE INDEX') EXECUTE FUNCTION others()",
+        FUNCTION.format("event_trigger", "RAISE 'no DDL by hand';").replace("CREATE", "CREATE OR REPLACE"),
+        "DROP EVENT TRIGGER audit_{db}",
+    ),
+    "a policy, altered": (
+        "ALTER TABLE cipher_store ENABLE ROW LEVEL SECURITY; CREATE POLICY p ON cipher_store USING (true); "
+        "ALTER TABLE cipher_store FORCE ROW LEVEL SECURITY",
+        "ALTER POLICY p ON cipher_store USING (false)",
+        "ALTER POLICY p ON cipher_store USING (true)",
+    ),
+    "a constraint of the same name": (
+        "ALTER TABLE cipher_lists ADD CONSTRAINT plain CHECK (value <> 'x')",
+        "ALTER TABLE cipher_lists DROP CONSTRAINT plain, ADD CONSTRAINT plain CHECK (value !~ '[^[:ascii:]]')",
+        "ALTER TABLE cipher_lists DROP CONSTRAINT plain, ADD CONSTRAINT plain CHECK (value <> 'x')",
+    ),
     "an extra column": (
         "CREATE DOMAIN filled AS text NOT NULL",
         "ALTER TABLE cipher_store ADD note filled",
@@ -67,6 +90,19 @@ async def test_what_only_a_proof_can_tell_makes_one_due(runs: Runs, case: str) -
     assert runs.says() == ("True", "Ready"), runs.message()
     with runs.app() as app:
         work_as_cipher(app)
+
+
+async def test_a_configuration_that_was_read_anew_makes_a_proof_due(runs: Runs) -> None:
+    # pg_hba.conf and most settings of the server cannot be seen from the administrator's session.
+    await runs.ready()
+    tests = runs.counts.connections["login"]
+    await runs.run()
+    assert runs.counts.connections["login"] == tests
+    runs.sql("SELECT pg_reload_conf(); SELECT pg_sleep(0.5)")
+    await runs.run()
+    assert runs.counts.connections["login"] == tests + 1
+    await runs.run()
+    assert runs.counts.connections["login"] == tests + 1
 
 
 async def test_a_row_outlives_a_crash_once_the_table_is_brought_back(runs: Runs) -> None:

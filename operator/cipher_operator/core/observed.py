@@ -39,6 +39,8 @@ class Server:
     admin: Admin
     started: float = 0.0
     """When the postmaster started, in seconds since the epoch."""
+    configured: float = 0.0
+    """When it read its configuration last."""
     product: str = "PostgreSQL"
     """What version() says, cut."""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -179,6 +181,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             read_only=server["recovery"] or server["readonly"],
             admin=_admin(server["admin"]),
             started=server["started"],
+            configured=server["configured"],
             product=server["product"],
             settings={name: value for name, value in server["settings"].items() if value is not None},
         ),

@@ -54,6 +54,8 @@ class Others:
     policies: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
     publications: tuple[str, ...] = ()
+    stamps: str = ""
+    """Another where one of them, or the function of a trigger, was written anew under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
             policies=tuple(raw["policies"]),
             children=tuple(raw["children"]),
             publications=tuple(raw["publications"]),
+            stamps=raw["stamps"],
         ),
     )
 

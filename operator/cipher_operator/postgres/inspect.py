@@ -43,6 +43,7 @@ _SERVER = """
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
   'readonly', current_setting('transaction_read_only') = 'on',
   'started', extract(epoch FROM pg_postmaster_start_time()), 'product', left(version(), 100),
+  'configured', extract(epoch FROM pg_conf_load_time()),
   'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
                                 WHERE m.rolname = session_user) THEN '{}'::jsonb
      ELSE jsonb_build_object('idle_session_timeout', current_setting('idle_session_timeout', true)) END,
@@ -121,8 +122,8 @@ _SCHEMA = """
        OR (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = n.nspowner),
     'open', EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner))
   FROM pg_namespace n WHERE n.nspname = p.extension_schema),
-'event_triggers', (SELECT COALESCE(jsonb_agg(e.evtname ORDER BY e.evtname), '[]') FROM pg_event_trigger e
-  WHERE e.evtenabled IN ('O', 'A'))
+'event_triggers', (SELECT COALESCE(jsonb_agg(concat_ws(' ', e.evtname, e.xmin, f.xmin) ORDER BY e.evtname), '[]')
+  FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid WHERE e.evtenabled IN ('O', 'A'))
 """
 
 _OTHERS = """
@@ -157,9 +158,16 @@ _OTHERS = """
     'children', (SELECT COALESCE(jsonb_agg(k.relname ORDER BY k.relname), '[]')
        FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid WHERE h.inhparent = c.oid AND c.relkind <> 'p'),
     'publications', (SELECT COALESCE(jsonb_agg(b.pubname ORDER BY b.pubname), '[]')
-       FROM pg_publication_rel l JOIN pg_publication b ON b.oid = l.prpubid WHERE l.prrelid = c.oid)
+       FROM pg_publication_rel l JOIN pg_publication b ON b.oid = l.prpubid WHERE l.prrelid = c.oid),
+    'stamps', (SELECT COALESCE(hashtextextended(string_agg(s.stamp, ',' ORDER BY s.stamp), 0), 0)::text FROM (
+       SELECT concat_ws(' ', 't', t.oid, t.xmin, f.xmin) AS stamp
+         FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
+       UNION ALL SELECT concat_ws(' ', 'p', l.oid, l.xmin) FROM pg_policy l WHERE l.polrelid = c.oid
+       UNION ALL SELECT concat_ws(' ', 'c', k.oid, k.xmin, c.relam) FROM pg_constraint k WHERE k.conrelid = c.oid
+       UNION ALL SELECT concat_ws(' ', 'r', w.oid, w.xmin) FROM pg_rewrite w WHERE w.ev_class = c.oid
+       UNION ALL SELECT concat_ws(' ', 'b', b.oid, b.xmin) FROM pg_publication_rel b WHERE b.prrelid = c.oid) s)
 """
-# `conenforced` is PostgreSQL 18's. A partition's bound is read as the text of its node tree: pg_get_expr would lock.
+# `stamps`: xmin tells of a row written anew. `conenforced` is 18's. A bound is read as text: pg_get_expr would lock.
 
 _RELATIONS = (
     """

@@ -1,6 +1,6 @@
 """The proof before publishing: the login does what Cipher does, at the operator's door and at the pods'."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
@@ -85,7 +85,9 @@ async def prove(
     remember(history)
     proven = Proven(proof, report, history)
     if refusal is not None and proven.again_soon:
-        sessions.forget_verdict(app_login(intent.admin, intent.credentials(login)))
+        # At whichever of the doors it was refused: what caches logins knows the new password a little later.
+        for way in _ways(intent, report, login):
+            sessions.forget_verdict(way)
     return proven
 
 
@@ -158,6 +160,13 @@ def pods_door(intent: Intent, report: Report, login: str) -> AdminConnection | N
     return door_login(door, intent.admin, intent.credentials(login))
 
 
+def _ways(intent: Intent, report: Report, login: str) -> Iterator[AdminConnection]:
+    """Yield the ways on which the login is tested."""
+    yield app_login(intent.admin, intent.credentials(login))
+    if (door := pods_door(intent, report, login)) is not None:
+        yield door
+
+
 def door_warning(proof: Proof) -> tuple[str, ...]:
     """Return what Ready says of a pods' door that could not be reached."""
     if proof.door is None:
@@ -195,7 +204,8 @@ async def _set_again(sessions: Sessions, intent: Intent, report: Report) -> Repo
         replace(report.orders, credential=replace(credential, change=True), established=True),
         maintenance=intent.admin.database,
     )
-    sessions.forget_verdict(app_login(intent.admin, intent.credentials(login_of(intent, again))))
+    for way in _ways(intent, again, login_of(intent, again)):
+        sessions.forget_verdict(way)
     return replace(
         again,
         executed=(*report.executed, *again.executed),

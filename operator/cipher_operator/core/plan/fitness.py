@@ -79,6 +79,8 @@ def fitness_warnings(desired: Desired, observed: Observed, login: str) -> Iterat
 def judged_by_proof(observed: Observed, login: str) -> tuple[str, ...]:
     """Return, sorted, all that others made and that only a try can judge: a change of it makes a proof due."""
     found = [f"{each.place.name} {each.name}={each.value}" for each in effective(observed, login).values()]
+    # pg_hba.conf and settings of the server are not seen from here.
+    found.append(f"configuration of {observed.server.configured}")
     if observed.local is not None:
         found += [f"event trigger {name}" for name in observed.local.event_triggers]
     for table, relation in tables_there(observed):
@@ -89,6 +91,7 @@ def judged_by_proof(observed: Observed, login: str) -> tuple[str, ...]:
 def _put_on(relation: Relation) -> Iterator[str]:
     others = relation.others
     yield f"{relation.kind} of {relation.owner}, row security {relation.row_security}, {relation.replica_identity}"
+    yield f"written {others.stamps}"
     for kind, names in (
         ("trigger", others.triggers),
         ("policy", others.policies),
