@@ -1,0 +1,92 @@
+"""`plan` and `check` from files: what they say is what a run in the cluster would do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.reconcile.offline import examine, load
+from support.runs import Runs
+
+
+def _nothing(runs: Runs) -> None:
+    """A server without a trace of the storage."""
+
+
+def _database(runs: Runs) -> None:
+    runs.sql(f"CREATE DATABASE {runs.database} ENCODING 'UTF8' LOCALE 'C' TEMPLATE template0")
+
+
+def _role(runs: Runs) -> None:
+    runs.sql(f"CREATE ROLE app_{runs.database}_chat LOGIN PASSWORD 'before'")
+
+
+def _brought(runs: Runs) -> None:
+    runs.api.secret("brought", {"password": "of-the-user"})
+
+
+CASES: dict[str, tuple[Callable[[Runs], None], dict[str, Any]]] = {
+    "everything is to be made": (_nothing, {}),
+    "in a database of others": (_database, {"database": {"create": False}}),
+    "a schema of its own": (_nothing, {"schema": "cipher"}),
+    "a login that somebody made, to be adopted": (_role, {"adoptionPolicy": "IfUnowned"}),
+    "a password that the user brings": (
+        _brought,
+        {"user": {"passwordSecretRef": {"name": "brought", "key": "password"}}},
+    ),
+    "the administrator's own login": (_database, {"user": {"mode": "Shared"}}),
+    "another storage's objects, which are not there": (
+        _nothing,
+        {"adoptFrom": {"instance": "x", "namespace": "y", "name": "z"}},
+    ),
+}
+
+
+def _files(runs: Runs, folder: Path) -> list[Path]:
+    """Write what the cluster holds, as a person has it in Git."""
+    bodies = [
+        runs.api.read("cipherstorages", "chat"),
+        *(runs.api.read("secrets", each) for each in ("pg-admin", "brought")),
+    ]
+    for number, body in enumerate(each for each in bodies if each is not None):
+        kept = {key: body[key] for key in ("spec", "data", "type") if key in body}
+        metadata = {key: body["metadata"][key] for key in ("name", "namespace")}
+        kind = "CipherStorage" if "spec" in body else "Secret"
+        document: dict[str, Any] = {"apiVersion": "v1", "kind": kind, "metadata": metadata, **kept}
+        (folder / f"{number}.yaml").write_text(yaml.safe_dump(document))
+    return sorted(folder.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("case", CASES)
+async def test_the_plan_of_files_is_that_of_a_run(runs: Runs, tmp_path: Path, case: str) -> None:
+    prepare, spec = CASES[case]
+    prepare(runs)
+    runs.admin_secret()
+    database = {"name": runs.database, **spec.get("database", {})}
+    wanted: dict[str, Any] = {**spec, "database": database, "managementPolicy": "Observe"}
+    runs.storage(**wanted)
+    await runs.run()
+    planned = runs.api.status()["plan"]
+    found = await examine(load(_files(runs, tmp_path)), runs.around.rules, runs.policy)
+    assert not isinstance(found, Failure), found
+    # Who the object is stands in no file.
+    storage = runs.api.read("cipherstorages", "chat")
+    assert storage is not None
+    uid = storage["metadata"]["uid"]
+    assert list(found.pending) == [line.replace(uid, "") for line in planned]
+    assert len(planned) > 3
+
+
+async def test_what_a_run_refuses_is_refused_in_its_words(runs: Runs, tmp_path: Path) -> None:
+    _role(runs)
+    runs.admin_secret()
+    runs.storage()
+    await runs.run()
+    found = await examine(load(_files(runs, tmp_path)), runs.around.rules, runs.policy)
+    assert isinstance(found, Failure)
+    assert found.reason is Reason.ALREADY_EXISTS
+    assert found.message in runs.message()
