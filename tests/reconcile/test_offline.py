@@ -56,8 +56,8 @@ def _files(runs: Runs, folder: Path) -> list[Path]:
         kept = {key: body[key] for key in ("spec", "data", "type") if key in body}
         metadata = {key: body["metadata"][key] for key in ("name", "namespace")}
         kind = "CipherStorage" if "spec" in body else "Secret"
-        document: dict[str, Any] = {"apiVersion": "v1", "kind": kind, "metadata": metadata, **kept}
-        (folder / f"{number}.yaml").write_text(yaml.safe_dump(document))
+        document: dict[str, Any] = {"apiVersion": "v1", "kind": kind, "metadata": metadata}
+        (folder / f"{number}.yaml").write_text(yaml.safe_dump(document | kept))
     return sorted(folder.glob("*.yaml"))
 
 
