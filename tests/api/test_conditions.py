@@ -104,10 +104,9 @@ def test_what_stands_as_it_was_is_still_about_the_generation_that_was_looked_at(
     ("message", "written"),
     [
         pytest.param("one\ntwo\x1b", "one two ", id="what a terminal would act on"),
-        pytest.param("a is; b is; a is", "a is; b is", id="a sentence twice"),
     ],
 )
-def test_a_message_is_one_line_that_says_things_once(message: str, written: str) -> None:
+def test_a_message_is_one_printable_line(message: str, written: str) -> None:
     assert merge([], [draft(message=message)], 1, NOW)[0].message == written
 
 

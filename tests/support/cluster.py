@@ -29,8 +29,19 @@ PATIENCE = 120.0
 def install(plane: ControlPlane) -> None:
     """Install what a user installs; safe to repeat."""
     plane.kubectl("apply", "-k", str(ROOT / "crds"))
-    plane.kubectl("wait", "--for=condition=Established", "crd/cipherstorages.storage.cipher.dev", "--timeout=20s")
+    # A kind that comes again is served a while later, and says 429 until then; kubectl's own wait is too early.
+    wait_until(lambda: _served(plane), "the kind is served", PATIENCE)
     plane.kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
+
+
+def _served(plane: ControlPlane) -> bool:
+    try:
+        plane.client().request("GET", f"{GROUP_PATH}/cipherstorages")
+    except HTTPError as error:
+        if error.code in {404, 429, 503}:
+            return False
+        raise
+    return True
 
 
 class Operator:

@@ -146,6 +146,10 @@ def record(store: Store, records: Records = RECORDS) -> None:
     store.observers.append(take)
 
 
+_EXAMPLES = frozenset({"postgresql", "postgres", "HOST", "host", "PASSWORD", "2001", "5432"})
+"""Words that messages have of themselves, where they say how a URL is written."""
+
+
 def _confidential(data: Mapping[str, bytes]) -> Iterator[str]:
     """Yield what of a Secret may stand in no status: passwords, hosts and ports."""
     for key, value in data.items():
@@ -160,7 +164,7 @@ def _confidential(data: Mapping[str, bytes]) -> Iterator[str]:
 
 def _text(value: bytes) -> Iterator[str]:
     text = value.decode(errors="replace").strip()
-    if len(text) >= MIN_SECRET:
+    if len(text) >= MIN_SECRET and text not in _EXAMPLES:
         yield text
 
 

@@ -66,8 +66,8 @@ class Condition:
 
 def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: int, now: str) -> tuple[Condition, ...]:
     """Return the next conditions: Ready first, then by name. A time moves only when the status flips; what is not
-    wanted is gone; messages are one printable line of at most 2,048 characters, no sentence twice. Raises ValueError
-    for a type wanted twice, which the API server would refuse with the whole status."""
+    wanted is gone; messages are one printable line of at most 2,048 characters. Raises ValueError for a type wanted
+    twice, which the API server would refuse with the whole status."""
     before = {condition.type: condition for condition in previous}
     if len({draft.type for draft in wanted}) != len(wanted):
         raise ValueError("a condition type is wanted twice")
@@ -83,5 +83,4 @@ def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: in
 
 def _told(message: str) -> str:
     """Return a message as it is written: names on a server may hold anything."""
-    line = "".join(char if char.isprintable() else " " for char in message[: 2 * MAX_MESSAGE])
-    return "; ".join(dict.fromkeys(line.split("; ")))[:MAX_MESSAGE]
+    return "".join(char if char.isprintable() else " " for char in message[:MAX_MESSAGE])

@@ -138,7 +138,8 @@ def _ready_message(result: Result) -> str:
     if facts is None:
         return "The server already is as the spec wants it"
     ready = f"Database '{facts.database}' is ready for login '{facts.user}'; Secret '{facts.secret_name}' is published"
-    return "; ".join((ready, *result.warnings))
+    # Sentence by sentence: what is in one may be SQL, with names that hold anything.
+    return "; ".join(dict.fromkeys((ready, *result.warnings)))
 
 
 def _stage_drafts(result: Result, before: Mapping[ConditionType, Condition]) -> list[Draft]:
