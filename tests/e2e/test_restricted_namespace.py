@@ -3,12 +3,14 @@
 It lives behind the fences of manifests/components/admission, too.
 """
 
+import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from devcluster import ControlPlane, PostgresServer
 from support.cluster import ROOT, Namespace, Operator, wait_until
@@ -23,6 +25,9 @@ rules:
   - {{level: None}}
 """
 SERVED = ("team-a", "team-b")
+
+Right = tuple[str, str, str]
+"""Group, resource and verb."""
 
 pytestmark = pytest.mark.cluster
 
@@ -78,6 +83,7 @@ def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
         before = teams[0].app_secret("chat")["username"]
         teams[0].annotate("chat", "rotate-requested-at", "1")
         wait_until(lambda: teams[0].app_secret("chat")["username"] != before, "the password is rotated")
+        _drive_the_rest(teams[0], postgres)
         for each in teams:
             each.delete("cipherstorages", "chat")
             wait_until(lambda: each.get("cipherstorages", "chat") is None, "the storage is gone")  # noqa: B023
@@ -92,8 +98,48 @@ def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
     assert refused == []
     places = {event["objectRef"].get("namespace", "") for event in asked if "resource" in event.get("objectRef", {})}
     assert places == {*SERVED, "cipher-system"}
+    assert _used(asked) == _granted(plane), "every right is used, and nothing else is asked for"
     at_home = {event["objectRef"]["resource"] for event in asked if _namespace(event) == "cipher-system"}
     assert at_home == {"leases"}
+
+
+def _drive_the_rest(team: Namespace, postgres: PostgresServer) -> None:
+    """Have happen what takes a right that nothing before did: a CA in a ConfigMap, and an Event that repeats."""
+    ca = {"kind": "ConfigMap", "name": "ca", "key": "ca.crt"}
+    team.request("POST", team.path("configmaps"), {"metadata": {"name": "ca"}, "data": {"ca.crt": "no certificate"}})
+    connection = {"secretRef": {"name": "pg-admin"}, "sslMode": "verify-full", "caRef": ca}
+    team.storage("tls", {"connection": connection, "app": {"caPath": "/ca.crt"}})
+    team.wait_reason("tls", "TLSUntrusted")
+    team.delete("cipherstorages", "tls")
+    database = f"restricted_{team.name}".replace("-", "_")
+    for number in range(2, 4):
+        postgres.execute("DROP TABLE cipher_lists", database=database)
+        team.annotate("chat", "reconcile-requested-at", str(number))
+        wait_until(lambda: _stands(postgres, database), "the table is there again")
+
+
+def _stands(postgres: PostgresServer, database: str) -> bool:
+    return postgres.execute("SELECT to_regclass('public.cipher_lists')", database=database) != [(None,)]
+
+
+def _used(asked: list[dict[str, Any]]) -> set[Right]:
+    """Return what the API server's own log says was asked for."""
+    used = set()
+    for event in asked:
+        if "resource" in (of := event.get("objectRef", {})):
+            resource = "/".join(filter(None, (of["resource"], of.get("subresource"))))
+            used.add((of.get("apiGroup", ""), resource, event["verb"]))
+    return used
+
+
+def _granted(plane: ControlPlane) -> set[Right]:
+    """Return the rights that the manifests give, but for one that is asked for by admission alone."""
+    given = set()
+    for folder in (OVERLAY, OVERLAY / "served"):
+        for each in yaml.safe_load_all(plane.kubectl("kustomize", str(folder))):
+            for rule in each.get("rules", []) if each["kind"] == "Role" else []:
+                given |= set(itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]))
+    return given - {("storage.cipher.dev", "cipherstorages/finalizers", "update")}
 
 
 def test_no_right_of_the_cluster_is_asked_for(ground: Ground) -> None:
