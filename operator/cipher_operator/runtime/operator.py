@@ -17,6 +17,7 @@ from cipher_operator.kube.access import Access
 from cipher_operator.kube.cipherstorages import kind_is_served, storage_keys
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable
+from cipher_operator.reconcile.inputs import Key
 from cipher_operator.reconcile.storage import Reconciler
 from cipher_operator.runtime.health import HealthServer
 from cipher_operator.runtime.informer import Informer
@@ -59,6 +60,8 @@ class Operator:
         self._informer: Informer | None = None
         self._elector: Elector | None = None
         self._not_ready: str | None = "the operator is starting"
+        self._awaited: set[Key] | None = None
+        """Storages of the first list that the informer has not seen yet."""
         self.metrics = Metrics()
         self.health = HealthServer(
             settings.health_address, settings.metrics_address, self._alive, lambda: self._not_ready, self.metrics
@@ -238,17 +241,21 @@ class Operator:
             pause = min(2.0, pause * 2)
 
     async def _unseen(self, kube: KubeClient, parts: Parts) -> str | None:
+        listed: set[Key] = set()
         try:
             for namespace in self._settings.namespaces or (None,):
-                async for key in storage_keys(kube, namespace):
-                    if not parts.triggers.knows(key):
-                        return "the first lists are not complete"
+                listed |= {key async for key in storage_keys(kube, namespace)}
         except ApiError as error:
             if error.status == 404:
                 return f"the CRD {CRD_NAME} is not installed; install it with kubectl apply"
             return f"CipherStorages cannot be listed: {error}"
         except ApiUnavailable:
             return "the Kubernetes API does not answer"
+        # Those of the first list: others come all the time, and by the watch.
+        awaited = listed if self._awaited is None else listed & self._awaited
+        self._awaited = {key for key in awaited if not parts.triggers.knows(key)}
+        if self._awaited:
+            return "the first lists are not complete"
         if self._informer is None or not self._informer.started.is_set():
             return "the watch of the cluster is starting"
         return parts.unwatched()
