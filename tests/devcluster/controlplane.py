@@ -15,6 +15,7 @@ import urllib.error
 from pathlib import Path
 from types import TracebackType
 
+from devcluster.audit import AuditLog
 from devcluster.kubeconfig import ApiClient, write_kubeconfig
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
 from devcluster.programs import Programs, find_programs
@@ -35,12 +36,19 @@ class KubectlError(RuntimeError):
 class ControlPlane:
     """A control plane of its own, empty at the start, gone at the end. Usable as a context manager.
 
-    After `start`: `url`, `token` (of the admin, group system:masters), `ca` (a path), `kubeconfig` (a path, admin).
+    After `start`: `url`, `token` (of the admin, group system:masters), `ca` (a path), `kubeconfig` (a path, admin),
+    `audit` (its log, of the users `audited`).
     """
 
-    def __init__(self, *, controller_manager: bool = True, apiserver_flags: tuple[str, ...] = ()) -> None:
-        """Describe it. `controller_manager=False` saves 60 MB where nothing needs garbage collection."""
+    def __init__(
+        self, *, controller_manager: bool = True, apiserver_flags: tuple[str, ...] = (), audited: tuple[str, ...] = ()
+    ) -> None:
+        """Describe it. `controller_manager=False` saves 60 MB where nothing needs garbage collection.
+
+        What the users `audited` ask for is in `audit`, their names as the API server knows them.
+        """
         self._with_manager = controller_manager
+        self._audited = audited
         self._extra_flags = apiserver_flags
         self._etcd: Process | None = None
         self._apiserver: Process | None = None
@@ -50,6 +58,7 @@ class ControlPlane:
         self.folder = Path()
         self.ca = Path()
         self.kubeconfig = Path()
+        self.audit = AuditLog(Path())
 
     def __enter__(self) -> ControlPlane:
         self.start()
@@ -87,6 +96,9 @@ class ControlPlane:
         self.url = f"https://127.0.0.1:{self._port}"
         self.ca = self.folder / "certs" / "apiserver.crt"
         self.kubeconfig = self.folder / "kubeconfig"
+        self.audit = AuditLog(self.folder)
+        if self._audited:
+            self.audit.write_policy(self._audited)
         for name, content in (
             ("sa.key", private_key_pem()),
             ("tokens.csv", f'{self.token},admin,admin,"system:masters"\n'.encode()),
@@ -155,6 +167,7 @@ class ControlPlane:
                 "--authorization-mode=RBAC",
                 # Pods may then be created before their ServiceAccount's token exists.
                 "--disable-admission-plugins=ServiceAccount",
+                *(self.audit.flags if self._audited else ()),
                 *self._extra_flags,
             ],
             log=self.folder / "kube-apiserver.log",

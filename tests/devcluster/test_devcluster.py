@@ -55,6 +55,25 @@ def test_a_service_account_may_only_what_rbac_grants(control_plane: ControlPlane
         kubectl("get", "secrets", kubeconfig=config)
 
 
+def test_the_audit_log_has_what_a_user_asked_for_and_nobody_else() -> None:
+    user = "system:serviceaccount:default:asking"
+    with ControlPlane(controller_manager=False, audited=(user,)) as plane:
+        plane.kubectl("create", "serviceaccount", "asking")
+        plane.kubectl("create", "role", "asking", "--verb=get", "--resource=configmaps")
+        plane.kubectl("create", "rolebinding", "asking", "--role=asking", "--serviceaccount=default:asking")
+        plane.kubectl("create", "configmap", "mine")
+        config = plane.kubeconfig_for_service_account("default", "asking")
+        plane.kubectl("get", "configmap", "mine", kubeconfig=config)
+        with pytest.raises(KubectlError):
+            plane.kubectl("get", "secrets", kubeconfig=config)
+        asked = [each for each in plane.audit.requests() if each.resource]
+    assert [(each.verb, each.resource, each.namespace, each.name, each.code) for each in asked] == [
+        ("get", "configmaps", "default", "mine", 200),
+        ("list", "secrets", "default", "", 403),
+    ]
+    assert f'User "{user}" cannot list resource "secrets"' in asked[1].said
+
+
 def test_an_owned_secret_goes_with_its_owner(control_plane: ControlPlane) -> None:
     kubectl = control_plane.kubectl
     kubectl("create", "configmap", "owner")
