@@ -3,64 +3,42 @@
 It lives behind the fences of manifests/components/admission, too.
 """
 
-import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from devcluster import ControlPlane, PostgresServer
+from manifests.manifest_files import documents
 from support.cluster import ROOT, Namespace, Operator, wait_until
+from support.rights import ASKED_BY_ADMISSION, Right, compare, granted
 
 OVERLAY = ROOT / "manifests" / "overlays" / "restricted-namespace"
-USER = "system:serviceaccount:cipher-system:cipher-operator"
-POLICY = f"""apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived, ResponseStarted]
-rules:
-  - {{level: Metadata, users: ["{USER}"]}}
-  - {{level: None}}
-"""
+HOME, ACCOUNT = "cipher-system", "cipher-operator"
 SERVED = ("team-a", "team-b")
-
-Right = tuple[str, str, str]
-"""Group, resource and verb."""
+UNPROCESSABLE = 422
 
 pytestmark = pytest.mark.cluster
 
 
-class Ground:
-    """A control plane on which nothing but the overlay is installed, and what the operator asked of it."""
-
-    def __init__(self, plane: ControlPlane, folder: Path) -> None:
-        self.plane, self.folder = plane, folder
-
-    def requests(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in (self.folder / "audit.log").read_text().splitlines()]
-
-
 @pytest.fixture(scope="module")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
-    folder = tmp_path_factory.mktemp("restricted")
-    (folder / "policy.yaml").write_text(POLICY)
-    flags = (f"--audit-policy-file={folder / 'policy.yaml'}", f"--audit-log-path={folder / 'audit.log'}")
-    with ControlPlane(apiserver_flags=flags) as plane:
+def ground() -> Iterator[ControlPlane]:
+    """A control plane on which nothing but the overlay is installed."""
+    with ControlPlane(audited=(f"system:serviceaccount:{HOME}:{ACCOUNT}",)) as plane:
         plane.kubectl("apply", "-k", str(ROOT / "crds"))
         plane.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
-        plane.kubectl("create", "namespace", "cipher-system")
+        plane.kubectl("create", "namespace", HOME)
         plane.kubectl("apply", "-k", str(OVERLAY))
         for fence in ("fence.yaml", "safe-upgrades.yaml"):
             plane.kubectl("apply", "-f", str(ROOT / "manifests" / "components" / "admission" / fence))
-        yield Ground(plane, folder)
+        yield plane
 
 
 def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
-    ground: Ground, postgres: PostgresServer
+    ground: ControlPlane, postgres: PostgresServer, tmp_path: Path
 ) -> None:
-    plane = ground.plane
+    plane = ground
     teams = [Namespace(plane, name) for name in SERVED]
     other = Namespace(plane, "other")
     for name in SERVED:
@@ -68,8 +46,8 @@ def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
     for each in (*teams, other):
         each.admin_secret(postgres)
     operator = Operator(
-        plane, ground.folder, *(f"--namespace={name}" for name in SERVED), "--instance-id=restricted",
-        "--leader-election", "--leader-election-namespace=cipher-system",
+        plane, tmp_path, *(f"--namespace={name}" for name in SERVED), "--instance-id=restricted",
+        "--leader-election", f"--leader-election-namespace={HOME}",
     ).start()  # fmt: skip
     try:
         other.storage("chat")
@@ -93,14 +71,12 @@ def test_a_life_in_two_namespaces_with_no_request_elsewhere_and_none_refused(
     assert left is not None
     assert left["status"] == {"observedGeneration": -1}
 
-    asked = ground.requests()
-    refused = [event["requestURI"] for event in asked if event["responseStatus"]["code"] in {401, 403, 422}]
-    assert refused == []
-    places = {event["objectRef"].get("namespace", "") for event in asked if "resource" in event.get("objectRef", {})}
-    assert places == {*SERVED, "cipher-system"}
-    assert _used(asked) == _granted(plane), "every right is used, and nothing else is asked for"
-    at_home = {event["objectRef"]["resource"] for event in asked if _namespace(event) == "cipher-system"}
-    assert at_home == {"leases"}
+    asked = [each for each in plane.audit.requests() if each.resource]
+    found = compare(_granted(plane) - ASKED_BY_ADMISSION, plane.audit.requests())
+    assert found.equal, str(found)
+    assert [f"{each.uri}: {each.said}" for each in asked if each.code == UNPROCESSABLE] == []
+    assert {each.namespace for each in asked} == {*SERVED, HOME}
+    assert {each.resource for each in asked if each.namespace == HOME} == {"leases"}
 
 
 def _drive_the_rest(team: Namespace, postgres: PostgresServer) -> None:
@@ -122,33 +98,17 @@ def _stands(postgres: PostgresServer, database: str) -> bool:
     return postgres.execute("SELECT to_regclass('public.cipher_lists')", database=database) != [(None,)]
 
 
-def _used(asked: list[dict[str, Any]]) -> set[Right]:
-    """Return what the API server's own log says was asked for."""
-    used = set()
-    for event in asked:
-        if "resource" in (of := event.get("objectRef", {})):
-            resource = "/".join(filter(None, (of["resource"], of.get("subresource"))))
-            used.add((of.get("apiGroup", ""), resource, event["verb"]))
-    return used
+def _granted(plane: ControlPlane) -> frozenset[Right]:
+    """Return the rights that the manifests give; those in a namespace that is served name none, as its Role does."""
+    return frozenset().union(*(granted(_built(plane, each), HOME, ACCOUNT) for each in (OVERLAY, OVERLAY / "served")))
 
 
-def _granted(plane: ControlPlane) -> set[Right]:
-    """Return the rights that the manifests give, but for one that is asked for by admission alone."""
-    given = set()
-    for folder in (OVERLAY, OVERLAY / "served"):
-        for each in yaml.safe_load_all(plane.kubectl("kustomize", str(folder))):
-            for rule in each.get("rules", []) if each["kind"] == "Role" else []:
-                given |= set(itertools.product(rule["apiGroups"], rule["resources"], rule["verbs"]))
-    return given - {("storage.cipher.dev", "cipherstorages/finalizers", "update")}
+def _built(plane: ControlPlane, folder: Path) -> list[dict[str, Any]]:
+    return documents(plane.kubectl("kustomize", str(folder)))
 
 
-def test_no_right_of_the_cluster_is_asked_for(ground: Ground) -> None:
-    built = ground.plane.kubectl("kustomize", str(OVERLAY))
+def test_no_right_of_the_cluster_is_asked_for(ground: ControlPlane) -> None:
+    built = ground.kubectl("kustomize", str(OVERLAY))
     assert "kind: ClusterRole" not in built
-    names = ground.plane.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
+    names = ground.kubectl("get", "clusterroles,clusterrolebindings", "-o", "name")
     assert "cipher" not in names
-
-
-def _namespace(event: dict[str, Any]) -> str | None:
-    place: str | None = event.get("objectRef", {}).get("namespace")
-    return place

@@ -16,13 +16,11 @@ from devcluster.audit import Request
 from devcluster.tls import CertificateAuthority
 from manifests.manifest_files import documents
 from support.cluster import ROOT, Namespace, Operator, wait_until
-from support.rights import Right, compare, granted
+from support.rights import ASKED_BY_ADMISSION, Right, compare, granted
 
 MANIFESTS = ROOT / "manifests"
 HOME, ACCOUNT = "cipher-system", "cipher-operator"
 USER = f"system:serviceaccount:{HOME}:{ACCOUNT}"
-ASKED_BY_ADMISSION = frozenset({Right("storage.cipher.dev", "cipherstorages/finalizers", "update")})
-"""Rights that no request of ours shows: the API server asks for them itself. The last test takes each away."""
 
 pytestmark = pytest.mark.cluster
 

@@ -32,6 +32,10 @@ class Right:
         )
 
 
+ASKED_BY_ADMISSION = frozenset({Right("storage.cipher.dev", "cipherstorages/finalizers", "update")})
+"""What no request of ours shows: the API server asks for it itself. tests/e2e/test_rights.py takes it away."""
+
+
 @dataclass(frozen=True)
 class Comparison:
     """`beyond` are requests that no right of the manifests covers, whoever else may have granted them."""
