@@ -167,9 +167,14 @@ def test_delete_policy_leaves_nothing(namespace: Namespace, server: PostgresServ
     namespace.delete("cipherstorages", "chat")
     wait_until(lambda: namespace.get("cipherstorages", "chat") is None, "it is gone")
     assert server.execute("SELECT datname FROM pg_database UNION SELECT rolname FROM pg_roles ORDER BY 1") == before
-    secret = namespace.get("secrets", "pg-admin")
+    # Let go after the storage: the other way round, a crash between the two would leave the storage without its way in.
+    wait_until(lambda: _free(namespace, "pg-admin"), "the connection Secret is let go")
+
+
+def _free(namespace: Namespace, name: str) -> bool:
+    secret = namespace.get("secrets", name)
     assert secret is not None
-    assert not secret["metadata"].get("finalizers")
+    return not secret["metadata"].get("finalizers")
 
 
 def test_a_namespace_goes_away_with_storages_of_both_policies(
