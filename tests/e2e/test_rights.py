@@ -4,7 +4,6 @@ It lives behind the fences of manifests/components/admission, on an API server t
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import yaml
 from devcluster import ControlPlane, KubectlError, PostgresServer
 from devcluster.audit import Request
 from devcluster.tls import CertificateAuthority
-from manifests.manifest_files import documents
+from manifests.manifest_files import base_with, documents
 from support.cluster import ROOT, Namespace, Operator, wait_until
 from support.rights import ASKED_BY_ADMISSION, Right, compare, granted
 
@@ -29,13 +28,7 @@ pytestmark = pytest.mark.cluster
 def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base with the fences, as a user's own kustomization adds them."""
     folder = tmp_path_factory.mktemp("installation")
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(MANIFESTS / "base", folder)],
-        "components": [os.path.relpath(MANIFESTS / "components" / "admission", folder)],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    base_with("admission", folder)
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,3 +15,15 @@ EXAMPLES = sorted((REPOSITORY / "manifests" / "examples").glob("*.yaml"))
 def documents(text: str) -> list[dict[str, Any]]:
     """Return the YAML documents of a text, without empty ones."""
     return [document for document in yaml.safe_load_all(text) if document]
+
+
+def base_with(component: str, folder: Path) -> None:
+    """Write a kustomization of the base and a component into a folder, as a user's own repository has it."""
+    manifests = REPOSITORY / "manifests"
+    kustomization = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(manifests / "base", folder)],
+        "components": [os.path.relpath(manifests / "components" / component, folder)],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from devcluster import ControlPlane
-from manifests.manifest_files import REPOSITORY, documents
+from manifests.manifest_files import REPOSITORY, base_with, documents
 
 MANIFESTS = REPOSITORY / "manifests"
 RESTRICTED = MANIFESTS / "overlays" / "restricted-namespace"
@@ -66,13 +64,7 @@ def test_a_served_namespace_gives_what_the_cluster_role_gives_but_kube_system(co
 @pytest.fixture
 def with_component(control_plane: ControlPlane, tmp_path: Path) -> dict[tuple[str, str], dict[str, Any]]:
     """The base with the network policy, as a user's own kustomization adds it."""
-    kustomization = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [os.path.relpath(MANIFESTS / "base", tmp_path)],
-        "components": [os.path.relpath(MANIFESTS / "components" / "network-policy", tmp_path)],
-    }
-    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(kustomization))
+    base_with("network-policy", tmp_path)
     return _built(control_plane, tmp_path)
 
 
