@@ -1,4 +1,4 @@
-"""The command line: run the operator, or look at manifests without a cluster."""
+"""The command line: run the operator, or look at one storage without running it."""
 
 import argparse
 import asyncio
@@ -13,8 +13,13 @@ from cipher_operator import __version__
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.kube.access import AccessError, load_access
+from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.port import ApiError, ApiUnavailable
+from cipher_operator.postgres.provision import Report
 from cipher_operator.postgres.session import neutralise_environment
-from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, ManifestError, examine, load
+from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, ManifestError, load
+from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, examine, examine_live
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
 from cipher_operator.runtime.settings import (
@@ -26,7 +31,13 @@ from cipher_operator.runtime.settings import (
 )
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
-_OFFLINE = "It reads one CipherStorage, and the Secrets and ConfigMaps that it names, from files. No cluster is needed."
+SERVERS_NAMESPACE = "cipher-system"
+"""Where the manifests put the operator, and with it the Secrets of CipherServers."""
+_SOURCES = (
+    "With -f it reads one CipherStorage and what it names (Secrets, ConfigMaps, a CipherServer with its Secret, the "
+    "Namespace) from files, and no cluster is needed; with a NAME it reads the CipherStorage of that name and what it "
+    "names from the cluster of the kubeconfig."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     neutralise_environment(os.environ)
     if arguments.command == "run":
         return _run(arguments)
-    return _offline(arguments)
+    return _examine(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,11 +68,15 @@ def _parser() -> argparse.ArgumentParser:
         ("plan", "show the SQL that the operator would run for a storage, and run none of it"),
         ("check", "say whether a storage's manifests, server and login are usable"),
     ):
-        offline = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_OFFLINE}")
+        offline = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_SOURCES}")
         add_offline_arguments(offline)
+        source = offline.add_mutually_exclusive_group(required=True)
+        source.add_argument("name", nargs="?", metavar="NAME", help="CipherStorage in the cluster")
+        source.add_argument("-f", "--filename", action="append", metavar="FILE", help="file of YAML; repeatable")
         offline.add_argument(
-            "-f", "--filename", action="append", required=True, metavar="FILE", help="file of YAML; repeatable"
+            "-n", "--namespace", dest="of", metavar="NS", help="namespace of NAME; default: the context's"
         )
+        offline.add_argument("--context", metavar="CONTEXT", help="of the kubeconfig; default: its current one")
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -102,26 +117,54 @@ def _end_by_force(seconds: float, code: int) -> None:
     timer.start()
 
 
-def _offline(arguments: argparse.Namespace) -> int:
-    """Look at the server as a first run would, and print what it finds."""
+def _examine(arguments: argparse.Namespace) -> int:
+    """Look at the server as a run would, and print what it finds."""
     try:
         settings = settings_from(arguments, os.environ)
-        manifests = load(Path(name) for name in arguments.filename)
+        manifests = load(Path(name) for name in arguments.filename) if arguments.filename else None
     except (SettingsError, ManifestError) as error:
         print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE
-    label = "/".join(filter(None, manifests.storage.key))
-    rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
-    found = asyncio.run(examine(manifests, rules, settings.dial_policy))
+    if manifests is not None:
+        label = "/".join(filter(None, manifests.storage.key))
+        rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
+        found = asyncio.run(examine(manifests, rules, settings.dial_policy))
+        return _print(arguments.command, label, found, instance_known=settings.instance_id is not None)
+    try:
+        label, live = asyncio.run(_examine_live(arguments, settings))
+    except (AccessError, ApiError, ApiUnavailable) as error:
+        print(f"cipher-operator {arguments.command}: the cluster cannot be asked: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    if live is None:
+        print(f"cipher-operator {arguments.command}: there is no CipherStorage {label}", file=sys.stderr)
+        return EXIT_FAILED
+    return _print(arguments.command, label, live, instance_known=True)
+
+
+async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Report | Failure | None]:
+    """Return the storage's name and what its server would be made to be. Nothing is written anywhere."""
+    access = await load_access(os.environ, context=arguments.context)
+    namespace = arguments.of or access.namespace or DEFAULT_NAMESPACE
+    async with KubeClient(access) as kube:
+        instance = settings.instance_id or str((await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"])
+        namespaces = Namespaces(settings.server_secrets_namespace or SERVERS_NAMESPACE)
+        home = await kube.get(f"/api/v1/namespaces/{namespace}")
+        namespaces.saw(namespace, home["metadata"].get("labels") or {})
+        key, rules = (namespace, arguments.name), settings.rules(instance)
+        return "/".join(key), await examine_live(kube, key, namespaces, rules, settings.dial_policy)
+
+
+def _print(command: str, label: str, found: Report | Failure, *, instance_known: bool) -> int:
+    """Print what was found; return the exit code."""
     if isinstance(found, Failure):
         print(f"{label}: {found.reason}: {found.message}", file=sys.stderr)
-        if found.reason is Reason.CONFLICT and settings.instance_id is None:
+        if found.reason is Reason.CONFLICT and not instance_known:
             print(
                 "If that is this storage itself, give --instance-id (by default the uid of namespace kube-system).",
                 file=sys.stderr,
             )
         return EXIT_FAILED
-    if arguments.command == "plan":
+    if command == "plan":
         for line in found.pending:
             print(line)
         print(f"{label}: {len(found.pending)} statements to run" if found.pending else f"{label}: nothing to do")

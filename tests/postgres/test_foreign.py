@@ -10,7 +10,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.postgres.errors import Attempt, classify, is_fence, is_race, server_words
 from cipher_operator.postgres.foreign import foreign_function
-from cipher_operator.postgres.inspect import PREFIX
+from cipher_operator.postgres.preamble import PREFIX
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.german import NATIVE, speaking

@@ -9,7 +9,8 @@ import yaml
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.reconcile.offline import examine, load
+from cipher_operator.reconcile.manifests import load
+from cipher_operator.reconcile.offline import examine
 from support.runs import Runs
 
 

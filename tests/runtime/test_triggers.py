@@ -134,8 +134,8 @@ def test_our_finalizer_that_somebody_takes_away_starts_a_run(triggers: Triggers,
     assert queue.started == [KEY, KEY], "kubectl replace and Argo's Replace do that"
 
 
-def seen(revision: int, **facts: bool) -> Seen:
-    return Seen("uid", str(revision), **facts)
+def seen(revision: int, *, deleting: bool = False, held: bool = False) -> Seen:
+    return Seen("uid", str(revision), deleting=deleting, held=held)
 
 
 def test_a_secret_is_looked_at_when_somebody_has_read_another_revision(queue: Recorded) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from cipher_operator.reconcile.snapshot import version
+from cipher_operator.reconcile.contents import version
 from cipher_operator.runtime import informer
 from cipher_operator.runtime import operator as module
 from cipher_operator.runtime.operator import StartError

@@ -18,6 +18,7 @@ from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
+from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.reconcile.storage import Reconciler
@@ -28,6 +29,8 @@ from support.memory_api import MemoryApi
 from support.status_versions import record
 
 NAMESPACE = "ns"
+SERVERS = "cipher-system"
+"""Where the Secrets of CipherServers are."""
 OPEN = DialPolicy(blocked=(), connect_timeout=2.0)
 
 
@@ -50,6 +53,9 @@ class Counts:
 
     def connection(self, purpose: str) -> None:
         self.connections[purpose] += 1
+
+    def server(self, name: str, ready: bool | None) -> None:
+        """Nothing is shown."""
 
     def forget(self, key: Key) -> None:
         """Nothing is shown."""
@@ -85,6 +91,7 @@ class Runs:
             outage=lambda name, over, cause, seconds: self.outages.append((name, over)),
         )
         self.inputs: References[Key, Ref] = References(self.started.append)
+        self.namespaces = Namespaces(SERVERS)
         self.reconciler = self.make()
 
     def make(self) -> Reconciler:
@@ -93,6 +100,7 @@ class Runs:
         self.around = Surroundings(
             kube=self.api,
             inputs=self.inputs,
+            namespaces=self.namespaces,
             policy=self.policy,
             rules=rules,
             digest=Digest(),

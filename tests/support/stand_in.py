@@ -52,7 +52,8 @@ class StandIn:
             return Next()
         self.runs.append(key)
         try:
-            snapshot = await read_snapshot(self.around.kube, self.around.inputs, key, self.around.digest)
+            around = self.around
+            snapshot = await read_snapshot(around.kube, around.inputs, around.namespaces, key, around.digest)
         except ApiUnavailable:
             return Next(after=1.0)
         self.uids.append(snapshot.resource.uid if snapshot is not None else None)

@@ -72,3 +72,12 @@ class CAKind(StrEnum):
 
     SECRET = "Secret"
     CONFIG_MAP = "ConfigMap"
+
+
+class AuthMethod(StrEnum):
+    """How the operator proves to a server who it is."""
+
+    PASSWORD = "Password"
+    AWS_IAM = "AWSIAM"
+    CLOUD_SQL_IAM = "CloudSQLIAM"
+    AZURE_ENTRA = "AzureEntra"

@@ -29,6 +29,16 @@ class Fields:
     def __bool__(self) -> bool:
         return self._present
 
+    @property
+    def path(self) -> str:
+        """Return where it stands, such as `spec.user`."""
+        return self._path
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Return the names of the fields that are set."""
+        return tuple(str(field) for field, value in self._value.items() if value is not None)
+
     def node(self, field: str) -> "Fields":
         """Return the object in a field."""
         return Fields(self._value.get(field), f"{self._path}.{field}")
@@ -71,6 +81,15 @@ class Fields:
                 f"{self._path}.{field}", "must not be one that PostgreSQL or the provider reserves for itself"
             )
         return value
+
+    def words(self, field: str) -> tuple[str, ...]:
+        """Return a list of texts; () of an absent one."""
+        value = self._value.get(field)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise _invalid(f"{self._path}.{field}", "must be a list of strings")
+        return tuple(value)
 
     def texts(self, field: str) -> Mapping[str, str]:
         """Return a map of texts."""

@@ -9,11 +9,14 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "CipherStorage"
 PLURAL = "cipherstorages"
 CRD_NAME = f"{PLURAL}.{GROUP}"
+SERVER_KIND = "CipherServer"
+SERVER_PLURAL = "cipherservers"
 
 FINALIZER = f"{GROUP}/finalizer"
 """On a CipherStorage with `deletionPolicy: Delete`: there is something to undo on the server."""
 IN_USE_FINALIZER = f"{GROUP}/in-use"
-"""On the admin Secret and its CA while a CipherStorage with `deletionPolicy: Delete` needs them to clean up."""
+"""On the admin Secret and its CA while a CipherStorage with `deletionPolicy: Delete` needs them to clean up, and on a
+CipherServer while any CipherStorage uses it."""
 
 ANNOTATION_RECONCILE = f"{GROUP}/reconcile-requested-at"
 ANNOTATION_ROTATE = f"{GROUP}/rotate-requested-at"
@@ -52,17 +55,21 @@ MAX_NAME = 63
 """Bytes PostgreSQL keeps of a name; it cuts longer ones silently, so two of them could be one."""
 MAX_USER_NAME = MAX_NAME - len(OWNER_SUFFIX)
 """Longest `spec.user.name` in bytes."""
+DIGEST_LENGTH = 8
+"""Hexadecimal digits at the end of a derived name."""
 
 
 def default_user_name(namespace: str, name: str) -> str:
-    """Return `cipher_<namespace>_<name>_<8 hex>`, at most 57 ASCII characters.
+    """Return `cipher_<namespace>_<name>_<8 hex>`, at most 57 ASCII characters."""
+    return derived_name(f"cipher_{namespace}_{name}", namespace, name, MAX_USER_NAME)
 
-    The hash covers `namespace/name`, so two storages never meet on one name even where the readable
-    part had to be cut.
-    """
-    digest = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:8]
-    readable = re.sub(r"[^a-z0-9]+", "_", f"cipher_{namespace}_{name}".lower()).strip("_")
-    return f"{readable[: MAX_USER_NAME - 9].rstrip('_')}_{digest}"
+
+def derived_name(readable: str, namespace: str, name: str, most: int) -> str:
+    """Return a name for a thing of a storage on the server: normalised, cut to `most` bytes, with 8 hex of a hash of
+    `namespace/name`, so that no two storages meet on one."""
+    digest = hashlib.sha256(f"{namespace}/{name}".encode()).hexdigest()[:DIGEST_LENGTH]
+    normalised = re.sub(r"[^a-z0-9]+", "_", readable.lower()).strip("_")
+    return f"{normalised[: most - DIGEST_LENGTH - 1].rstrip('_')}_{digest}"
 
 
 def default_secret_name(name: str) -> str:

@@ -48,6 +48,8 @@ class Reason(StrEnum):
     DATABASE_MISSING = "DatabaseMissing"
     INSUFFICIENT_PRIVILEGE = "InsufficientPrivilege"
     BLOCKED_ADDRESS = "BlockedAddress"
+    SERVER_NOT_AVAILABLE = "ServerNotAvailable"
+    IDENTITY_UNAVAILABLE = "IdentityUnavailable"
 
     INVALID_URL = "InvalidURL"
     INVALID_SPEC = "InvalidSpec"
@@ -57,6 +59,7 @@ class Reason(StrEnum):
     TARGET_CHANGED = "TargetChanged"
     DATABASE_LOST = "DatabaseLost"
     DELETION_BLOCKED = "DeletionBlocked"
+    LIMIT_EXCEEDED = "LimitExceeded"
     UNSUPPORTED_SERVER = "UnsupportedServer"
     PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
@@ -95,6 +98,8 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.DATABASE_MISSING: _W,
     Reason.INSUFFICIENT_PRIVILEGE: _W,
     Reason.BLOCKED_ADDRESS: _W,
+    Reason.SERVER_NOT_AVAILABLE: _W,
+    Reason.IDENTITY_UNAVAILABLE: _W,
     Reason.INVALID_URL: _S,
     Reason.INVALID_SPEC: _S,
     Reason.CONFLICT: _S,
@@ -103,6 +108,7 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.TARGET_CHANGED: _S,
     Reason.DATABASE_LOST: _S,
     Reason.DELETION_BLOCKED: _S,
+    Reason.LIMIT_EXCEEDED: _S,
     Reason.UNSUPPORTED_SERVER: _S,
     Reason.PROGRESS_DEADLINE_EXCEEDED: _S,
     Reason.CHANGES_PENDING: _S,
@@ -138,6 +144,10 @@ ADVICE: dict[Reason, str] = {
     Reason.DATABASE_MISSING: "Create the database, or set `spec.database.create: true`.",
     Reason.INSUFFICIENT_PRIVILEGE: "Run the SQL in the message as a role that may grant it.",
     Reason.BLOCKED_ADDRESS: "Use a routable address, or start the operator with other `--blocked-ranges`.",
+    Reason.SERVER_NOT_AVAILABLE: "Ask whoever runs the CipherServer to make it, and to allow your namespace in its "
+    "`allowedNamespaces`.",
+    Reason.IDENTITY_UNAVAILABLE: "Give the operator's ServiceAccount the cloud identity that the CipherServer's "
+    "`auth.method` needs.",
     Reason.INVALID_URL: "Correct the connection URL in the Secret as the message says.",
     Reason.INVALID_SPEC: "Change the field that the message names.",
     Reason.CONFLICT: "Create it anew with another database, schema or user name, or take the objects over with "
@@ -151,6 +161,7 @@ ADVICE: dict[Reason, str] = {
     "`storage.cipher.dev/recreate-requested-at` to begin again empty.",
     Reason.DELETION_BLOCKED: "Remove what the message names, or let go with the annotation "
     '`storage.cipher.dev/force-delete: "true"`.',
+    Reason.LIMIT_EXCEEDED: "Change what the message names, or ask whoever runs the CipherServer for another limit.",
     Reason.UNSUPPORTED_SERVER: "Use a PostgreSQL server of version 13 to 18.",
     Reason.PROGRESS_DEADLINE_EXCEEDED: "The cause stands in the Ready condition; it is still retried, slowly.",
 }

@@ -17,6 +17,16 @@ from cipher_operator.api.choices import (
     SSLMode,
     UserMode,
 )
+from cipher_operator.api.connection import (
+    DEFAULT_KEYS,
+    CARef,
+    Connection,
+    KeyRef,
+    SecretKeys,
+    parse_ca_ref,
+    parse_key_ref,
+    parse_storage_connection,
+)
 from cipher_operator.api.fields import Fields
 from cipher_operator.api.reserved import is_reserved_database, is_reserved_role, is_reserved_schema
 
@@ -39,69 +49,12 @@ __all__ = [
     "SSLMode",
     "SecretKeys",
     "Spec",
+    "Tenant",
     "User",
     "UserMode",
     "parse_resource",
     "parse_spec",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class SecretKeys:
-    """Names of the keys inside the connection Secret."""
-
-    url: str
-    host: str
-    port: str
-    database: str
-    user: str
-    password: str
-    ssl: str
-
-
-DEFAULT_KEYS = SecretKeys(
-    names.KEY_URL,
-    names.KEY_HOST,
-    names.KEY_PORT,
-    names.KEY_DATABASE,
-    names.KEY_USER,
-    names.KEY_PASSWORD,
-    names.KEY_SSL,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRef:
-    """A key of a Secret in the same namespace."""
-
-    name: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class CARef:
-    """A key of a Secret or ConfigMap that holds the server's CA as PEM."""
-
-    kind: CAKind
-    name: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The operator's way in, as administrator.
-
-    `host`, `port` and `database` stand in the spec where the Secret holds a login alone; with `host` no URL is read.
-    """
-
-    secret_name: str
-    keys: SecretKeys
-    ssl_mode: SSLMode | None
-    ca: CARef | None
-    host: str | None = None
-    port: int | None = None
-    database: str | None = None
-    channel_binding: ChannelBinding | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +101,26 @@ class AdoptFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """A storage that uses a CipherServer: whoever writes its spec is not the administrator.
+
+    `beyond` are sentences that say which limits it is beyond: refused, unless it stood before them.
+    `foreign_database` allows to use a database that it did not create. `max_connections` are the operator's own at
+    once, None where its setting counts.
+    """
+
+    server: str
+    beyond: tuple[str, ...] = ()
+    foreign_database: bool = False
+    max_connections: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Spec:
-    """The spec, with defaults. Durations are seconds; `interval` None is the operator's, 0 means on change only."""
+    """The spec, with defaults. Durations are seconds; `interval` None is the operator's, 0 means on change only.
+
+    `tenant` is set once the CipherServer's defaults and limits are applied.
+    """
 
     connection: Connection
     database: Database
@@ -164,11 +135,15 @@ class Spec:
     adopt_from: AdoptFrom | None
     management_policy: ManagementPolicy
     suspend: bool
+    tenant: Tenant | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A CipherStorage as the API server gave it; `status` and `raw_spec` are JSON."""
+    """A CipherStorage, or a CipherServer, as the API server gave it; `status` and `raw_spec` are JSON.
+
+    `namespace` is '' of a CipherServer; `created` is RFC 3339.
+    """
 
     namespace: str
     name: str
@@ -180,6 +155,7 @@ class Resource:
     annotations: Mapping[str, str]
     raw_spec: Mapping[str, Any]
     status: Mapping[str, Any]
+    created: str = ""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -202,6 +178,7 @@ def parse_resource(body: Mapping[str, Any]) -> Resource:
         annotations={str(k): str(v) for k, v in _mapping(metadata.get("annotations")).items()},
         raw_spec=_mapping(body.get("spec")),
         status=_mapping(body.get("status")),
+        created=str(metadata.get("creationTimestamp", "")),
     )
 
 
@@ -211,7 +188,7 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
     connection, database, user = root.node("connection"), root.node("database"), root.node("user")
     mode = user.choice("mode", UserMode, UserMode.DEDICATED)
     return Spec(
-        connection=_connection(connection),
+        connection=parse_storage_connection(connection),
         database=Database(
             database.name("name", names.MAX_NAME, is_reserved_database), database.flag("create", default=True)
         ),
@@ -220,7 +197,7 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
             mode,
             user.name("name", names.MAX_USER_NAME, is_reserved_role),
             user.number("connectionLimit", -1),
-            _key_ref(user, "passwordSecretRef"),
+            parse_key_ref(user, "passwordSecretRef"),
         ),
         extensions=tuple(item.required("name") for item in root.items("extensions")),
         app=_app(root.node("app"), name),
@@ -234,33 +211,6 @@ def parse_spec(namespace: str, name: str, spec: Mapping[str, Any]) -> Spec:
     )
 
 
-def _connection(node: Fields) -> Connection:
-    secret = node.node("secretRef")
-    keys = secret.node("keys")
-    return Connection(
-        secret_name=secret.required("name"),
-        keys=SecretKeys(**{field: keys.text(field) or getattr(DEFAULT_KEYS, field) for field in SecretKeys.__slots__}),
-        ssl_mode=node.choice("sslMode", SSLMode, None),
-        ca=_ca_ref(node),
-        host=node.text("host"),
-        port=node.number("port", None),
-        database=node.text("database"),
-        channel_binding=node.choice("channelBinding", ChannelBinding, None),
-    )
-
-
-def _ca_ref(parent: Fields) -> CARef | None:
-    node = parent.node("caRef")
-    if not node:
-        return None
-    return CARef(node.choice("kind", CAKind, CAKind.SECRET), node.required("name"), node.text("key") or "ca.crt")
-
-
-def _key_ref(parent: Fields, field: str) -> KeyRef | None:
-    node = parent.node(field)
-    return KeyRef(node.required("name"), node.text("key") or "password") if node else None
-
-
 def _app(node: Fields, name: str) -> App:
     mode = node.choice("sslMode", DoorSSLMode, None)
     return App(
@@ -272,7 +222,7 @@ def _app(node: Fields, name: str) -> App:
         ca_path=node.text("caPath"),
         max_connections=node.number("maxConnections", None),
         ssl_mode=SSLMode(mode) if mode is not None else None,
-        ca=_ca_ref(node),
+        ca=parse_ca_ref(node),
         verify=node.choice("verify", DoorVerification, DoorVerification.IF_REACHABLE),
     )
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
-from cipher_operator.api.spec import AdoptFrom, AdoptionPolicy, Resource, Spec, UserMode
+from cipher_operator.api.spec import AdoptFrom, AdoptionPolicy, Resource, Spec, Tenant, UserMode
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.marker import Identity, Place
 from cipher_operator.core.naming import database_name, user_name
@@ -23,6 +23,8 @@ class Desired:
     extensions: tuple[str, ...] = ()
     adopt_unowned: bool = False
     adopt_from: AdoptFrom | None = None
+    tenant: Tenant | None = None
+    """Set where whoever asks for it is not the administrator."""
 
     @property
     def place(self) -> Place:
@@ -57,6 +59,7 @@ def desired_from(resource: Resource, spec: Spec, admin: AdminConnection, instanc
         extensions=spec.extensions,
         adopt_unowned=spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
         adopt_from=spec.adopt_from,
+        tenant=spec.tenant,
     )
 
 

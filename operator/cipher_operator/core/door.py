@@ -3,6 +3,7 @@
 import ipaddress
 from dataclasses import dataclass, replace
 
+from cipher_operator.api.connection import PASSWORD_AUTH
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import App, SSLMode
@@ -93,15 +94,15 @@ def door_login(door: AppEndpoint, admin: AdminConnection, credentials: AppCreden
         ssl_negotiation=None,
         target_session_attrs=door.target_session_attrs,
         warnings=(),
+        auth=PASSWORD_AUTH,
     )
 
 
 def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConnection:
     """Return the operator's own way in with the app's login: what the login test connects with."""
     ref = supabase.project_ref(admin.host, admin.user)
-    return replace(
-        admin, user=supabase.login_of(admin.host, credentials.role, ref), password=credentials.password, warnings=()
-    )
+    user = supabase.login_of(admin.host, credentials.role, ref)
+    return replace(admin, user=user, password=credentials.password, warnings=(), auth=PASSWORD_AUTH)
 
 
 def check_publishable(admin: AdminConnection, app: App, database: str) -> None:

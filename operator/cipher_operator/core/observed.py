@@ -179,7 +179,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             version=server["version"],
             database=server["database"],
             read_only=server["recovery"] or server["readonly"],
-            admin=_admin(server["admin"]),
+            admin=admin_from(server["admin"]),
             started=server["started"],
             configured=server["configured"],
             product=server["product"],
@@ -207,7 +207,8 @@ def decode(raw: Mapping[str, Any]) -> Observed:
     )
 
 
-def _admin(admin: Mapping[str, Any]) -> Admin:
+def admin_from(admin: Mapping[str, Any]) -> Admin:
+    """Return the session's own role from its part of an answer."""
     return Admin(
         name=admin["name"],
         superuser=admin["superuser"],

@@ -133,12 +133,12 @@ class _Account(_Loader):
 class _File(_Loader):
     """A kubeconfig: its token files and exec plugins are asked anew at each load."""
 
-    def __init__(self, paths: str) -> None:
+    def __init__(self, paths: str, context: str | None) -> None:
         merger: Any = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
         if merger.config is None:
             raise AccessError(f"none of the files in KUBECONFIG exists: {paths}; set KUBECONFIG to a kubeconfig")
         self._loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
-            config_dict=merger.config, config_base_path=None
+            config_dict=merger.config, active_context=context, config_base_path=None
         )
 
     @property
@@ -159,19 +159,23 @@ def in_cluster(environ: Mapping[str, str], folder: Path = ACCOUNT_FOLDER) -> boo
     return bool(environ.get(SERVICE_HOST_ENV_NAME)) and (folder / "token").is_file()
 
 
-async def load_access(environ: Mapping[str, str] = os.environ, folder: Path = ACCOUNT_FOLDER) -> Access:
+async def load_access(
+    environ: Mapping[str, str] = os.environ, folder: Path = ACCOUNT_FOLDER, context: str | None = None
+) -> Access:
     """Return the access to the cluster: the Pod's ServiceAccount, else KUBECONFIG, else `~/.kube/config`.
+
+    `context` is one of the kubeconfig's, which counts even in a Pod; None is its current one.
 
     Raises AccessError. Nothing is sent to the server.
     """
     configuration = Configuration()
     loader: _Loader
     try:
-        if in_cluster(environ, folder):
+        if context is None and in_cluster(environ, folder):
             loader = _Account(environ, folder)
             namespace: str | None = (folder / "namespace").read_text().strip() or None
         else:
-            file = _File(environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config"))
+            file = _File(environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config"), context)
             loader, namespace = file, file.namespace
         await loader.load(configuration)
     except _UNUSABLE as error:

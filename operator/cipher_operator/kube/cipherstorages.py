@@ -7,30 +7,27 @@ from cipher_operator.api.names import API_VERSION, GROUP, PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
-from cipher_operator.kube.port import JSON_PATCH, METADATA_LIST, ApiError, Json, Kube
+from cipher_operator.kube.objects import get_object, pages, patch_status_of
+from cipher_operator.kube.port import METADATA_LIST, ApiError, Json, Kube, Reading
 
 FEW, MANY = "20", "500"
 """Objects in one page of a list."""
 
 
-def _path(namespace: str | None, name: str | None = None) -> str:
+def storage_path(namespace: str | None, name: str | None = None) -> str:
+    """Return a CipherStorage's path on the API server, without a name that of all, without a namespace of all."""
     scope = f"/namespaces/{namespace}" if namespace else ""
     return f"/apis/{API_VERSION}{scope}/{PLURAL}" + (f"/{name}" if name else "")
 
 
-async def get_storage(kube: Kube, namespace: str, name: str) -> Json | None:
+async def get_storage(kube: Reading, namespace: str, name: str) -> Json | None:
     """Return the object, or None where it, or the whole kind, does not exist. Raises ApiError, ApiUnavailable."""
-    try:
-        return await kube.get(_path(namespace, name))
-    except ApiError as error:
-        if error.status == 404:
-            return None
-        raise
+    return await get_object(kube, storage_path(namespace, name))
 
 
 def storages(kube: Kube, namespace: str) -> AsyncIterator[Json]:
     """Yield the objects of a namespace, few at a time for whoever stops early. Raises ApiError, ApiUnavailable."""
-    return _pages(kube, namespace, limit=FEW)
+    return pages(kube, storage_path(namespace), limit=FEW)
 
 
 async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple[str, str]]:
@@ -38,7 +35,7 @@ async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple
 
     Raises ApiError, status 404 where the kind is not installed, and ApiUnavailable.
     """
-    async for item in _pages(kube, namespace, limit=MANY, accept=METADATA_LIST):
+    async for item in pages(kube, storage_path(namespace), limit=MANY, accept=METADATA_LIST):
         yield item["metadata"]["namespace"], item["metadata"]["name"]
 
 
@@ -59,18 +56,19 @@ async def kind_is_served(kube: Kube) -> bool:
     return any(resource["name"] == PLURAL for resource in resources)
 
 
-async def _pages(
-    kube: Kube, namespace: str | None, *, limit: str, accept: str = "application/json"
-) -> AsyncIterator[Json]:
-    query = {"limit": limit}
-    while True:
-        page = await kube.get(_path(namespace), accept=accept, **query)
-        for item in page.get("items") or []:
-            yield item
-        more = page.get("metadata", {}).get("continue")
-        if not more:
-            return
-        query["continue"] = more
+async def older_tenants(kube: Reading, resource: Resource, server: str) -> int:
+    """Return how many other storages of the namespace name this CipherServer and were created earlier.
+
+    Which of two comes first depends on nothing but them, so that all runs agree. Raises ApiError, ApiUnavailable.
+    """
+    older, own = 0, (resource.created, resource.name)
+    selected = f"spec.connection.serverRef.name={server}"
+    async for item in pages(
+        kube, storage_path(resource.namespace), limit=MANY, accept=METADATA_LIST, fieldSelector=selected
+    ):
+        metadata = item["metadata"]
+        older += (str(metadata.get("creationTimestamp", "")), metadata["name"]) < own
+    return older
 
 
 async def patch_status(kube: Kube, namespace: str, name: str, uid: str, status: dict[str, Any]) -> bool:
@@ -78,22 +76,7 @@ async def patch_status(kube: Kube, namespace: str, name: str, uid: str, status: 
 
     Raises ApiError, status 422 where the schema refuses the status, and ApiUnavailable.
     """
-    steps: list[Json] = [
-        {"op": "test", "path": "/metadata/uid", "value": uid},
-        {"op": "add", "path": "/status", "value": status},
-    ]
-    try:
-        await kube.patch(_path(namespace, name) + "/status", steps, JSON_PATCH)
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        # A failed test and a status that the schema refuses both answer 422 Invalid.
-        if error.status == 422:
-            current = await get_storage(kube, namespace, name)
-            if current is None or current["metadata"]["uid"] != uid:
-                return False
-        raise
-    return True
+    return await patch_status_of(kube, storage_path(namespace, name), uid, status)
 
 
 async def add_finalizer(kube: Kube, resource: Resource, finalizer: str) -> None:
@@ -107,5 +90,5 @@ async def remove_finalizer(kube: Kube, resource: Resource, finalizer: str) -> No
 
 
 def _holdable(resource: Resource) -> Holdable:
-    path = _path(resource.namespace, resource.name)
+    path = storage_path(resource.namespace, resource.name)
     return Holdable(path, resource.uid, resource.resource_version, resource.finalizers, resource.deleting)

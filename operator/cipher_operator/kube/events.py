@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from cipher_operator.api.names import API_VERSION, KIND, REPORTING_CONTROLLER
+from cipher_operator.api.names import API_VERSION, KIND, REPORTING_CONTROLLER, SERVER_KIND
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube.port import JSON_PATCH, ApiError, ApiUnavailable, Json, Kube
 
@@ -21,6 +21,8 @@ TOLD_EVERY = timedelta(minutes=1)
 """How often a series is written; what is counted between goes with the next."""
 NOTES_AT_ONCE = 3
 """Series of one reason that differ in their note; what says something else joins the last of them."""
+CLUSTER_EVENTS = "default"
+"""The namespace of Events about what is in none (as client-go's recorder has it)."""
 REMEMBERED = 4_096
 """Storages and reasons whose series are remembered."""
 
@@ -42,7 +44,7 @@ class _Series:
 
 
 class Recorder:
-    """Posts Events about storages. What it remembers may be lost at any time: then a series begins anew."""
+    """Posts Events about storages and servers. What it remembers may be lost at any time: then a series begins anew."""
 
     def __init__(self, kube: Kube, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._kube, self._now = kube, now
@@ -59,12 +61,12 @@ class Recorder:
         if repeated is None and len(standing) >= NOTES_AT_ONCE:
             repeated = standing[-1]
         try:
-            if repeated is not None and await self._repeat(resource.namespace, repeated, now):
+            if repeated is not None and await self._repeat(_namespace(resource), repeated, now):
                 return
             name = f"{resource.name}.{secrets.token_hex(8)}"
             await self._create(resource, name, type_=type_, reason=reason, note=note, action=action)
         except (ApiError, ApiUnavailable) as error:
-            about = {"storage": f"{resource.namespace}/{resource.name}"}
+            about = {"storage": "/".join(filter(None, resource.key))}
             logger.debug("event %s was not posted: %s", reason, error, extra=about)
             return
         if repeated is not None:
@@ -100,7 +102,7 @@ class Recorder:
         body: Json = {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": resource.namespace},
+            "metadata": {"name": name, "namespace": _namespace(resource)},
             "eventTime": _micro_time(self._now()),
             "reportingController": REPORTING_CONTROLLER,
             "reportingInstance": socket.gethostname()[:128] or "cipher-operator",
@@ -110,15 +112,20 @@ class Recorder:
             "note": note,
             "regarding": {
                 "apiVersion": API_VERSION,
-                "kind": KIND,
-                "namespace": resource.namespace,
+                "kind": KIND if resource.namespace else SERVER_KIND,
+                **({"namespace": resource.namespace} if resource.namespace else {}),
                 "name": resource.name,
                 "uid": resource.uid,
                 "resourceVersion": resource.resource_version,
             },
         }
         kube = self._kube
-        await kube.post(_path(resource.namespace), body)
+        await kube.post(_path(_namespace(resource)), body)
+
+
+def _namespace(resource: Resource) -> str:
+    """Return where an Event about an object is; about one in no namespace, where the API server wants it."""
+    return resource.namespace or CLUSTER_EVENTS
 
 
 def _path(namespace: str) -> str:

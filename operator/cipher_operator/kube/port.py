@@ -41,12 +41,16 @@ class ApiUnavailable(Exception):
         self.status, self.retry_after = status, retry_after
 
 
-class Kube(Protocol):
-    """One API server. Paths are absolute (`/api/v1/…`). Every method raises ApiError and ApiUnavailable."""
+class Reading(Protocol):
+    """What is read from. Paths are absolute (`/api/v1/…`). Every method raises ApiError and ApiUnavailable."""
 
     async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         """Return the object or list at a path; `query` are the URL's parameters."""
         ...
+
+
+class Kube(Reading, Protocol):
+    """One API server."""
 
     async def post(self, path: str, body: Json) -> Json:
         """Create an object and return it."""

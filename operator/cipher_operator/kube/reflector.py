@@ -10,10 +10,10 @@ import contextlib
 import logging
 import random
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, PLURAL, VERSION
+from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, KIND, PLURAL, SERVER_KIND, SERVER_PLURAL, VERSION
 from cipher_operator.kube.backoff import Backoff
 from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
@@ -39,12 +39,15 @@ Ref = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is kept of an object. `deleting`: its deletion waits for finalizers; `held`: one of them is ours."""
+    """What is kept of an object. `deleting`: its deletion waits for finalizers; `held`: one of them is ours;
+    `generation`: of its spec, 0 where it has none; `labels` where they are asked for."""
 
     uid: str
     version: str
     deleting: bool = False
     held: bool = False
+    generation: int = 0
+    labels: Mapping[str, str] | None = None
 
 
 Changed = Callable[[Ref, Seen | None], None]
@@ -55,13 +58,15 @@ Restarted = Callable[[str, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What is watched: a kind by its API's path, and selectors that leave out what is never of interest."""
+    """What is watched: a kind by its API's path, and selectors that leave out what is never of interest. `labelled`:
+    its objects' labels are kept."""
 
     kind: str
     api: str
     plural: str
     fields: str = ""
     labels: str = ""
+    labelled: bool = False
 
     def selected(self, labels: str | None) -> "Watched":
         """Return the same, narrowed by a label selector where there is one."""
@@ -74,7 +79,9 @@ class Watched:
 
 SECRETS = Watched("Secret", "/api/v1", "secrets", "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")
 CONFIGMAPS = Watched("ConfigMap", "/api/v1", "configmaps", "metadata.name!=kube-root-ca.crt")
-STORAGES = Watched("CipherStorage", f"/apis/{GROUP}/{VERSION}", PLURAL)
+STORAGES = Watched(KIND, f"/apis/{GROUP}/{VERSION}", PLURAL)
+SERVERS = Watched(SERVER_KIND, f"/apis/{GROUP}/{VERSION}", SERVER_PLURAL)
+NAMESPACES = Watched("Namespace", "/api/v1", "namespaces", labelled=True)
 
 
 class _Broken(Exception):
@@ -84,7 +91,8 @@ class _Broken(Exception):
 class Reflector:
     """Keeps what exists of one kind, in all namespaces where `namespace` is None, and tells what changes.
 
-    `synced` is set when the first list is through, or refused: what may not be watched is not waited for. `run` never
+    `synced` is set when the first list is through, or refused: what may not be watched, or is not installed, is not
+    waited for. `run` never
     ends by itself; `start` and `stop` run it in a task. `changed` must not wait.
     """
 
@@ -159,7 +167,7 @@ class Reflector:
         except ApiError as error:
             listed, self._version = self._version is not None, None
             self._restarted("expired" if error.status == 410 else "refused")
-            if error.status == 403:
+            if error.status in (403, 404):
                 self.synced.set()
             if error.status != 410:
                 self._outage.note(str(error))
@@ -214,7 +222,7 @@ class Reflector:
         self._version = version
 
     def _put(self, body: Json) -> tuple[str, str]:
-        key, seen = _key(body), _seen(body)
+        key, seen = _key(body), _seen(body, labelled=self._watched.labelled)
         if self._objects.get(key) != seen:
             self._objects[key] = seen
             self._tell(key, seen)
@@ -269,11 +277,14 @@ def _key(body: Json) -> tuple[str, str]:
     return sys.intern(str(metadata.get("namespace", ""))), str(metadata["name"])
 
 
-def _seen(body: Json) -> Seen:
+def _seen(body: Json, *, labelled: bool) -> Seen:
     metadata = body["metadata"]
+    generation = metadata.get("generation")
     return Seen(
         str(metadata["uid"]),
         str(metadata["resourceVersion"]),
         deleting="deletionTimestamp" in metadata,
         held=IN_USE_FINALIZER in (metadata.get("finalizers") or ()),
+        generation=generation if type(generation) is int else 0,
+        labels=dict(metadata.get("labels") or {}) if labelled else None,
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cipher_operator.kube.finalizers import Holdable
-from cipher_operator.kube.port import ApiError, Json, Kube
+from cipher_operator.kube.objects import get_object
+from cipher_operator.kube.port import Json, Kube, Reading
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -77,15 +78,15 @@ def decode_configmap(body: Mapping[str, Any]) -> dict[str, bytes]:
     return texts | {str(key): _decode(value) for key, value in (body.get("binaryData") or {}).items()}
 
 
-async def get_secret(kube: Kube, namespace: str, name: str) -> SecretObject | None:
+async def get_secret(kube: Reading, namespace: str, name: str) -> SecretObject | None:
     """Return a Secret, None where there is none. Raises ApiError, ApiUnavailable."""
-    body = await _get(kube, secret_path(namespace, name))
+    body = await get_object(kube, secret_path(namespace, name))
     return None if body is None else _parse(body)
 
 
-async def get_configmap(kube: Kube, namespace: str, name: str) -> ConfigMapObject | None:
+async def get_configmap(kube: Reading, namespace: str, name: str) -> ConfigMapObject | None:
     """Return a ConfigMap's content, None where there is none. Raises ApiError, ApiUnavailable."""
-    body = await _get(kube, configmap_path(namespace, name))
+    body = await get_object(kube, configmap_path(namespace, name))
     return None if body is None else ConfigMapObject(body["metadata"]["resourceVersion"], decode_configmap(body))
 
 
@@ -120,15 +121,6 @@ def secret_path(namespace: str, name: str = "") -> str:
 def configmap_path(namespace: str, name: str) -> str:
     """Return a ConfigMap's path on the API server."""
     return f"/api/v1/namespaces/{namespace}/configmaps/{name}"
-
-
-async def _get(kube: Kube, path: str) -> Json | None:
-    try:
-        return await kube.get(path)
-    except ApiError as error:
-        if error.status == 404:
-            return None
-        raise
 
 
 def _body(namespace: str, name: str, content: SecretContent) -> Json:

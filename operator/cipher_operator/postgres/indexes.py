@@ -10,8 +10,8 @@ from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.sql.step import Step
 from cipher_operator.postgres.errors import Attempt, classify, is_race
-from cipher_operator.postgres.inspect import LOOKING
 from cipher_operator.postgres.limits import own_limits, standing_limit
+from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.session import Session
 
 LOCK_MS = 600_000

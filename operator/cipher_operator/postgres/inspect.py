@@ -18,19 +18,10 @@ from cipher_operator.core.observed import Observed, decode
 from cipher_operator.core.plan.fitness import refuse_unsupported
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
+from cipher_operator.postgres.preamble import LOOKING
+from cipher_operator.postgres.rights import ADMIN
 from cipher_operator.postgres.session import Session
 
-PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; ")
-"""First words of every message of the operator: neither a setting nor a function of a tenant acts in it."""
-LOCK_TIMEOUT_MS = 5_000
-STATEMENT_TIMEOUT_MS = 30_000
-LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(
-    lock=sql.Literal(LOCK_TIMEOUT_MS), statement=sql.Literal(STATEMENT_TIMEOUT_MS)
-)
-"""Behind it: the admin's own limits, or the database's, may be too short to look at what they are."""
-LOOK_TIMEOUT_MS = 10_000
-LOOKING = PREFIX + sql.SQL("SET LOCAL statement_timeout = {}; ").format(sql.Literal(LOOK_TIMEOUT_MS))
-"""The first words of a message that only looks: it ends well within the time of a run, whatever hangs."""
 COLD_TRIES, COLD_SECONDS = 4, 1.0
 """The first words of a new session take milliseconds, which such a limit may not give; the same words again do not."""
 
@@ -38,7 +29,8 @@ _IMITATED = frozenset({"0A", "22", "26", "42", "XX"})
 """Classes of SQLSTATE with which what only speaks PostgreSQL's protocol refuses the catalog query."""
 _VERSION = sql.SQL("SELECT pg_catalog.version()")
 
-_SERVER = """
+_SERVER = (
+    """
 'server', jsonb_build_object(
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
   'readonly', current_setting('transaction_read_only') = 'on',
@@ -47,17 +39,14 @@ _SERVER = """
   'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
                                 WHERE m.rolname = session_user) THEN '{}'::jsonb
      ELSE jsonb_build_object('idle_session_timeout', current_setting('idle_session_timeout', true)) END,
-  'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
-       'createdb', m.rolcreatedb, 'inherit', m.rolinherit,
-       'createrole_through', (SELECT COALESCE(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-          WHERE r.rolcreaterole AND NOT m.rolcreaterole AND pg_has_role(m.oid, r.oid, 'MEMBER')),
-       'createdb_through', (SELECT COALESCE(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-          WHERE r.rolcreatedb AND NOT m.rolcreatedb AND pg_has_role(m.oid, r.oid, 'MEMBER')))
-     FROM pg_roles m WHERE m.rolname = session_user)),
+  """
+    + ADMIN
+    + """),
 'settings', COALESCE((SELECT jsonb_object_agg(CASE WHEN s.setdatabase = 0 THEN '' ELSE '=' END, to_jsonb(s.setconfig))
   FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
   WHERE s.setrole = 0 AND (s.setdatabase = 0 OR d.datname = p.db)), '{}')
 """
+)
 
 _ROLES = """
 'roles', COALESCE((SELECT jsonb_object_agg(r.rolname, jsonb_build_object(

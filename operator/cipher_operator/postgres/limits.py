@@ -2,7 +2,7 @@
 
 from psycopg import sql
 
-from cipher_operator.postgres.inspect import LOOKING
+from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.session import Session
 
 TIMEOUTS = ("statement_timeout", "lock_timeout", "transaction_timeout")

@@ -20,7 +20,8 @@ from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
-from cipher_operator.postgres.inspect import LOOKING, observe
+from cipher_operator.postgres.inspect import observe
+from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.provision import Connect, maintenance_databases
 from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import Session

@@ -37,11 +37,29 @@ class Lane:
     told: bool = False
     used: float = 0.0
     credentials: dict[Hashable, Credential] = field(default_factory=dict)
+    given: dict[Hashable, int] = field(default_factory=dict)
+    """Slots by credential, where its owner says how many; the least counts for all: it is one server."""
 
     @property
     def free(self) -> int:
         """Return how many slots can be taken."""
         return 0 if self.cause is not None else max(0, self.capacity - self.held)
+
+    def resize(self, credential: Hashable, slots: int | None, default: int) -> bool:
+        """Note how many slots a credential's owner gives; return whether the lane has more now."""
+        if slots is None:
+            self.given.pop(credential, None)
+        else:
+            self.given[credential] = slots
+        before, self.slots = self.slots, min(self.given.values(), default=default)
+        # One that is fully open stays so.
+        self.capacity = self.slots if self.capacity == before else min(self.capacity, self.slots)
+        return self.slots > before
+
+    def forget(self, credential: Hashable) -> None:
+        """Drop a credential that nobody uses any more."""
+        del self.credentials[credential]
+        self.given.pop(credential, None)
 
     def close(self, cause: object, now: float) -> bool:
         """Take the lane down; return whether this begins an outage."""

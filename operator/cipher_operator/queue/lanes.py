@@ -89,6 +89,12 @@ class Lanes:
         known = lane.credentials.get(credential) if credential is not None else None
         return known.cause if known is not None and self._clock.now() < known.until else None
 
+    def resize(self, name: Name, credential: Hashable | None, slots: int | None) -> None:
+        """Give a lane as many slots as the least that those who use it are given; None: the setting."""
+        lane = self._of(name)
+        if name != API and credential is not None and lane.resize(credential, slots, self._slots):
+            self._freed()
+
     def take(self, name: Name) -> bool:
         """Take a slot; return whether there was one."""
         lane = self._of(name)
@@ -263,7 +269,7 @@ class Lanes:
         for name, lane in list(self._lanes.items()):
             for credential, known in list(lane.credentials.items()):
                 if known.trial is None and now - known.used >= IDLE_SECONDS and now >= known.until:
-                    del lane.credentials[credential]
+                    lane.forget(credential)
                     self._refusals.discard((name, credential))
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:

@@ -48,6 +48,10 @@ class References(Generic[K, R]):
             self._references.pop(key, None)
         return before - wanted
 
+    def references(self, key: K) -> frozenset[R]:
+        """Return the inputs that a key reads."""
+        return self._references.get(key, frozenset())
+
     def forget(self, key: K) -> None:
         """Drop a key that is gone."""
         self.set_references(key, ())

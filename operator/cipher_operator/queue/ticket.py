@@ -27,13 +27,15 @@ class Ticket:
         """Return what the run has entered, or would have."""
         return tuple(dict.fromkeys(self._entered))
 
-    def enter(self, name: Name, credential: Hashable | None = None) -> None:
-        """Take a slot of a lane, unless this run has one, and the right to try a credential.
+    def enter(self, name: Name, credential: Hashable | None = None, slots: int | None = None) -> None:
+        """Take a slot of a lane, unless this run has one, and the right to try a credential. `slots` is how many the
+        lane has for this credential's owner, None where the setting counts.
 
         Raises Closed where there is no way in, and Busy where there is no room now: the run ends with it.
         """
         self._entered.append((name, credential))
         self._learnt()
+        self._lanes.resize(name, credential, slots)
         if (cause := self._lanes.cause(name, credential)) is not None:
             down = self._lanes.cause(name, None) is not None
             self.closed.add((name, None if down else credential))

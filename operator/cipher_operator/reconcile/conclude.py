@@ -1,5 +1,6 @@
 """The ends that a run can come to, as Results."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
@@ -8,7 +9,7 @@ from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
 from cipher_operator.postgres.provision import Report
-from cipher_operator.reconcile.decide import Intent, answered
+from cipher_operator.reconcile.decide import Intent, answered, shown
 from cipher_operator.reconcile.prove import Proven, door_warning, login_of
 from cipher_operator.reconcile.publish import Published
 from cipher_operator.reconcile.result import Facts, Result, stages
@@ -50,6 +51,12 @@ def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure,
         quiet=again_soon and intent.existing is not None,
         remembered=isinstance(failure, Remembered),
     )
+
+
+def discreet(snapshot: Snapshot, result: Result) -> Result:
+    """Return a result whose failure says no more than whoever reads the storage's status may know."""
+    failure = result.failure
+    return result if failure is None else replace(result, failure=shown(snapshot, failure), cause=failure)
 
 
 def planned(snapshot: Snapshot, report: Report) -> Result:
@@ -96,7 +103,7 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         reached=STAGES,
         handled=handled,
         ignored=tuple(impossible.values()),
-        warnings=(*intent.admin.warnings, *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
+        warnings=(*_of_the_way(intent), *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
         executed=report.executed,
         statements=report.statements,
         taken_over=report.taken_over,
@@ -104,6 +111,14 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         cas=_cas(intent),
         soon=soon,
     )
+
+
+def _of_the_way(intent: Intent) -> tuple[str, ...]:
+    """Return what is said of the way in: to its administrator; to a tenant, what of his is beyond the limits."""
+    tenant = intent.spec.tenant
+    if tenant is None:
+        return intent.admin.warnings
+    return tuple(f"{what}; it goes on because it stood before" for what in tenant.beyond)
 
 
 def _cas(intent: Intent) -> tuple[str, ...]:

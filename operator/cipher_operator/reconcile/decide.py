@@ -12,6 +12,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import SECOND_LOGIN_SUFFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import ManagementPolicy, Resource, Spec, UserMode, parse_spec
+from cipher_operator.core import tenancy
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.credentials import Known, wanted_credential
@@ -24,6 +25,7 @@ from cipher_operator.core.secret import check_password, read_app_secret
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.history import History
+from cipher_operator.reconcile.inputs import server_of
 from cipher_operator.reconcile.result import PasswordChange
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.reconcile.snapshot import Snapshot
@@ -67,10 +69,10 @@ class Intent:
         return self.orders.credential.password if self.orders.credential is not None else self.admin.password
 
 
-def parse(resource: Resource, rules: Rules) -> Spec | Failure:
-    """Return the spec, or why it cannot be worked with."""
+def parse(snapshot: Snapshot, rules: Rules) -> Spec | Failure:
+    """Return the spec, with what its CipherServer gives it where it names one, or why it cannot be worked with."""
     try:
-        spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+        spec = settled(snapshot)
     except Failure as failure:
         return failure.at(ConditionType.CONNECTED)
     for extension in spec.extensions:
@@ -82,6 +84,26 @@ def parse(resource: Resource, rules: Rules) -> Spec | Failure:
                 stage=ConditionType.CONNECTED,
             )
     return spec
+
+
+def settled(snapshot: Snapshot) -> Spec:
+    """Return the spec, with what its CipherServer gives it where it names one. Raises Failure."""
+    resource = snapshot.resource
+    spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+    server, offer = spec.connection.server, snapshot.offer
+    if server is None:
+        return spec
+    if offer is None:
+        raise tenancy.unavailable(server)
+    if isinstance(offer.spec, Failure):
+        raise tenancy.unusable(server)
+    return tenancy.settle(resource, spec, server, offer.spec, offer.others)
+
+
+def shown(snapshot: Snapshot, failure: Failure) -> Failure:
+    """Return a failure as whoever reads the storage's status may know it."""
+    server = server_of(snapshot.resource.raw_spec)
+    return failure if server is None else tenancy.discreet(failure, server[2])
 
 
 def decide(
@@ -98,12 +120,12 @@ def _decide(
     snapshot: Snapshot, spec: Spec, history: History, rules: Rules, *, now: datetime, fresh: Password, digest: Digest
 ) -> Intent:
     resource = snapshot.resource
-    existing = snapshot.secrets.get(spec.app.secret_name)
+    existing = snapshot.contents.secret(spec.app.secret_name)
     admin = snapshot.admin(spec)
     desired = desired_from(resource, spec, admin, rules.instance)
     check_publishable(admin, spec.app, desired.database)
     refuse_foreign(resource, spec.app.secret_name, existing)
-    door_ca = snapshot.ca(spec.app.ca, "spec.app.caRef")
+    door_ca = snapshot.contents.ca(spec.app.ca, "spec.app.caRef")
     intent = Intent(spec, admin, desired, _orders(resource), Requests.of(resource), existing, door_ca=door_ca)
     intent.door(ssl_in_use=True)  # a CA that is none is said before anything is done
     if spec.user.mode is UserMode.SHARED:
@@ -132,7 +154,7 @@ def _with_credential(
     last = snapshot.resource.status.get("user")
     given = None
     if spec.user.password_ref is not None:
-        given = snapshot.password(spec.user.password_ref)
+        given = snapshot.contents.password(spec.user.password_ref)
         check_password(given)
     known = Known(
         user=user,

@@ -5,61 +5,84 @@ from dataclasses import replace
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE_FINALIZER
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec, parse_spec
+from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.desired import desired_from
 from cipher_operator.core.orders import Orders
+from cipher_operator.kube.cipherservers import server_path, servers
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
-from cipher_operator.kube.finalizers import TRIES, add, find, remove
-from cipher_operator.kube.port import Kube
+from cipher_operator.kube.finalizers import TRIES, Holdable, add, find, remove
+from cipher_operator.kube.port import Json, Kube
 from cipher_operator.kube.secrets import secret_path
-from cipher_operator.postgres import remove as server
-from cipher_operator.reconcile.decide import is_ours
-from cipher_operator.reconcile.inputs import Ref, ways_in
+from cipher_operator.postgres.remove import Removal
+from cipher_operator.postgres.remove import remove as remove_from_server
+from cipher_operator.reconcile.decide import is_ours, settled, shown
+from cipher_operator.reconcile.inputs import SECRET, Ref, login_references, ways_in
 from cipher_operator.reconcile.result import Ended, Result
 from cipher_operator.reconcile.sessions import Remembered, Sessions
 from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
 
 
-async def ensure_finalizers(kube: Kube, snapshot: Snapshot, spec: Spec) -> tuple[str, ...]:
+async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec) -> tuple[str, ...]:
     """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
     Held before anything is created on the server; the connection Secret and a Secret with its CA too, because the
-    deletion of a namespace removes those first (as PVC protection does). Where the connection Secret is missing nothing
-    is held: that run creates nothing. Returns the Secrets that somebody deletes. Raises ApiError, ApiUnavailable.
+    deletion of a namespace removes those first (as PVC protection does). A CipherServer is held whatever the policy
+    says, and holds its own Secrets. Where the connection Secret is missing nothing is held: that run creates nothing.
+    Returns the objects that somebody deletes. Raises ApiError, ApiUnavailable.
     """
-    resource = snapshot.resource
-    if spec.deletion_policy is not DeletionPolicy.DELETE or spec.management_policy is not ManagementPolicy.MANAGE:
+    kube, home, resource = around.kube, around.namespaces.servers, snapshot.resource
+    if spec.management_policy is not ManagementPolicy.MANAGE:
         if FINALIZER in resource.finalizers:
-            await release(kube, resource)
+            await release(kube, resource, home)
         return ()
-    if spec.connection.secret_name not in snapshot.secrets:
+    ways = _ways(snapshot, spec)
+    if spec.deletion_policy is not DeletionPolicy.DELETE:
+        if FINALIZER in resource.finalizers:
+            await release(kube, resource, home)
+        ways = ways if spec.tenant is not None else []
+    elif not ways:
         return ()
-    ways = [snapshot.holdable(ref) for ref in ways_in(resource.namespace, resource.raw_spec)]
-    if FINALIZER not in resource.finalizers:
+    elif FINALIZER not in resource.finalizers:
         await add_finalizer(kube, resource, FINALIZER)
         # Looked at again when the storage itself is held: from now on no other storage's release takes it away.
-        ways = [await find(kube, held.path) for held in ways if held is not None]
+        ways = [held for held in [await find(kube, each.path) for each in ways] if held is not None]
     for held in ways:
-        if held is not None and not held.deleting and IN_USE_FINALIZER not in held.finalizers:
+        if not held.deleting and IN_USE_FINALIZER not in held.finalizers:
             await add(kube, held, IN_USE_FINALIZER)
-    return tuple(held.name for held in ways if held is not None and held.deleting)
+    return tuple(held.name for held in ways if held.deleting)
 
 
-async def release(kube: Kube, resource: Resource) -> None:
+def _ways(snapshot: Snapshot, spec: Spec) -> list[Holdable]:
+    """Return what leads to the server and can be held; nothing where the connection Secret is missing."""
+    if spec.tenant is not None and snapshot.offer is not None:
+        server = snapshot.offer.resource
+        return [
+            Holdable(server_path(server.name), server.uid, server.resource_version, server.finalizers, server.deleting)
+        ]
+    contents = snapshot.contents
+    if contents.secret(spec.connection.secret_name) is None:
+        return []
+    refs = ways_in(snapshot.resource.namespace, snapshot.resource.raw_spec)
+    return [secret.holdable for secret in (contents.secret(ref[2]) for ref in refs) if secret is not None]
+
+
+async def release(kube: Kube, resource: Resource, home: str | None) -> None:
     """Take our finalizer off the CipherStorage, then ours off its way to the server where nobody else needs it.
 
     In this order: a crash between leaves a Secret whose finalizer the next start takes away, while the other order
-    would leave a storage that cannot be finished any more.
+    would leave a storage that cannot be finished any more. A CipherServer lets itself go. `home` as for `release_input`.
     """
     await remove_finalizer(kube, resource, FINALIZER)
     for ref in ways_in(resource.namespace, resource.raw_spec):
-        await release_input(kube, ref, without=resource.uid)
+        if ref[0] == SECRET:
+            await release_input(kube, ref, home=home, without=resource.uid)
 
 
-async def release_input(kube: Kube, ref: Ref, *, without: str = "") -> None:
-    """Take our finalizer off a Secret that no held CipherStorage needs; `without` is the uid of one that is done.
+async def release_input(kube: Kube, ref: Ref, *, home: str | None, without: str = "") -> None:
+    """Take our finalizer off a Secret that no held object needs; `without` is the uid of one that is done, `home` the
+    namespace in which what CipherServers name is, None where there are none.
 
     A storage that takes hold of the Secret while the others are looked through changes it: then they are looked through
     again.
@@ -69,13 +92,33 @@ async def release_input(kube: Kube, ref: Ref, *, without: str = "") -> None:
         held = await find(kube, secret_path(namespace, name))
         if held is None or IN_USE_FINALIZER not in held.finalizers:
             return
-        async for other in storages(kube, namespace):
-            metadata = other["metadata"]
-            holds = FINALIZER in (metadata.get("finalizers") or ()) and metadata["uid"] != without
-            if holds and ref in ways_in(namespace, other.get("spec")):
-                return
+        if await _needed(kube, ref, without) or (namespace == home and await _serves(kube, ref, without)):
+            return
         if await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
             return
+
+
+async def _needed(kube: Kube, ref: Ref, without: str) -> bool:
+    """Return whether a held storage of the namespace needs a Secret."""
+    namespace = ref[1]
+    async for other in storages(kube, namespace):
+        if _holds(other, FINALIZER, without) and ref in ways_in(namespace, other.get("spec")):
+            return True
+    return False
+
+
+async def _serves(kube: Kube, ref: Ref, without: str) -> bool:
+    """Return whether a held CipherServer needs a Secret."""
+    namespace = ref[1]
+    async for server in servers(kube):
+        if _holds(server, IN_USE_FINALIZER, without) and ref in login_references(namespace, server.get("spec")):
+            return True
+    return False
+
+
+def _holds(body: Json, finalizer: str, without: str) -> bool:
+    metadata = body["metadata"]
+    return finalizer in (metadata.get("finalizers") or ()) and metadata["uid"] != without
 
 
 async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None = None) -> Result | Ended:
@@ -86,15 +129,15 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
         return Ended()
-    removal, why = server.Removal(kept=("everything",)), _untouched(snapshot)
+    removal, why = Removal(kept=("everything",)), _untouched(snapshot)
     if why is None:
         try:
             removal = await _remove(around, snapshot, sessions, ca)
         except Failure as failure:
             removal = replace(removal, failure=failure)
     if removal.failure is not None:
-        return _waits(removal)
-    await release(around.kube, resource)
+        return _waits(removal, snapshot)
+    await release(around.kube, resource, around.namespaces.servers)
     return Ended(removal.lines, removal.kept, why or "")
 
 
@@ -106,21 +149,21 @@ def _untouched(snapshot: Snapshot) -> str | None:
     return "`spec.suspend`" if snapshot.suspended else None
 
 
-async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None) -> server.Removal:
+async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None) -> Removal:
     """Drop what the storage created. Raises Failure where there is no way to the server."""
     resource = snapshot.resource
-    spec = parse_spec(resource.namespace, resource.name, resource.raw_spec)
+    spec = settled(snapshot)
     if spec.management_policy is not ManagementPolicy.MANAGE:
-        return server.Removal(kept=("everything, as `managementPolicy: Observe` asks",))
+        return Removal(kept=("everything, as `managementPolicy: Observe` asks",))
     if spec.deletion_policy is not DeletionPolicy.DELETE:
-        return server.Removal(kept=("everything, as `deletionPolicy: Retain` asks",))
+        return Removal(kept=("everything, as `deletionPolicy: Retain` asks",))
     admin = _admin(snapshot, spec, ca)
     if not (spec.database.name or admin.database or resource.status.get("database")):
         # It never knew where to begin.
-        return server.Removal()
+        return Removal()
     desired = desired_from(resource, spec, admin, around.rules.instance)
     sessions.enter(admin)
-    return await server.remove(
+    return await remove_from_server(
         lambda database: sessions.open(admin, database, purpose="admin"),
         desired,
         Orders(established=bool(resource.status.get("database"))),
@@ -133,9 +176,10 @@ def _admin(snapshot: Snapshot, spec: Spec, ca: str | None) -> AdminConnection:
     try:
         return snapshot.admin(spec)
     except Failure as failure:
-        if failure.reason is not Reason.SECRET_NOT_FOUND:
+        if failure.reason is not Reason.SECRET_NOT_FOUND or spec.tenant is not None:
+            # A tenant's own Secret does not say whom the administrator's login may trust.
             raise
-        secret, app = snapshot.secrets.get(spec.connection.secret_name), snapshot.app
+        secret, app = snapshot.contents.secret(spec.connection.secret_name), snapshot.app
         ours = app is not None and is_ours(snapshot.resource, app)
         certificates = app.data.get("certificates") if app is not None and ours else None
         if certificates is None and ca is not None:
@@ -149,10 +193,11 @@ def _admin(snapshot: Snapshot, spec: Spec, ca: str | None) -> AdminConnection:
         ) from None
 
 
-def _waits(removal: server.Removal) -> Result:
+def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     """Return the end of a deletion that waits."""
     assert removal.failure is not None
-    failure = removal.failure.at(ConditionType.CONNECTED)
+    found = removal.failure.at(ConditionType.CONNECTED)
+    failure = shown(snapshot, found)
     if ANNOTATION_FORCE_DELETE not in failure.message:
         failure = failure.saying(
             f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
@@ -165,4 +210,5 @@ def _waits(removal: server.Removal) -> Result:
         executed=removal.lines,
         statements=len(removal.lines),
         remembered=isinstance(removal.failure, Remembered),
+        cause=found,
     )

@@ -1,24 +1,36 @@
-"""Which Secrets and ConfigMaps a spec names, valid or not: whatever has another shape counts as absent."""
+"""Which Secrets, ConfigMaps and other objects a spec names, valid or not: whatever has another shape counts as absent.
+
+The one place that says where a reference is looked up: those of a CipherStorage in its own namespace, those of a
+CipherServer in the operator's. No spec has a say in that.
+"""
 
 from collections.abc import Iterator, Mapping
+from typing import Final
 
-from cipher_operator.api.names import default_secret_name
+from cipher_operator.api.names import SERVER_KIND, default_secret_name
 
 Key = tuple[str, str]
-"""(namespace, name) of a CipherStorage."""
+"""(namespace, name) of a CipherStorage; of a CipherServer the namespace is ''."""
 Ref = tuple[str, str, str]
-"""Kind (`Secret` or `ConfigMap`), namespace and name of an input."""
+"""Kind, namespace and name of an input; the namespace is '' of what is in none."""
+SECRET: Final = "Secret"
+CONFIG_MAP: Final = "ConfigMap"
+NAMESPACE: Final = "Namespace"
+CONTENTS: Final = frozenset({SECRET, CONFIG_MAP})
+"""Kinds whose content is read."""
 
 
 def references(key: Key, spec: object) -> frozenset[Ref]:
-    """Return what a storage reads or writes."""
+    """Return what a CipherStorage reads or writes by its own spec."""
     namespace, _ = key
-    found = {ref for ref in (connection_secret(namespace, spec),) if ref is not None}
-    found.update(_cas(namespace, spec))
+    found = {app_secret(key, spec), *_cas(namespace, spec)}
+    if (secret := connection_secret(namespace, spec)) is not None:
+        found.add(secret)
     password = _get(spec, "user", "passwordSecretRef", "name")
     if isinstance(password, str):
-        found.add(("Secret", namespace, password))
-    found.add(app_secret(key, spec))
+        found.add((SECRET, namespace, password))
+    if (server := server_of(spec)) is not None:
+        found |= {server, (NAMESPACE, "", namespace)}
     return frozenset(found)
 
 
@@ -26,19 +38,37 @@ def app_secret(key: Key, spec: object) -> Ref:
     """Return the Secret that is published."""
     namespace, name = key
     app = _get(spec, "app", "secretName")
-    return "Secret", namespace, app if isinstance(app, str) else default_secret_name(name)
+    return SECRET, namespace, app if isinstance(app, str) else default_secret_name(name)
+
+
+def server_of(spec: object) -> Ref | None:
+    """Return the CipherServer that a CipherStorage names."""
+    name = _get(spec, "connection", "serverRef", "name")
+    return (SERVER_KIND, "", name) if isinstance(name, str) else None
+
+
+def way(namespace: str, spec: object) -> Ref | None:
+    """Return what stands for the way to the server: storages with the same one have the same."""
+    return server_of(spec) or connection_secret(namespace, spec)
+
+
+def login_references(namespace: str, spec: object) -> frozenset[Ref]:
+    """Return what a spec's `connection` names to log in as administrator: its Secret, and its CA's object."""
+    secret = connection_secret(namespace, spec)
+    return frozenset((*((secret,) if secret is not None else ()), *_cas(namespace, spec, "connection")))
 
 
 def ways_in(namespace: str, spec: object) -> frozenset[Ref]:
-    """Return the Secrets that the operator needs to log in as administrator: the connection's, and its CA's."""
-    found = {ref for ref in (connection_secret(namespace, spec), *_cas(namespace, spec, "connection")) if ref}
-    return frozenset(ref for ref in found if ref[0] == "Secret")
+    """Return the objects that are held while a deletion needs them: the CipherServer, or the Secrets of the login."""
+    if (server := server_of(spec)) is not None:
+        return frozenset({server})
+    return frozenset(ref for ref in login_references(namespace, spec) if ref[0] == SECRET)
 
 
 def connection_secret(namespace: str, spec: object) -> Ref | None:
     """Return the Secret with the administrator's login."""
     secret = _get(spec, "connection", "secretRef", "name")
-    return ("Secret", namespace, secret) if isinstance(secret, str) else None
+    return (SECRET, namespace, secret) if isinstance(secret, str) else None
 
 
 def _cas(namespace: str, spec: object, *doors: str) -> Iterator[Ref]:
@@ -46,7 +76,7 @@ def _cas(namespace: str, spec: object, *doors: str) -> Iterator[Ref]:
         ca = _get(spec, door, "caRef")
         name = _get(ca, "name")
         if isinstance(name, str):
-            yield "ConfigMap" if _get(ca, "kind") == "ConfigMap" else "Secret", namespace, name
+            yield CONFIG_MAP if _get(ca, "kind") == CONFIG_MAP else SECRET, namespace, name
 
 
 def _get(node: object, *path: str) -> object:

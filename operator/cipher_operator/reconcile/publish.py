@@ -13,9 +13,10 @@ from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.refusals import Refusal, refusal
 from cipher_operator.kube.secrets import SecretContent, SecretObject, create_secret, replace_secret
 from cipher_operator.postgres.provision import Report
+from cipher_operator.reconcile.contents import version, version_of
 from cipher_operator.reconcile.decide import Intent
 from cipher_operator.reconcile.prove import login_of
-from cipher_operator.reconcile.snapshot import Snapshot, version, version_of
+from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
 
 

@@ -39,6 +39,8 @@ class Result:
 
     facts: Facts | None = None
     failure: Failure | None = None
+    cause: Failure | None = None
+    """The failure as it was found, for the operator's log; `failure` may say less of it to a tenant."""
     reached: tuple[ConditionType, ...] = ()
     plan: tuple[str, ...] | None = None
     handled: Mapping[str, str] = field(default_factory=dict)

@@ -56,10 +56,13 @@ class Sessions:
         """Return what stands for user and password in the lane."""
         return self.digest(connection.user, connection.password)
 
-    def enter(self, connection: AdminConnection) -> None:
-        """Take a slot. Raises Busy where none is free, and Remembered where the lane knows that there is no way."""
+    def enter(self, connection: AdminConnection, slots: int | None = None) -> None:
+        """Take a slot, of so many as whoever runs the server gives (None: the setting).
+
+        Raises Busy where none is free, and Remembered where the lane knows that there is no way.
+        """
         try:
-            self.ticket.enter(self.lane(connection), self.credential(connection))
+            self.ticket.enter(self.lane(connection), self.credential(connection), slots)
         except Closed as closed:
             raise _remembered(closed.cause) from None
 

@@ -1,30 +1,44 @@
 """Everything that a run reads of the cluster: read once, frozen, and noted: only a change of it starts the next."""
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cipher_operator.api.failures import ConditionType, Failure
-from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import CARef, KeyRef, Resource, Spec, parse_resource
-from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
-from cipher_operator.core.connection.password import Password
-from cipher_operator.kube.cipherstorages import get_storage
-from cipher_operator.kube.finalizers import Holdable
-from cipher_operator.kube.port import Kube
-from cipher_operator.kube.secrets import ConfigMapObject, SecretObject, get_configmap, get_secret
-from cipher_operator.queue.references import ABSENT, References, Version
+from cipher_operator.api.connection import Scope
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.server import ServerSpec, parse_server_spec
+from cipher_operator.api.spec import Resource, Spec, parse_resource
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.tenancy import check_server
+from cipher_operator.kube.cipherservers import get_server
+from cipher_operator.kube.cipherstorages import get_storage, older_tenants
+from cipher_operator.kube.port import Reading
+from cipher_operator.kube.secrets import SecretObject
+from cipher_operator.queue.references import References
+from cipher_operator.reconcile.contents import Contents, read_contents, version_of
 from cipher_operator.reconcile.digest import Digest
-from cipher_operator.reconcile.inputs import Key, Ref, app_secret, references
+from cipher_operator.reconcile.inputs import CONTENTS, Key, Ref, app_secret, login_references, references, server_of
+from cipher_operator.reconcile.namespaces import Namespaces
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The CipherServer that a storage names, where it may be used: its spec, or why that cannot be worked with, and
+    what it names. `others` is how many older storages of the namespace use it."""
+
+    resource: Resource
+    spec: ServerSpec | Failure
+    contents: Contents
+    others: int = 0
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Snapshot:
-    """A CipherStorage and what its spec names, as they were at one moment. `ca` holds contents by kind and name."""
+    """A CipherStorage and what its spec names, as they were at one moment. `offer` is None where it names no
+    CipherServer, and where the one that it names is not available to it."""
 
     resource: Resource
-    secrets: Mapping[str, SecretObject]
-    configmaps: Mapping[str, Mapping[str, bytes]]
+    contents: Contents
+    offer: Offer | None = None
 
     def __repr__(self) -> str:
         return f"Snapshot({self.resource.namespace}/{self.resource.name})"
@@ -37,119 +51,85 @@ class Snapshot:
     @property
     def app(self) -> SecretObject | None:
         """Return the app Secret."""
-        return self.secrets.get(app_secret(self.resource.key, self.resource.raw_spec)[2])
+        return self.contents.secret(app_secret(self.resource.key, self.resource.raw_spec)[2])
 
-    def holdable(self, ref: Ref) -> Holdable | None:
-        """Return a Secret as an object that can be held; None where it is not there."""
-        secret = self.secrets.get(ref[2])
-        return secret.holdable if secret is not None else None
+    def login(self, spec: Spec) -> Contents:
+        """Return where the administrator's login is: beside the storage, or beside the operator."""
+        return self.offer.contents if spec.tenant is not None and self.offer is not None else self.contents
 
     def admin(self, spec: Spec) -> AdminConnection:
         """Return how to log in as administrator. Raises Failure, stage Connected."""
-        secret = self.secrets.get(spec.connection.secret_name)
-        if secret is None:
-            raise not_found("Secret", spec.connection.secret_name, "`spec.connection.secretRef.name`")
-        ca = self.ca(spec.connection.ca, "spec.connection.caRef")
-        try:
-            return read_admin_connection(secret.data, spec.connection, ca)
-        except Failure as failure:
-            raise failure.at(ConditionType.CONNECTED) from None
-
-    def ca(self, reference: CARef | None, field: str) -> bytes | None:
-        """Return the content that a caRef names, None without one. Raises Failure, stage Connected."""
-        if reference is None:
-            return None
-        data: Mapping[str, bytes] | None
-        if reference.kind == "ConfigMap":
-            data = self.configmaps.get(reference.name)
-        else:
-            secret = self.secrets.get(reference.name)
-            data = secret.data if secret is not None else None
-        if data is None:
-            raise not_found(reference.kind, reference.name, f"`{field}.name`")
-        if not data.get(reference.key):
-            raise Failure(
-                Reason.SECRET_KEY_MISSING,
-                f"{reference.kind} '{reference.name}' has no key '{reference.key}' (`{field}.key`); put the server's "
-                "CA there, as PEM",
-                stage=ConditionType.CONNECTED,
-            )
-        return data[reference.key]
-
-    def password(self, reference: KeyRef) -> Password:
-        """Return the password that the user brings. Raises Failure, stage AccessGranted."""
-        secret = self.secrets.get(reference.name)
-        if secret is None:
-            raise not_found(
-                "Secret", reference.name, "`spec.user.passwordSecretRef.name`", ConditionType.ACCESS_GRANTED
-            )
-        value = secret.data.get(reference.key, b"").removesuffix(b"\n").removesuffix(b"\r")
-        try:
-            text = value.decode()
-        except UnicodeDecodeError:
-            text = ""
-        if not text or "\0" in text:
-            raise Failure(
-                Reason.SECRET_KEY_MISSING,
-                f"Secret '{reference.name}' has no usable text under key '{reference.key}' "
-                "(`spec.user.passwordSecretRef.key`); put the login's password there",
-                stage=ConditionType.ACCESS_GRANTED,
-            )
-        return Password(text)
+        return self.login(spec).admin(spec.connection)
 
 
-async def read_snapshot(kube: Kube, inputs: "References[Key, Ref]", key: Key, digest: Digest) -> Snapshot | None:
+async def read_snapshot(
+    kube: Reading,
+    inputs: "References[Key, Ref]",
+    namespaces: Namespaces,
+    key: Key,
+    digest: Digest,
+    *,
+    suspended: bool = False,
+) -> Snapshot | None:
     """Return the storage and its inputs; None where it does not exist. Raises ApiError, ApiUnavailable.
 
-    Of a suspended storage nothing else is read: it is left alone, also when it is deleted.
+    Of a suspended storage nothing else is read, unless `suspended` asks for it: it is left alone, also when it is
+    deleted.
     """
     body = await get_storage(kube, *key)
     if body is None:
         return None
     resource = parse_resource(body)
     refs = references(key, resource.raw_spec)
-    inputs.set_references(key, refs)
-    if resource.raw_spec.get("suspend") is True:
-        return Snapshot(resource, {}, {})
-    found = dict(zip(refs, await asyncio.gather(*(read_input(kube, ref) for ref in refs)), strict=True))
-    for ref, content in found.items():
-        inputs.read(key, ref, version_of(content, digest))
-    return Snapshot(
-        resource,
-        {ref[2]: content for ref, content in found.items() if isinstance(content, SecretObject)},
-        {ref[2]: content.data for ref, content in found.items() if isinstance(content, ConfigMapObject)},
-    )
+    if resource.raw_spec.get("suspend") is True and not suspended:
+        inputs.set_references(key, refs)
+        return Snapshot(resource, Contents(resource.namespace, Scope.STORAGE, {}))
+    offer = await _offer(kube, namespaces, resource)
+    offered = login_references(offer.contents.namespace, offer.resource.raw_spec) if offer is not None else frozenset()
+    inputs.set_references(key, refs | offered)
+    contents = await read_contents(kube, resource.namespace, Scope.STORAGE, refs)
+    note(inputs, key, contents, refs, digest)
+    if offer is not None:
+        note(inputs, key, offer.contents, offered, digest)
+    return Snapshot(resource, contents, offer)
 
 
-async def read_input(kube: Kube, ref: Ref) -> SecretObject | ConfigMapObject | None:
-    """Return an input's content, None where there is none. Raises ApiError, ApiUnavailable."""
-    kind, namespace, name = ref
-    if kind == "ConfigMap":
-        return await get_configmap(kube, namespace, name)
-    return await get_secret(kube, namespace, name)
+def note(inputs: "References[Key, Ref]", key: Key, contents: Contents, refs: Iterable[Ref], digest: Digest) -> None:
+    """Note which contents a run has read."""
+    for ref in refs:
+        if ref[0] in CONTENTS:
+            inputs.read(key, ref, version_of(contents.found.get(ref), digest))
 
 
-def version_of(content: SecretObject | ConfigMapObject | None, digest: Digest) -> Version:
-    """Return what tells this content from another."""
-    return ABSENT if content is None else version(content.data, content.resource_version, digest)
+async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> Offer | None:
+    """Return the CipherServer that the storage may use, None where it names none, or one that is not available to it.
+
+    Whether it may is asked each time, and before anything that the CipherServer names is read.
+    """
+    ref = server_of(resource.raw_spec)
+    if ref is None or namespaces.servers is None:
+        return None
+    body = await get_server(kube, ref[2])
+    server = parse_resource(body or {})
+    spec = _open_to(resource, server, namespaces) if body is not None else None
+    if spec is None:
+        return None
+    try:
+        check_server(spec)
+    except Failure as failure:
+        return Offer(server, failure, Contents(namespaces.servers, Scope.SERVER, {}))
+    refs = login_references(namespaces.servers, server.raw_spec)
+    contents = await read_contents(kube, namespaces.servers, Scope.SERVER, refs)
+    others = await older_tenants(kube, resource, server.name) if spec.limits.storages is not None else 0
+    return Offer(server, spec, contents, others)
 
 
-def version(data: Mapping[str, bytes], resource_version: str, digest: Digest) -> Version:
-    """Return what tells this data, at this resourceVersion, from other data."""
-    parts = [part for name in sorted(data) for part in (name.encode(), data[name])]
-    return Version(revision(resource_version), digest(*parts))
-
-
-def revision(resource_version: str) -> int:
-    """Return a resourceVersion as a number, which it is on every API server with etcd (KEP-5504); else 1: the content
-    alone tells."""
-    return int(resource_version) if resource_version.isdecimal() else 1
-
-
-def not_found(kind: str, name: str, field: str, stage: ConditionType = ConditionType.CONNECTED) -> Failure:
-    """Return what a missing input means."""
-    return Failure(
-        Reason.SECRET_NOT_FOUND,
-        f"{kind} '{name}' ({field}) does not exist in this namespace; create it, and this storage goes on at once",
-        stage=stage,
-    )
+def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> ServerSpec | None:
+    """Return the server's spec where it may be used; one that cannot be read admits nobody, and one that is being
+    deleted nobody new."""
+    try:
+        spec = parse_server_spec(server.raw_spec)
+    except Failure:
+        return None
+    admitted = spec.allowed.admits(resource.namespace, namespaces.labels(resource.namespace))
+    return spec if admitted and not (server.deleting and not resource.status.get("database")) else None

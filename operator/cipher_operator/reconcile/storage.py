@@ -12,16 +12,15 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.events import Recorder
-from cipher_operator.kube.port import ApiError, ApiUnavailable
+from cipher_operator.kube.port import ApiError
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.following import Next
-from cipher_operator.queue.needs import API
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
+from cipher_operator.reconcile.attempt import attempt
 from cipher_operator.reconcile.builds import Builds
-from cipher_operator.reconcile.conclude import failed, planned, ready, refused
+from cipher_operator.reconcile.conclude import discreet, failed, planned, ready, refused
 from cipher_operator.reconcile.decide import Intent, decide, parse
 from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.inputs import Key
@@ -30,7 +29,7 @@ from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.result import Ended, Result
-from cipher_operator.reconcile.run_id import RUN, begin_run
+from cipher_operator.reconcile.run_id import begin_run
 from cipher_operator.reconcile.sessions import Sessions
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
@@ -67,29 +66,22 @@ class Reconciler:
 
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Bring one storage to where it shall be; return when to look again."""
-        around, started = self._around, self._around.monotonic()
         begin_run()
-        try:
-            snapshot = await read_snapshot(around.kube, around.inputs, key, around.digest)
-            if snapshot is None:
-                self.forget(key)
-                return Next(gone=True)
-            if snapshot.suspended and not snapshot.resource.deleting:
-                # The status stays as it was, as Flux does it.
-                self._builds.cancel(key)
-                around.counters.suspended(key)
-                logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
-                return Next(after=None)
-            return await self._told(snapshot, ticket, started)
-        except ApiUnavailable as error:
-            # Without the API server there is neither an input nor a place for a status.
-            ticket.failed(API, error, retry_after=error.retry_after)
-        except ApiError as error:
-            # One that has just started refuses for a moment what it allows later.
-            logger.warning("the Kubernetes API refused: %s; trying again", error, extra={"storage": "/".join(key)})
-        except NotLeading:
-            logger.info("ended: this process does not lead any more", extra={"storage": "/".join(key)})
-        return Next(failed=True)
+        return await attempt(self._look(key, ticket), ticket, {"storage": "/".join(key)})
+
+    async def _look(self, key: Key, ticket: Ticket) -> Next:
+        around, started = self._around, self._around.monotonic()
+        snapshot = await read_snapshot(around.kube, around.inputs, around.namespaces, key, around.digest)
+        if snapshot is None:
+            self.forget(key)
+            return Next(gone=True)
+        if snapshot.suspended and not snapshot.resource.deleting:
+            # The status stays as it was, as Flux does it.
+            self._builds.cancel(key)
+            around.counters.suspended(key)
+            logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
+            return Next(after=None)
+        return await self._told(snapshot, ticket, started)
 
     async def _told(self, snapshot: Snapshot, ticket: Ticket, started: float) -> Next:
         """Run, tell of it, and return when to look again."""
@@ -113,9 +105,9 @@ class Reconciler:
             async with asyncio.timeout(limit):
                 if snapshot.resource.deleting:
                     self._builds.cancel(snapshot.resource.key)
-                    sessions, ca = self._sessions(ticket), self._history(snapshot.resource).ca
+                    sessions, ca = self._around.sessions(ticket), self._history(snapshot.resource).ca
                     return await finalize.finish(self._around, snapshot, sessions, ca)
-                return await self._reconcile(snapshot, ticket)
+                return discreet(snapshot, await self._reconcile(snapshot, ticket))
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
@@ -127,10 +119,10 @@ class Reconciler:
 
     async def _reconcile(self, snapshot: Snapshot, ticket: Ticket) -> Result:
         around, resource = self._around, snapshot.resource
-        spec = parse(resource, around.rules)
+        spec = parse(snapshot, around.rules)
         if isinstance(spec, Failure):
             return refused(snapshot, spec)
-        held = await finalize.ensure_finalizers(around.kube, snapshot, spec)
+        held = await finalize.ensure_finalizers(around, snapshot, spec)
         history = self._history(resource)
         intent = decide(
             snapshot, spec, history, around.rules, now=around.now(), fresh=around.generate(), digest=around.digest
@@ -138,14 +130,15 @@ class Reconciler:
         if isinstance(intent, Failure):
             return replace(refused(snapshot, intent), interval=spec.interval)
         self._remember(resource, history.decided(intent.orders.credential, generated=intent.generated))
-        result = await self._carry_out(snapshot, intent, self._sessions(ticket))
+        result = await self._carry_out(snapshot, intent, around.sessions(ticket))
         warnings = (*result.warnings, *map(held_sentence, held))
         return replace(result, held=held, warnings=warnings, interval=spec.interval)
 
     async def _carry_out(self, snapshot: Snapshot, intent: Intent, sessions: Sessions) -> Result:
         """Converge, then prove and publish."""
+        tenant = intent.spec.tenant
         try:
-            sessions.enter(intent.admin)
+            sessions.enter(intent.admin, tenant.max_connections if tenant is not None else None)
         except Failure as failure:
             return refused(snapshot, failure)
         report = await self._converge(sessions, intent)
@@ -202,10 +195,6 @@ class Reconciler:
             write=not intent.observe,
             prove=beside if first and sessions.may_open_beside(intent.admin) else None,
         )
-
-    def _sessions(self, ticket: Ticket) -> Sessions:
-        around = self._around
-        return Sessions(ticket, around.policy, around.digest, around.counters, RUN.get() or "", around.permit)
 
     def _history(self, resource: Resource) -> History:
         history = self._histories.get(resource.key)

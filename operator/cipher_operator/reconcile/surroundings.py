@@ -11,11 +11,14 @@ from cipher_operator.kube.port import Kube
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.references import References
+from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import sessions
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
+from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.reconcile.rules import Rules
+from cipher_operator.reconcile.run_id import RUN
 
 
 class Counters(sessions.Counters, Protocol):
@@ -26,6 +29,9 @@ class Counters(sessions.Counters, Protocol):
 
     def suspended(self, key: Key) -> None:
         """Note that a storage is left alone by its spec."""
+
+    def server(self, name: str, ready: bool | None) -> None:
+        """Note whether a CipherServer is ready; None where it is gone."""
 
     def forget(self, key: Key) -> None:
         """Drop what is shown of a storage that is gone."""
@@ -41,6 +47,7 @@ class Surroundings:
 
     kube: Kube
     inputs: "References[Key, Ref]"
+    namespaces: Namespaces
     policy: DialPolicy
     rules: Rules
     digest: Digest
@@ -50,3 +57,7 @@ class Surroundings:
     generate: Callable[[], Password]
     enqueue: Callable[[Key], None]
     permit: Permit = unlimited
+
+    def sessions(self, ticket: Ticket) -> sessions.Sessions:
+        """Return the sessions of the run that this task is."""
+        return sessions.Sessions(ticket, self.policy, self.digest, self.counters, RUN.get() or "", self.permit)

@@ -145,6 +145,14 @@ FLAGS: Final = (
         "NS",
     ),
     Flag(
+        "server-secrets-namespace",
+        _namespace,
+        "",
+        "where the Secrets and CAs are that CipherServers name; default: the Pod's own namespace; outside a cluster "
+        "there are no CipherServers without it",
+        "NS",
+    ),
+    Flag(
         "health-address",
         _address,
         "[::]:8081",

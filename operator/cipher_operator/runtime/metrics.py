@@ -50,6 +50,7 @@ class Metrics:
         self.families = families = Families(self.registry)
         self.storages: Workqueue[Key] = Workqueue(families, "cipherstorage", self._seen)
         self.inputs: Workqueue[Ref] = Workqueue(families, "input")
+        self.servers: Workqueue[Key] = Workqueue(families, "cipherserver")
         self._of_runs()
         self._of_storages()
         self._of_servers()
@@ -109,6 +110,7 @@ class Metrics:
         self._states = self._gauge(
             "lanes", "PostgreSQL servers by state: open, down, or refused (a credential).", "state"
         )
+        self._server_ready = self._gauge("server_ready", "1 for a CipherServer that is Ready, 0 for others.", "server")
         self._full = self._gauge("lanes_full", "PostgreSQL servers of which every slot is taken.")
         self._slots = self._gauge("lane_slots", "Connections that may be open at once now, over all servers.")
         self._held = self._gauge("lane_slots_used", "Slots of servers that runs hold.")
@@ -128,7 +130,7 @@ class Metrics:
             "kind",
             "reason",
         )
-        for kind in ("CipherStorage", "ConfigMap", "Secret"):
+        for kind in ("CipherServer", "CipherStorage", "ConfigMap", "Namespace", "Secret"):
             for reason in ("ended", "expired", "broken", "unavailable", "refused"):
                 self._restarts.labels(kind=kind, reason=reason)
         self._lag = Histogram(
@@ -165,13 +167,21 @@ class Metrics:
         """Note that a storage is left alone by its spec."""
         self._census.suspended(key)
 
+    def server(self, name: str, ready: bool | None) -> None:
+        """Note whether a CipherServer is ready; None where it is gone."""
+        if ready is not None:
+            self._server_ready.labels(server=name).set(ready)
+        else:
+            self._server_ready.remove(name)
+
     def forget(self, key: Key) -> None:
         """Count a storage no more that is gone."""
         self._census.forget(key)
 
     def clear(self) -> None:
-        """Count no storage any more: another process works on them."""
+        """Count none any more: another process works on them."""
         self._census.clear()
+        self._server_ready.clear()
 
     def connection(self, purpose: str) -> None:
         """Count a connection; `purpose` is `admin` or `login`."""
@@ -227,6 +237,7 @@ class Metrics:
         self._ca_end.set(self._census.earliest_ca_end(now) or 0)
         self.storages.refresh()
         self.inputs.refresh()
+        self.servers.refresh()
         self._busy.set(self.storages.working)
         if self._lanes is not None:
             lanes = self._lanes()

@@ -16,7 +16,17 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import NotLeading, Permit
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
-from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Reflector, reflectors
+from cipher_operator.kube.reflector import (
+    CONFIGMAPS,
+    NAMESPACES,
+    SECRETS,
+    SERVERS,
+    STORAGES,
+    Changed,
+    Reflector,
+    Watched,
+    reflectors,
+)
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
@@ -26,25 +36,29 @@ from cipher_operator.queue.needs import API
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.contents import read_input, version_of
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import Key, Ref
-from cipher_operator.reconcile.snapshot import read_input, version_of
+from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.server import ServerReconciler
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.standby import Standby
+from cipher_operator.runtime.tenants import Tenants
 from cipher_operator.runtime.triggers import Triggers
 
 PASSWORD_LENGTH = 32
 INPUTS_AT_ONCE = 4
+SERVERS_AT_ONCE = 8
 _ALPHABET = string.ascii_letters + string.digits
 
 logger = logging.getLogger(__name__)
 
 
 class Runs(Protocol):
-    """What runs storages."""
+    """What runs storages, or servers."""
 
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Run one; return when to run it next."""
@@ -69,11 +83,14 @@ class Parts:
     """The parts of a process that live as long as it serves."""
 
     queue: Queue[Key]
+    servers_queue: Queue[Key]
     inputs_queue: Queue[Ref]
     lanes: Lanes
     triggers: Triggers
+    tenants: Tenants
     reflectors: tuple[Reflector, ...]
     runs: Runs
+    server_runs: Runs
 
     @classmethod
     def of(  # noqa: PLR0917 - each is there once in a process
@@ -103,10 +120,23 @@ class Parts:
             clock=clock,
             observer=metrics.storages,
         )
-        inputs: References[Key, Ref] = References(lambda key: queue.enqueue(key, changed=True))
+        servers_queue: Queue[Key] = Queue(
+            lambda key, ticket: metrics.servers.run(server_runs.run, key, ticket),
+            workers=SERVERS_AT_ONCE,
+            workers_per_namespace=SERVERS_AT_ONCE,
+            lanes=lanes,
+            clock=clock,
+            observer=metrics.servers,
+        )
+        # A CipherServer's key has no namespace.
+        inputs: References[Key, Ref] = References(
+            lambda key: (queue if key[0] else servers_queue).enqueue(key, changed=True)
+        )
+        namespaces = Namespaces(settings.server_secrets_namespace if settings.cluster_servers else None)
         around = Surroundings(
             kube=kube,
             inputs=inputs,
+            namespaces=namespaces,
             policy=settings.dial_policy,
             rules=settings.rules(instance),
             digest=digest,
@@ -117,23 +147,32 @@ class Parts:
             enqueue=queue.enqueue,
             permit=permit,
         )
-        runs = make_runs(around)
+        runs, server_runs = make_runs(around), ServerReconciler(around)
         inputs_queue: Queue[Ref] = Queue(
-            lambda ref, ticket: metrics.inputs.run(
-                lambda ref, ticket: _look(kube, inputs, digest, ref, ticket), ref, ticket
-            ),
+            lambda ref, ticket: metrics.inputs.run(lambda ref, ticket: _look(around, ref, ticket), ref, ticket),
             workers=INPUTS_AT_ONCE,
             workers_per_namespace=INPUTS_AT_ONCE,
             lanes=lanes,
             clock=clock,
             observer=metrics.inputs,
         )
-        triggers = Triggers(queue, inputs, inputs_queue.enqueue, Standby(settings.interval, time.monotonic))
+        tenants = Tenants(queue, servers_queue, inputs, namespaces)
+        standby = Standby(settings.interval, time.monotonic)
+        triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby, tenants.used)
         metrics.watch_lanes(lanes.counts)
-        watched = (SECRETS.selected(settings.secret_selector), CONFIGMAPS)
-        inputs_watch = reflectors(kube, watched, triggers.input, settings.namespaces, metrics.watch_restarted)
-        existing = reflectors(kube, (STORAGES,), triggers.exists, settings.namespaces, metrics.watch_restarted)
-        return cls(queue, inputs_queue, lanes, triggers, (*inputs_watch, *existing), runs)
+        kinds: list[tuple[Watched, Changed]] = [
+            (SECRETS.selected(settings.secret_selector), triggers.input),
+            (CONFIGMAPS, triggers.input),
+            (STORAGES, triggers.exists),
+        ]
+        if settings.cluster_servers:
+            kinds += [(SERVERS, tenants.server), (NAMESPACES, tenants.namespace)]
+        watching = [
+            reflector
+            for watched, changed in kinds
+            for reflector in reflectors(kube, (watched,), changed, settings.namespaces, metrics.watch_restarted)
+        ]
+        return cls(queue, servers_queue, inputs_queue, lanes, triggers, tenants, tuple(watching), runs, server_runs)
 
     @asynccontextmanager
     async def reflecting(self) -> AsyncIterator[None]:
@@ -155,18 +194,22 @@ class Parts:
         """Work: what there is in due order (see Standby), and what changes."""
         self.queue.resume()
         self.inputs_queue.resume()
+        self.servers_queue.resume()
         self.triggers.lead(warm=warm)
+        self.tenants.lead()
 
     async def follow(self) -> bool:
         """End what is under way at once and do no work from now on; return whether all of it has ended."""
         self.triggers.follow()
-        await asyncio.gather(self.queue.drain(0), self.inputs_queue.drain(0))
-        await self.runs.reset()
-        return self.queue.running == self.inputs_queue.running == 0
+        self.tenants.follow()
+        queues = (self.queue, self.servers_queue, self.inputs_queue)
+        await asyncio.gather(*(queue.drain(0) for queue in queues))
+        await asyncio.gather(self.runs.reset(), self.server_runs.reset())
+        return not any(queue.running for queue in queues)
 
     async def close(self) -> None:
         """End what goes on beside the runs."""
-        await self.inputs_queue.drain(1.0)
+        await asyncio.gather(self.inputs_queue.drain(1.0), self.servers_queue.drain(1.0))
         await self.runs.close()
         await self.lanes.close()
 
@@ -199,17 +242,18 @@ def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
         logger.warning("a PostgreSQL server does not answer: %s; it is probed every 2 s", reason)
 
 
-async def _look(kube: Kube, inputs: "References[Key, Ref]", digest: Digest, ref: Ref, ticket: Ticket) -> Next:
+async def _look(around: Surroundings, ref: Ref, ticket: Ticket) -> Next:
     """Look at an input that the watch has told of: start who has read other content, and let it go where it is held for
     nobody."""
+    kube, inputs = around.kube, around.inputs
     try:
         content = await read_input(kube, ref) if inputs.watched(ref) else None
         if content is not None:
-            inputs.changed(ref, version_of(content, digest))
+            inputs.changed(ref, version_of(content, around.digest))
         elif inputs.watched(ref):
             inputs.gone(ref)
         if ref[0] == "Secret" and (content is None or (isinstance(content, SecretObject) and content.deleting)):
-            await release_input(kube, ref)
+            await release_input(kube, ref, home=around.namespaces.servers)
     except ApiUnavailable as error:
         ticket.failed(API, error, retry_after=error.retry_after)
         return Next(failed=True)

@@ -10,7 +10,7 @@ from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, 
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
 
-OFFLINE = frozenset({"instance-id", "connect-timeout", "blocked-ranges"})
+OFFLINE = frozenset({"instance-id", "server-secrets-namespace", "connect-timeout", "blocked-ranges"})
 POD_NAMESPACE = "POD_NAMESPACE"
 """The variable that a Deployment fills from `metadata.namespace`."""
 HEALTH_ADDRESS, METRICS_ADDRESS = Address("::", 8081), Address("::", 8080)
@@ -22,12 +22,15 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The operator's settings; durations in seconds. `namespaces` empty: all of them."""
+    """The operator's settings; durations in seconds. `namespaces` empty: all of them. `cluster_servers`: CipherServers
+    are served, their Secrets from `server_secrets_namespace`."""
 
     namespaces: tuple[str, ...] = ()
     instance_id: str | None = None
     leader_election: bool = False
     leader_election_namespace: str | None = None
+    cluster_servers: bool = False
+    server_secrets_namespace: str | None = None
     health_address: Address = HEALTH_ADDRESS
     metrics_address: Address = METRICS_ADDRESS
     workers: int = 32
@@ -86,6 +89,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of several replicas one works, by means of a Lease; default: on in a cluster, off outside "
         f"({ENVIRONMENT_PREFIX}LEADER_ELECTION)",
     )
+    parser.add_argument(
+        "--cluster-servers",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="serve CipherServers; default: on in a cluster and wherever --server-secrets-namespace is set, off with "
+        f"--namespace ({ENVIRONMENT_PREFIX}CLUSTER_SERVERS)",
+    )
     _add(parser, FLAGS)
 
 
@@ -121,11 +131,13 @@ def settings_from(arguments: argparse.Namespace, environ: Mapping[str, str], *, 
             "read kube-system, whose uid is the default; choose a name for this installation and never change it"
         )
     in_cluster = bool(environ.get("KUBERNETES_SERVICE_HOST"))
-    values["leader_election"], source = _leader_election(arguments, environ, in_cluster)
+    asked, source = _switch(arguments, environ, "leader-election")
+    values["leader_election"] = in_cluster if asked is None else asked
     if values["leader_election"] and "leader_election_namespace" not in values:
         values["leader_election_namespace"] = environ.get(POD_NAMESPACE) or None
         if not in_cluster and values["leader_election_namespace"] is None:
             raise SettingsError(f"{source}: outside a cluster --leader-election-namespace must say where the Lease is")
+    _add_servers(values, arguments, environ)
     values.setdefault("log_format", "json" if in_cluster and not terminal else "text")
     return Settings(**values)
 
@@ -149,13 +161,26 @@ def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tu
     return names
 
 
-def _leader_election(arguments: argparse.Namespace, environ: Mapping[str, str], in_cluster: bool) -> tuple[bool, str]:
-    """Return whether to elect a leader, and which flag or variable says so."""
-    variable = f"{ENVIRONMENT_PREFIX}LEADER_ELECTION"
-    asked, source = getattr(arguments, "leader_election", None), "--leader-election"
+def _switch(arguments: argparse.Namespace, environ: Mapping[str, str], name: str) -> tuple[bool | None, str]:
+    """Return what a flag that is on or off says, None where nobody does, and which flag or variable it is."""
+    attribute = name.replace("-", "_")
+    variable = f"{ENVIRONMENT_PREFIX}{attribute.upper()}"
+    asked = getattr(arguments, attribute, None)
     if asked is None and environ.get(variable):
-        asked, source = _parsed(boolean, environ[variable], variable), variable
-    return in_cluster if asked is None else bool(asked), source
+        return _parsed(boolean, environ[variable], variable), variable
+    return asked, f"--{name}"
+
+
+def _add_servers(values: dict[str, Any], arguments: argparse.Namespace, environ: Mapping[str, str]) -> None:
+    """Add whether CipherServers are served, and where their Secrets are."""
+    asked, source = _switch(arguments, environ, "cluster-servers")
+    if asked and values["namespaces"]:
+        raise SettingsError(f"{source}: cannot be on with --namespace, because a CipherServer is the whole cluster's")
+    namespace = values.get("server_secrets_namespace") or environ.get(POD_NAMESPACE) or None
+    if asked and namespace is None:
+        raise SettingsError(f"{source}: --server-secrets-namespace must say where the Secrets of CipherServers are")
+    values["cluster_servers"] = asked is not False and not values["namespaces"] and namespace is not None
+    values["server_secrets_namespace"] = namespace
 
 
 class _Parser(argparse.ArgumentParser):

@@ -9,7 +9,7 @@ from cipher_operator.api.durations import parse_duration
 from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.requests import Requests
-from cipher_operator.reconcile.inputs import Key, connection_secret
+from cipher_operator.reconcile.inputs import Key, way
 
 RECENT_SECONDS = 120.0
 """How long a change counts as one that the former leader may not have come to: longer than a run and a Lease."""
@@ -98,8 +98,8 @@ def known(resource: Resource) -> Known:
     )
     current = status.get("observedGeneration") == resource.generation
     settled = ready and current and not resource.deleting and not Requests.of(resource).new
-    way = connection_secret(resource.namespace, resource.raw_spec)
-    return Known(settled, not conditions, _interval(resource.raw_spec.get("interval")), way)
+    every = _interval(resource.raw_spec.get("interval"))
+    return Known(settled, not conditions, every, way(resource.namespace, resource.raw_spec))
 
 
 def _interval(said: object) -> float | None:

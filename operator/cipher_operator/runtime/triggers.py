@@ -1,6 +1,6 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +8,8 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, REQUES
 from cipher_operator.kube.reflector import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
-from cipher_operator.reconcile.inputs import Key, Ref, connection_secret, references
-from cipher_operator.reconcile.snapshot import revision
+from cipher_operator.reconcile.contents import revision
+from cipher_operator.reconcile.inputs import Key, Ref, references, way
 from cipher_operator.runtime.standby import Standby
 
 _ANNOTATIONS = (*REQUEST_ANNOTATIONS.values(), ANNOTATION_FORCE_DELETE)
@@ -38,7 +38,8 @@ class Triggers:
 
     `look` is called with an input of which somebody has read another revision, and with a Secret that has our finalizer
     and that no known storage needs, or that is being deleted. Between `follow` and `lead` nothing is run or looked at:
-    another process does that, and `standby` keeps what this one must know when its turn comes.
+    another process does that, and `standby` keeps what this one must know when its turn comes. `used` is called with
+    inputs that a storage has begun or ceased to name.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class Triggers:
         inputs: "References[Key, Ref]",
         look: Callable[[Ref], None] = lambda ref: None,
         standby: Standby | None = None,
+        used: Callable[[Iterable[Ref]], None] = lambda refs: None,
     ) -> None:
-        self._queue, self._inputs, self._look = queue, inputs, look
+        self._queue, self._inputs, self._look, self._used = queue, inputs, look, used
         self._standby, self._follows = standby, False
         self._known: dict[Key, Fingerprint] = {}
         self._existing: dict[Key, str] = {}
@@ -101,19 +103,24 @@ class Triggers:
         if before == now or (before is not None and not before.held and before == now.without_hold()):
             return
         spec = body.get("spec")
-        for ref in self._inputs.set_references(key, references(key, spec)):
+        named = references(key, spec)
+        dropped = self._inputs.set_references(key, named)
+        for ref in dropped:
             # Held perhaps for this storage alone, and its deletion may be waiting already.
             if ref in self._held and not self._follows:
                 self._look(ref)
+        self._used(dropped | named)
         if self._follows:
             self._touched(key)
         else:
-            self._queue.enqueue(key, changed=True, way=connection_secret(key[0], spec))
+            self._queue.enqueue(key, changed=True, way=way(key[0], spec))
 
     def gone(self, key: Key) -> None:
         """Let a storage go that does not exist any more."""
         if self._known.pop(key, None) is not None:
+            named = self._inputs.references(key)
             self._inputs.forget(key)
+            self._used(named)
         if self._standby is not None:
             self._standby.drop(key)
         if self._follows:

@@ -3,15 +3,23 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from cipher_operator.api.choices import SSLMode
+from cipher_operator.api.connection import PASSWORD_AUTH, Auth, CARef, Connection
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import CARef, Connection, SSLMode
 from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.core.connection.keys import Individual, read_individual, read_ssl_key, text_of
 from cipher_operator.core.connection.parameters import MAX_POOL, VERIFYING, Parameters, read_parameters
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.connection.url import parse_url, quote, unquote
-from cipher_operator.core.connection.values import refuse
+from cipher_operator.core.connection.values import (
+    DEFAULT_PORT,
+    check_login,
+    in_spec,
+    parse_database,
+    parse_host,
+    refuse,
+)
 
 __all__ = [
     "MAX_POOL",
@@ -49,6 +57,8 @@ class AdminConnection:
     connect_timeout: int | None = None
     warnings: tuple[str, ...] = ()
     target_session_attrs: str | None = None
+    auth: Auth = PASSWORD_AUTH
+    """With another method than a password, `password` is empty until a token is asked for."""
 
     def __repr__(self) -> str:
         return "AdminConnection(***)"
@@ -63,6 +73,8 @@ def read_admin_connection(data: Mapping[str, bytes], connection: Connection, ca:
     no certificate.
     """
     url = None if connection.host else text_of(data, connection.keys.url)
+    if connection.user is not None:
+        return _without_secret(connection, connection.user, ca)
     found, asked = _from_url(url, data, connection) if url else (read_individual(data, connection), Parameters())
     mode = connection.ssl_mode or found.ssl_mode or SSLMode.REQUIRE
     if asked.ssl_negotiation == "direct" and mode not in VERIFYING | {SSLMode.REQUIRE}:
@@ -86,6 +98,31 @@ def read_admin_connection(data: Mapping[str, bytes], connection: Connection, ca:
         connect_timeout=asked.connect_timeout,
         warnings=asked.warnings + ca_warning,
         target_session_attrs=asked.target_session_attrs,
+    )
+
+
+def _without_secret(connection: Connection, user: str, ca: bytes | None) -> AdminConnection:
+    """Return the connection of a login that a token is asked for: all of it stands in the spec."""
+    mode = connection.ssl_mode or SSLMode.REQUIRE
+    if mode not in VERIFYING:
+        raise Failure(
+            Reason.INVALID_SPEC,
+            f"`spec.connection.sslMode` must be verify-ca or verify-full with `auth.method: {connection.auth.method}`: "
+            "whoever the token is sent to can use it",
+            stage=ConditionType.CONNECTED,
+        )
+    certificates, warnings = _certificates(connection, mode, ca)
+    return AdminConnection(
+        host=in_spec(parse_host, connection.host or "", "spec.connection.host"),
+        port=connection.port or DEFAULT_PORT,
+        user=in_spec(check_login, user, "spec.connection.user"),
+        password=Password(""),
+        database=in_spec(parse_database, connection.database or "", "spec.connection.database"),
+        ssl_mode=mode,
+        ca=certificates,
+        channel_binding=connection.channel_binding,
+        warnings=warnings,
+        auth=connection.auth,
     )
 
 

@@ -22,4 +22,7 @@ def line(result: Result, message: str, seconds: float, *, news: bool) -> tuple[i
     if result.remembered:
         # No server was asked: what its lane knows was said by who found it out, once for all.
         level = logging.DEBUG
+    if result.cause is not None and result.failure is not None and result.cause.message != result.failure.message:
+        # A tenant's status says less than whoever runs the server needs.
+        message = result.cause.message
     return level, f"{result.reason}: {message}", details

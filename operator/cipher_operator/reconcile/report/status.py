@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from cipher_operator.api.conditions import Condition, Draft, merge
-from cipher_operator.api.failures import STAGES, ConditionType
+from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.reconcile.result import Result
 
@@ -30,40 +30,42 @@ def next_status(
     finished, by success or by stall; until then it stays, so that tools see work in progress. What the previous
     status says of a storage that was ready (database, user, binding) is kept: it is what lost data is judged by.
     """
-    before = _previous_conditions(previous)
+    before = standing_conditions(previous)
     since = _attempted_since(previous, before, generation, now)
     failure = result.failure.at(ConditionType.CONNECTED) if result.failure is not None else None
     drafts = _stage_drafts(replace(result, failure=failure), before)
-    stalled: tuple[Reason, str] | None = None
     if failure is not None:
-        drafts.append(Draft(ConditionType.READY, "False", failure.reason, failure.message))
-        if failure.failure_class is FailureClass.STALLED:
-            stalled = failure.reason, failure.message
-        elif failure.reason is not Reason.BUILDING_INDEX and _overdue(
-            before, generation, since, now, progress_deadline
-        ):
-            stalled = (
-                Reason.PROGRESS_DEADLINE_EXCEEDED,
-                f"Not ready for longer than the progress deadline, still trying: {failure.message}",
-            )
-        else:
-            drafts.append(Draft(ConditionType.RECONCILING, "True", failure.reason, failure.message))
+        drafts += failing(failure, overdue=_overdue(before, generation, since, now, progress_deadline))
     elif result.plan:
         message = (
             f"{len(result.plan)} statements would run; they stand in `status.plan`. {Reason.CHANGES_PENDING.advice}"
         )
         drafts.append(Draft(ConditionType.READY, "False", Reason.CHANGES_PENDING, message))
-        stalled = Reason.CHANGES_PENDING, message
+        drafts.append(Draft(ConditionType.STALLED, "True", Reason.CHANGES_PENDING, message))
     else:
         drafts.append(Draft(ConditionType.READY, "True", result.reason, _ready_message(result)))
-    if stalled is not None:
-        drafts.append(Draft(ConditionType.STALLED, "True", *stalled))
-    finished = failure is None or stalled is not None
     return (
-        _status(result, previous, generation if finished else previous.get("observedGeneration", -1))
+        _status(result, previous, generation if finished(drafts) else previous.get("observedGeneration", -1))
         | ({} if _ended(drafts) else {"attemptedSince": since})
         | {"conditions": [condition.to_json() for condition in merge(before.values(), drafts, generation, now)]}
     )
+
+
+def failing(failure: Failure, *, overdue: bool) -> tuple[Draft, Draft]:
+    """Return what is said of an object that is not ready, and whether a person must act or it is tried on; `overdue`
+    where it was tried for longer than the progress deadline."""
+    ready = Draft(ConditionType.READY, "False", failure.reason, failure.message)
+    if failure.failure_class is FailureClass.STALLED:
+        return ready, Draft(ConditionType.STALLED, "True", failure.reason, failure.message)
+    if overdue and failure.reason is not Reason.BUILDING_INDEX:
+        why = f"Not ready for longer than the progress deadline, still trying: {failure.message}"
+        return ready, Draft(ConditionType.STALLED, "True", Reason.PROGRESS_DEADLINE_EXCEEDED, why)
+    return ready, Draft(ConditionType.RECONCILING, "True", failure.reason, failure.message)
+
+
+def finished(drafts: Iterable[Draft]) -> bool:
+    """Return whether this generation has come to its end, by success or by a stall."""
+    return not any(draft.type is ConditionType.RECONCILING for draft in drafts)
 
 
 def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: Reason) -> dict[str, Any] | None:
@@ -72,7 +74,7 @@ def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: 
 
     Ready turns False with it: who waits for Ready of a new generation, or of a new object, waits for its end.
     """
-    before = _previous_conditions(previous)
+    before = standing_conditions(previous)
     ready = before.get(ConditionType.READY)
     told = ready is not None and ready.observed_generation == generation
     if told and (reason is Reason.PROGRESSING or (ready is not None and ready.status == "False")):
@@ -94,7 +96,7 @@ def progressing(previous: Mapping[str, Any], generation: int, now: str, reason: 
 def summary(status: Mapping[str, Any]) -> tuple[tuple[ConditionType, str], ...]:
     """Return type and reason of Ready, Reconciling and Stalled, as far as they stand."""
     shown = (ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED)
-    conditions = _previous_conditions(status)
+    conditions = standing_conditions(status)
     return tuple((type_, conditions[type_].reason) for type_ in shown if type_ in conditions)
 
 
@@ -199,7 +201,8 @@ def _overdue(before: Mapping[ConditionType, Condition], generation: int, since: 
     return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds() > deadline
 
 
-def _previous_conditions(previous: Mapping[str, Any]) -> dict[ConditionType, Condition]:
+def standing_conditions(previous: Mapping[str, Any]) -> dict[ConditionType, Condition]:
+    """Return the conditions that stand in a status, by type."""
     conditions = previous.get("conditions")
     found = [Condition.from_json(raw) for raw in conditions] if isinstance(conditions, list) else []
     return {condition.type: condition for condition in found if condition is not None}

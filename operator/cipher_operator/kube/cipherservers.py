@@ -1,0 +1,36 @@
+"""CipherServers on the API server: reading, and the status."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cipher_operator.api.names import API_VERSION, SERVER_PLURAL
+from cipher_operator.kube.objects import get_object, pages, patch_status_of
+from cipher_operator.kube.port import ApiError, Json, Kube, Reading
+
+
+def server_path(name: str = "") -> str:
+    """Return a CipherServer's path on the API server, without a name that of all of them."""
+    return f"/apis/{API_VERSION}/{SERVER_PLURAL}" + (f"/{name}" if name else "")
+
+
+async def get_server(kube: Reading, name: str) -> Json | None:
+    """Return the object, or None where it, or the whole kind, does not exist. Raises ApiError, ApiUnavailable."""
+    return await get_object(kube, server_path(name))
+
+
+async def servers(kube: Kube) -> AsyncIterator[Json]:
+    """Yield all CipherServers, none where the kind does not exist. Raises ApiError, ApiUnavailable."""
+    try:
+        async for server in pages(kube, server_path(), limit="100"):
+            yield server
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+async def patch_server_status(kube: Kube, name: str, uid: str, status: dict[str, Any]) -> bool:
+    """Write the whole status; return False, with nothing written, where the object is gone or re-created.
+
+    Raises ApiError, status 422 where the schema refuses the status, and ApiUnavailable.
+    """
+    return await patch_status_of(kube, server_path(name), uid, status)

@@ -1,0 +1,238 @@
+"""One level-triggered run of one CipherServer: may the operator log in, what may its login do, and who uses it."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cipher_operator.api.connection import Scope
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import IN_USE_FINALIZER, SERVER_KIND
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.server import ServerSpec, parse_server_spec
+from cipher_operator.api.spec import Resource, parse_resource
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.plan.privileges import elsewhere, lacking
+from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.tenancy import check_server
+from cipher_operator.kube.cipherservers import get_server, patch_server_status, server_path
+from cipher_operator.kube.events import Recorder
+from cipher_operator.kube.finalizers import Holdable, add, remove
+from cipher_operator.kube.secrets import SecretObject
+from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
+from cipher_operator.postgres.rights import Rights, look
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.attempt import attempt
+from cipher_operator.reconcile.contents import Contents, read_contents
+from cipher_operator.reconcile.finalize import release_input
+from cipher_operator.reconcile.inputs import SECRET, Key, Ref, login_references
+from cipher_operator.reconcile.report.events import NORMAL, WARNING, ready_of
+from cipher_operator.reconcile.report.requeue import requeue
+from cipher_operator.reconcile.report.server import ServerResult, only_counted, server_status
+from cipher_operator.reconcile.result import Result
+from cipher_operator.reconcile.run_id import begin_run
+from cipher_operator.reconcile.sessions import Remembered
+from cipher_operator.reconcile.snapshot import note
+from cipher_operator.reconcile.surroundings import Surroundings
+
+COUNT_SECONDS = 30.0
+"""How often the number of storages is written at most: a namespace that fills would write it each time."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look at a server that found it ready, for what its spec and its Secrets said; `until` is monotonic seconds."""
+
+    at: tuple[object, ...]
+    until: float
+    rights: Rights
+
+
+class ServerReconciler:
+    """Runs servers by key, ('', name)."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._recorder = Recorder(around.kube, around.now)
+        self._counted: dict[str, float] = {}
+        """When the number of storages of a server was written last."""
+        self._looks: dict[str, _Look] = {}
+
+    async def close(self) -> None:
+        """Nothing goes on beside the runs."""
+
+    async def reset(self) -> None:
+        """Forget what was seen: another process works on the servers from now on."""
+        self._looks.clear()
+        self._counted.clear()
+
+    async def run(self, key: Key, ticket: Ticket) -> Next:
+        """Look at one server; return when to look again."""
+        begin_run()
+        return await attempt(self._look(key, ticket), ticket, {"server": key[1]})
+
+    async def _look(self, key: Key, ticket: Ticket) -> Next:
+        around, name = self._around, key[1]
+        body = await get_server(around.kube, name)
+        if body is None or around.namespaces.servers is None:
+            self._counted.pop(name, None)
+            self._looks.pop(name, None)
+            around.counters.server(name, None)
+            await self._let_go(around.inputs.references(key))
+            around.inputs.forget(key)
+            return Next(gone=True)
+        resource = parse_resource(body)
+        refs = login_references(around.namespaces.servers, resource.raw_spec)
+        dropped = around.inputs.set_references(key, refs)
+        contents = await read_contents(around.kube, around.namespaces.servers, Scope.SERVER, refs)
+        note(around.inputs, key, contents, refs, around.digest)
+        result = await self._within_limit(resource, contents, ticket)
+        if not await self._hold(resource, contents, used=bool(result.storages)):
+            return Next(after=0.0)
+        await self._let_go(dropped)
+        return await self._tell(resource, replace(result, held=resource.deleting and bool(result.storages)))
+
+    async def _within_limit(self, resource: Resource, contents: Contents, ticket: Ticket) -> ServerResult:
+        limit = self._around.rules.reconcile_timeout
+        result = ServerResult(storages=0)
+        try:
+            spec = parse_server_spec(resource.raw_spec)
+            result = replace(result, storages=self._users(resource.name, spec))
+            check_server(spec)
+            rights = self._rights_at(resource, contents)
+            if rights is None:
+                async with asyncio.timeout(limit):
+                    rights = await self._log_in(contents.admin(spec.connection), spec, ticket)
+                self._seen(resource, contents, rights)
+            result = replace(result, version=rights.version, admin=rights.admin)
+            return replace(result, warnings=tuple(judge(rights, spec)))
+        except TimeoutError:
+            why = f"the look at the server did not finish within {limit:g} s; trying again"
+            failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+            ticket.hung(failure)
+        except Failure as raised:
+            failure = raised
+        return replace(result, failure=failure)
+
+    def _rights_at(self, resource: Resource, contents: Contents) -> Rights | None:
+        """Return what the last look saw, where it is not due and nothing has changed: its users may have."""
+        look = self._looks.get(resource.name)
+        if look is None or look.at != _moment(resource, contents) or self._around.monotonic() >= look.until:
+            return None
+        return look.rights
+
+    def _seen(self, resource: Resource, contents: Contents, rights: Rights) -> None:
+        # A little less than the interval, which is spread: the check that it is for is not taken for another.
+        until = self._around.monotonic() + 0.8 * self._around.rules.interval
+        self._looks[resource.name] = _Look(_moment(resource, contents), until, rights)
+
+    async def _log_in(self, admin: AdminConnection, spec: ServerSpec, ticket: Ticket) -> Rights:
+        sessions = self._around.sessions(ticket)
+        sessions.enter(admin, spec.max_connections)
+        async with sessions.open(admin, admin.database or DEFAULT_MAINTENANCE, purpose="admin") as session:
+            return await look(session)
+
+    def _users(self, name: str, spec: ServerSpec) -> int:
+        """Return how many storages use it: those of allowed namespaces that name it."""
+        around = self._around
+        users = around.inputs.users((SERVER_KIND, "", name))
+        return sum(spec.allowed.admits(space, around.namespaces.labels(space)) for space, _ in users)
+
+    async def _hold(self, resource: Resource, contents: Contents, *, used: bool) -> bool:
+        """Hold the server and its Secrets while they are used, and let go of them else; return whether that is done."""
+        kube = self._around.kube
+        held = Holdable(
+            server_path(resource.name),
+            resource.uid,
+            resource.resource_version,
+            resource.finalizers,
+            resource.deleting,
+        )
+        there = IN_USE_FINALIZER in resource.finalizers
+        secrets = [each.holdable for each in contents.found.values() if isinstance(each, SecretObject)]
+        if used:
+            if not there and not resource.deleting:
+                await add(kube, held, IN_USE_FINALIZER)
+            for secret in secrets:
+                if not secret.deleting and IN_USE_FINALIZER not in secret.finalizers:
+                    await add(kube, secret, IN_USE_FINALIZER)
+            return True
+        if there and not await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
+            # A storage took hold of it meanwhile, or somebody changed it: all is looked at again.
+            return False
+        await self._let_go(contents.found)
+        return True
+
+    async def _let_go(self, refs: Iterable[Ref]) -> None:
+        for ref in refs:
+            if ref[0] == SECRET:
+                await release_input(self._around.kube, ref, home=self._around.namespaces.servers)
+
+    async def _tell(self, resource: Resource, result: ServerResult) -> Next:
+        around, name = self._around, resource.name
+        now, deadline = around.now().strftime("%Y-%m-%dT%H:%M:%SZ"), around.rules.progress_deadline
+        status = server_status(result, resource.status, resource.generation, now, progress_deadline=deadline)
+        failure = result.failure
+        following = requeue(
+            Result(failure=failure, remembered=isinstance(failure, Remembered)), around.rules.interval, deadline
+        )
+        around.counters.server(name, failure is None)
+        if only_counted(status, resource.status):
+            wait = self._counted.get(name, -COUNT_SECONDS) + COUNT_SECONDS - around.monotonic()
+            if wait > 0:
+                return Next(after=wait, spread=0.0)
+        if status != resource.status:
+            if status["storages"] != resource.status.get("storages"):
+                self._counted[name] = around.monotonic()
+            await patch_server_status(around.kube, name, resource.uid, status)
+            await self._announce(resource, result, status)
+        return following
+
+    async def _announce(self, resource: Resource, result: ServerResult, status: dict[str, Any]) -> None:
+        """Log and post what has changed of Ready."""
+        before, good = ready_of(resource), result.failure is None
+        if before is not None and (before.status, before.reason) == ("True" if good else "False", result.reason):
+            return
+        message = next(each["message"] for each in status["conditions"] if each["type"] == "Ready")
+        logger.log(
+            logging.INFO if good else logging.WARNING, "%s: %s", result.reason, message, extra={"server": resource.name}
+        )
+        await self._recorder.post(
+            resource,
+            type_=NORMAL if good else WARNING,
+            reason=str(result.reason),
+            note=message,
+            action="Reconcile",
+        )
+
+
+def _moment(resource: Resource, contents: Contents) -> tuple[object, ...]:
+    """Return what a look depends on."""
+    versions = sorted((*ref, content.resource_version) for ref, content in contents.found.items())
+    return resource.uid, resource.generation, tuple(versions)
+
+
+def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
+    """Yield what the administrator's login lacks for some storages. Raises Failure for what all of them need."""
+    admin = rights.admin
+    if rights.read_only:
+        raise Failure(
+            Reason.READ_ONLY_SERVER,
+            "the server is read-only (a standby, or default_transaction_read_only is on); name the writer",
+            stage=ConditionType.CONNECTED,
+        )
+    if not (admin.superuser or admin.createrole):
+        raise lacking(
+            f"role '{admin.name}' may not create roles{elsewhere('CREATEROLE', admin.createrole_through)}",
+            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser)",
+        )
+    if not (admin.superuser or admin.createdb):
+        what = f"role '{admin.name}' may not create databases{elsewhere('CREATEDB', admin.createdb_through)}"
+        remedy = f"ALTER ROLE {quoted(admin.name)} CREATEDB (as a superuser)"
+        if not spec.limits.existing_databases:
+            raise lacking(what, remedy)
+        yield f"{what}, so storages need a database that exists; run: {remedy}"

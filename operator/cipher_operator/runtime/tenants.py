@@ -1,0 +1,69 @@
+"""From a watch event of a CipherServer or a Namespace to what is run: the server, and the storages it concerns."""
+
+from collections.abc import Iterable
+
+from cipher_operator.api.names import SERVER_KIND
+from cipher_operator.kube.reflector import Seen
+from cipher_operator.queue.queue import Queue
+from cipher_operator.queue.references import References
+from cipher_operator.reconcile.inputs import NAMESPACE, Key, Ref
+from cipher_operator.reconcile.namespaces import Namespaces
+
+COUNTED_AFTER = 1.0
+"""Seconds after which a server that has more or fewer users looks at them: many come at once."""
+
+
+class Tenants:
+    """What the reflectors of CipherServers and Namespaces call. Between `follow` and `lead` nothing is run; what was
+    seen is kept, and all servers are run when the turn of this process comes."""
+
+    def __init__(
+        self, storages: Queue[Key], servers: Queue[Key], inputs: "References[Key, Ref]", namespaces: Namespaces
+    ) -> None:
+        self._storages, self._servers = storages, servers
+        self._inputs, self._namespaces = inputs, namespaces
+        self._known: dict[str, tuple[str, int, bool]] = {}
+        self._follows = False
+
+    def follow(self) -> None:
+        """Run nothing from now on."""
+        self._follows = True
+
+    def lead(self) -> None:
+        """Run all servers, and whatever changes from now on."""
+        self._follows = False
+        for name in self._known:
+            self._servers.enqueue(("", name))
+
+    def server(self, ref: Ref, seen: Seen | None) -> None:
+        """Run a CipherServer that is new, changed or gone, and the storages that name it. A status changes nothing."""
+        name = ref[2]
+        now = None if seen is None else (seen.uid, seen.generation, seen.deleting)
+        if self._known.get(name) == now:
+            return
+        if now is None:
+            self._known.pop(name)
+        else:
+            self._known[name] = now
+        if self._follows:
+            return
+        self._servers.enqueue(("", name), changed=True)
+        self._storages.relearn(ref)
+        for key in self._inputs.users(ref):
+            self._storages.enqueue(key, urgent=False, changed=True, way=ref)
+
+    def namespace(self, ref: Ref, seen: Seen | None) -> None:
+        """Run what is in a namespace whose labels are others than before, and count the users of its servers anew."""
+        name = ref[2]
+        if not self._namespaces.saw(name, None if seen is None else seen.labels) or self._follows:
+            return
+        keys = tuple(self._inputs.users((NAMESPACE, "", name)))
+        for key in keys:
+            self._storages.enqueue(key)
+        self.used(found for key in keys for found in self._inputs.references(key))
+
+    def used(self, refs: Iterable[Ref]) -> None:
+        """Let the CipherServers among these count their users soon."""
+        if not self._follows:
+            for name in {ref[2] for ref in refs if ref[0] == SERVER_KIND}:
+                self._servers.enqueue(("", name), urgent=False, after=COUNTED_AFTER)
