@@ -18,7 +18,7 @@ GROUP = "storage.upgraded.dev"
 """Of its own: the CRD of today is shared with other tests."""
 NAMESPACE = "crd-upgrade"
 APPLIES = [pytest.param((), id="client-side"), pytest.param(("--server-side",), id="server-side")]
-FULL = {
+FULL: dict[str, Any] = {
     "connection": {
         "secretRef": {"name": "pg", "keys": {"url": "DATABASE_URL"}},
         "sslMode": "verify-full",
@@ -33,9 +33,13 @@ FULL = {
     "interval": "5m",
     "deletionPolicy": "Delete",
 }
-STORED = {"least": MINIMAL, "full": FULL, "shared": crd.changed(MINIMAL, {"user.mode": "Shared"})}
+STORED: dict[str, dict[str, Any]] = {
+    "least": MINIMAL,
+    "full": FULL,
+    "shared": crd.changed(MINIMAL, {"user.mode": "Shared"}),
+}
 STATUS = {"observedGeneration": 1, "database": "d", "user": "u", "binding": {"name": "x-cipher"}}
-SERVED = {"connection": {"serverRef": {"name": "eu"}}}
+SERVED: dict[str, Any] = {"connection": {"serverRef": {"name": "eu"}}}
 
 
 def _moved(text: str) -> str:
@@ -95,7 +99,7 @@ def test_the_same_manifest_changes_nothing(
     made = json.dumps(upgraded.new(STORED[kind], name=name, finalizers=[f"{GROUP}/finalizer"]))
     installed.kubectl("-n", NAMESPACE, "diff", *apply, "-f", "-", input=made)
     before = upgraded.get(name)
-    assert _apply(installed, upgraded, name, dict(STORED[kind]), *apply)["spec"] == before["spec"]
+    assert _apply(installed, upgraded, name, STORED[kind], *apply)["spec"] == before["spec"]
     assert upgraded.get(name)["metadata"]["generation"] == before["metadata"]["generation"] == 1
 
 
@@ -126,7 +130,7 @@ def test_to_a_server_and_back_in_one_apply_each(
     upgraded.write_status(upgraded.get(name), STATUS)
     there = _apply(installed, upgraded, name, {**before, **SERVED}, *apply)
     assert there["spec"]["connection"] == SERVED["connection"]
-    back = _apply(installed, upgraded, name, dict(before), *apply)
+    back = _apply(installed, upgraded, name, before, *apply)
     filled = crd.with_defaults(before, crd.schema("spec"))
     assert back["spec"]["connection"] == filled["connection"]
     assert back["status"] == there["status"] == STATUS
@@ -154,7 +158,7 @@ def test_a_second_manager_that_names_the_secret_too_must_let_go_first(
     assert (there["spec"]["connection"], there["spec"]["interval"]) == (SERVED["connection"], "10m")
 
 
-BOTH = {"connection": {"secretRef": {"name": "pg"}, "serverRef": {"name": "eu"}, "host": "db"}}
+BOTH: dict[str, Any] = {"connection": {"secretRef": {"name": "pg"}, "serverRef": {"name": "eu"}, "host": "db"}}
 NEITHER: dict[str, Any] = {"connection": {}}
 
 
