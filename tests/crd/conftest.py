@@ -1,4 +1,4 @@
-"""A real API server with the CRD."""
+"""A real API server with the CRDs."""
 
 import itertools
 import shutil
@@ -12,6 +12,7 @@ from cipher_operator.api import names
 from devcluster import ControlPlane
 from devcluster.kubeconfig import ApiClient
 from support import crd
+from support.servers import Servers
 from support.storages import Storages
 
 _numbers = itertools.count(1)
@@ -32,9 +33,10 @@ def await_served(client: ApiClient, path: str, seconds: float = 20.0) -> None:
 
 @pytest.fixture(scope="session")
 def installed(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with the CRD."""
+    """The control plane with the CRDs."""
     control_plane.kubectl("apply", "-f", str(crd.CRDS))
-    await_served(control_plane.client(), f"/apis/{names.API_VERSION}/{names.PLURAL}")
+    for kind in crd.KINDS:
+        await_served(control_plane.client(), f"/apis/{names.API_VERSION}/{kind}")
     await_served(control_plane.client(), f"/openapi/v3/apis/{names.API_VERSION}")
     # kubectl remembers from that apply that there is no such kind, and `explain` does not ask again.
     shutil.rmtree(control_plane.folder / ".kube" / "cache", ignore_errors=True)
@@ -51,3 +53,11 @@ def storages(installed: ControlPlane) -> Iterator[Storages]:
     yield found
     client.request("DELETE", found.path)
     client.request("DELETE", f"/api/v1/namespaces/{namespace}")
+
+
+@pytest.fixture(scope="module")
+def servers(installed: ControlPlane) -> Iterator[Servers]:
+    """CipherServers of one file, removed at its end."""
+    found = Servers(installed.client())
+    yield found
+    found.request("DELETE", found.path)

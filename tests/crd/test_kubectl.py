@@ -11,8 +11,10 @@ from cipher_operator.api.failures import ConditionType
 from cipher_operator.reconcile.report.status import PLAN_LINE_LENGTH, PLAN_LINES
 from devcluster import ControlPlane, KubectlError
 from support import crd
+from support.servers import LEAST, Servers
 from support.storages import MINIMAL, Storages
 
+SERVED = {"connection": {"serverRef": {"name": "eu"}}}
 NOW = "2026-01-02T03:04:05Z"
 READY = merge((), [Draft(ConditionType.READY, "True", "Ready", "all well")], 1, NOW)[0].to_json()
 STATUS = {
@@ -31,6 +33,10 @@ def test_explain_shows_the_descriptions(installed: ControlPlane) -> None:
                   "status.handledRequests"):  # fmt: skip
         shown = " ".join(installed.kubectl("explain", f"cstore.{field}").split())
         assert " ".join(crd.schema(field)["description"].split()) in shown
+    for field in ("spec.allowedNamespaces.selector.matchExpressions", "spec.limits.databaseNames", "spec.auth.region",
+                  "spec.defaults.app.verify", "status.rights"):  # fmt: skip
+        shown = " ".join(installed.kubectl("explain", f"cserver.{field}").split())
+        assert " ".join(crd.schema(field, crd.SERVERS)["description"].split()) in shown
 
 
 def test_kustomize_builds_the_same_crd(installed: ControlPlane) -> None:
@@ -90,11 +96,26 @@ def test_columns(storages: Storages, installed: ControlPlane) -> None:
     wide = installed.kubectl(*get, "cipherstorage", "chat", "-o", "wide").splitlines()
     assert narrow[0].split() == ["NAME", "READY", "REASON", "SUSPENDED", "DATABASE", "USER", "AGE"]
     assert narrow[1].split()[:6] == ["chat", "True", "Ready", "false", "cipher_db", "cipher_user"]
-    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "PASSWORD-AGE", "MESSAGE"]
-    assert wide[1].split()[7:9] == ["chat-cipher", "16.4"]
+    assert wide[0].split() == [*narrow[0].split(), "SECRET", "SERVER", "VERSION", "PASSWORD-AGE", "MESSAGE"]
+    assert wide[1].split()[7:9] == ["chat-cipher", "16.4"], "there is no server that it names"
     assert re.fullmatch(r"\d+[dy]\w*", wide[1].split()[9]), "how long ago the password was set"
     assert wide[1].split()[10:] == ["all", "well"]
     assert "chat" in installed.kubectl(*get, "cipher", "-o", "name")
+    storages.create(SERVED, STATUS, name="served")
+    assert installed.kubectl(*get, "cstore", "served", "-o", "wide").splitlines()[1].split()[8:10] == ["eu", "16.4"]
+
+
+def test_columns_of_servers(servers: Servers, installed: ControlPlane) -> None:
+    status = {"conditions": [READY], "serverVersion": "16.4", "storages": 12, "observedGeneration": 1}
+    servers.create(LEAST, {**status, "rights": ["CREATEROLE", "CREATEDB"]}, name="eu")
+    narrow = installed.kubectl("get", "cserver", "eu").splitlines()
+    wide = installed.kubectl("get", "cipherserver", "eu", "-o", "wide").splitlines()
+    assert narrow[0].split() == ["NAME", "READY", "REASON", "VERSION", "STORAGES", "AGE"]
+    assert narrow[1].split()[:5] == ["eu", "True", "Ready", "16.4", "12"]
+    assert wide[0].split() == [*narrow[0].split(), "MESSAGE"]
+    assert wide[1].split()[6:] == ["all", "well"]
+    installed.kubectl("wait", "--for=condition=Ready", "cserver/eu", "--timeout=5s")
+    assert "cipherserver.storage.cipher.dev/eu" in installed.kubectl("get", "cipher", "-o", "name")
 
 
 def test_wait_for_ready_is_satisfied_by_a_condition_of_this_generation(
@@ -153,6 +174,52 @@ def test_a_broken_status_is_refused(storages: Storages, change: dict[str, Any], 
     answer = storages.write_status(stored, {**STATUS, **change})
     assert not answer.accepted
     assert field in [where for where, _ in answer.causes]
+
+
+@pytest.mark.parametrize("arguments", [(), ("--server-side",)], ids=["client-side", "server-side"])
+def test_apply_twice_changes_nothing_of_a_server(
+    servers: Servers, installed: ControlPlane, arguments: tuple[str, ...]
+) -> None:
+    selected = {"from": "Selector", "names": ["b", "a"], "selector": {"matchLabels": {"x": "y"}}}
+    changes = {"allowedNamespaces": selected, "auth": {}, "limits.extensions": ["vector"], "defaults.interval": "10m"}
+    name = f"applied-{len(arguments)}"
+    text = json.dumps(servers.new(crd.changed(LEAST, changes), name=name))
+    apply = ("apply", *arguments, "-f", "-")
+    installed.kubectl(*apply, input=text)
+    installed.kubectl("diff", *arguments, "-f", "-", input=text)
+    installed.kubectl(*apply, input=text)
+    if arguments:
+        installed.kubectl(*apply[:2], "--field-manager=another", "-f", "-", input=text)
+    assert servers.get(name)["metadata"]["generation"] == 1
+
+
+def test_a_new_server_shows_that_nothing_was_observed(servers: Servers) -> None:
+    sent = {**servers.new(LEAST), "status": {"serverVersion": "16.4"}}
+    assert servers.request("POST", servers.path, sent).body["status"] == {"observedGeneration": -1}
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"conditions": [READY, READY]}, "status.conditions[1]"),
+        ({"storages": -1}, "status.storages"),
+        ({"rights": ["R"] * 17}, "status.rights"),
+        ({"rights": ["R" * 64]}, "status.rights[0]"),
+        ({"serverVersion": "1" * 65}, "status.serverVersion"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_broken_status_of_a_server_is_refused(servers: Servers, change: dict[str, Any], field: str) -> None:
+    answer = servers.write_status(servers.create(LEAST).body, {"observedGeneration": 1, **change})
+    assert not answer.accepted
+    assert field in [where for where, _ in answer.causes]
+
+
+def test_field_selector_finds_the_storages_of_a_server(storages: Storages) -> None:
+    storages.create({"connection": {"serverRef": {"name": "wanted"}}}, name="of-a-server")
+    storages.create(MINIMAL, name="of-a-secret")
+    answer = storages.request("GET", f"{storages.path}?fieldSelector=spec.connection.serverRef.name%3Dwanted")
+    assert [item["metadata"]["name"] for item in answer.body["items"]] == ["of-a-server"]
 
 
 def test_field_selector_finds_the_storages_of_a_connection_secret(storages: Storages) -> None:

@@ -15,6 +15,8 @@ SHARED = {"user.mode": "Shared"}
 VERIFIED = {"connection.sslMode": "verify-full", "connection.caRef": {"name": "ca"}, "app.caPath": "/ca.crt"}
 BRING = {"user.passwordSecretRef": {"name": "own"}}
 
+SERVED = {"connection.secretRef": None, "connection.serverRef.name": "eu"}
+
 RESERVED = "reserves for itself"
 RESERVED_DATABASES = sorted(reserved.DATABASES)
 RESERVED_SCHEMAS = (*sorted(reserved.SCHEMAS), *(f"{prefix}x" for prefix in reserved.SCHEMA_PREFIXES))
@@ -36,7 +38,25 @@ LONG = "Too long: may not be more than"
 # What is changed in the least spec, the field that is refused, a part of the message.
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"connection": None}, "spec.connection", "Required value"),
-    ({"connection.secretRef": None}, "spec.connection.secretRef", "Required value"),
+    ({"connection.secretRef": None}, "spec.connection.secretRef", "must be set, or `serverRef`"),
+    ({"connection.serverRef.name": "eu"}, "spec.connection.secretRef", "may not be specified when `serverRef` is set"),
+    *(
+        ({**SERVED, f"connection.{field}": value}, f"spec.connection.{field}", "when `serverRef` is set; the Ciph")
+        for field, value in (
+            ("host", "db"),
+            ("sslMode", "require"),
+            ("channelBinding", "prefer"),
+            ("caRef", {"name": "ca"}),
+        )
+    ),
+    ({**SERVED, "connection.port": 5432}, "spec.connection.port", "may only be specified when `host` is set"),
+    ({**SERVED, "connection.database": "d"}, "spec.connection.database", "may only be specified when `host` is set"),
+    ({**SERVED, **SHARED}, "spec.user.mode", "may not be 'Shared' when `connection.serverRef` is set"),
+    ({**SERVED, "app.caRef": {"name": "ca"}}, "spec.app.caRef", "may only be specified when `app.sslMode`"),
+    ({"connection.secretRef": None, "connection.serverRef": {}}, "spec.connection.serverRef.name", "Required value"),
+    ({**SERVED, "connection.serverRef.name": ""}, "spec.connection.serverRef.name", "at least 1 chars"),
+    ({**SERVED, "connection.serverRef.name": "a/b"}, "spec.connection.serverRef.name", PATTERN),
+    ({**SERVED, "connection.serverRef.name": "e" * 64}, "spec.connection.serverRef.name", LONG),
     ({"connection.secretRef.name": None}, "spec.connection.secretRef.name", "Required value"),
     ({"connection.secretRef.name": ""}, "spec.connection.secretRef.name", "at least 1 chars"),
     ({"connection.secretRef.name": "Not_A_Name"}, "spec.connection.secretRef.name", PATTERN),
@@ -186,6 +206,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 ACCEPTED: list[dict[str, Any]] = [
     {},
+    SERVED,
+    # What the CipherServer has, or its `defaults` may have, is for the operator to look at.
+    {**SERVED, "app.sslMode": "verify-ca"},
+    {**SERVED, "app.sslMode": "verify-ca", "app.caRef": {"name": "ca"}},
+    {**SERVED, "deletionPolicy": "Delete", "adoptionPolicy": "IfUnowned", "user.name": "u", "database.name": "d"},
     {"connection.secretRef.keys": {"url": "DATABASE_URL", "password": "pass.word-1"}},
     *({"connection.sslMode": mode} for mode in ("disable", "allow", "prefer", "require", "verify-full")),
     VERIFIED,

@@ -1,4 +1,4 @@
-"""The shape of the CRD: everything typed, described, bounded, and nothing that disturbs GitOps."""
+"""The shape of the CRDs: everything typed, described, bounded, and nothing that disturbs GitOps."""
 
 import json
 from collections.abc import Mapping
@@ -11,29 +11,33 @@ from cipher_operator import __version__
 from support import crd
 
 CHANGED = "cannot be changed: "
-NODES = list(crd.nodes(crd.schema()))
+NODES = {kind: list(crd.nodes(crd.schema(kind=kind))) for kind in crd.KINDS}
 BOUNDS = {
     "string": {"maxLength"},
     "integer": {"minimum", "maximum"},
     "array": {"maxItems", "x-kubernetes-list-type"},
     "boolean": set(),
 }
+each_kind = pytest.mark.parametrize("kind", crd.KINDS)
 
 
-def test_every_node_is_typed() -> None:
-    assert [path for path, node in NODES if node.get("type") not in {*BOUNDS, "object"}] == []
+@each_kind
+def test_every_node_is_typed(kind: str) -> None:
+    assert [path for path, node in NODES[kind] if node.get("type") not in {*BOUNDS, "object"}] == []
     loose = {"x-kubernetes-preserve-unknown-fields", "nullable", "anyOf", "oneOf"}
-    assert [path for path, node in NODES if loose & set(node)] == []
+    assert [path for path, node in NODES[kind] if loose & set(node)] == []
 
 
-def test_every_node_is_described() -> None:
+@each_kind
+def test_every_node_is_described(kind: str) -> None:
     # The API server allows only `name` and `generateName` to be said about metadata.
-    texts = {path: node.get("description", "") for path, node in NODES if path != "metadata"}
+    texts = {path: node.get("description", "") for path, node in NODES[kind] if path != "metadata"}
     assert [path for path, text in texts.items() if not text.endswith(".") or len(text) > 420] == []
 
 
-def test_every_node_is_bounded() -> None:
-    assert [path for path, node in NODES if not _bounds(node) <= set(node)] == []
+@each_kind
+def test_every_node_is_bounded(kind: str) -> None:
+    assert [path for path, node in NODES[kind] if not _bounds(node) <= set(node)] == []
 
 
 def _bounds(node: Mapping[str, Any]) -> set[str]:
@@ -44,14 +48,16 @@ def _bounds(node: Mapping[str, Any]) -> set[str]:
     return BOUNDS[node["type"]]
 
 
-def test_no_default_inside_a_list_item() -> None:
+@each_kind
+def test_no_default_inside_a_list_item(kind: str) -> None:
     # Argo CD shows such a default as a difference for ever.
-    assert [path for path, node in NODES if "default" in node and "[]" in path.split(".")] == []
+    assert [path for path, node in NODES[kind] if "default" in node and "[]" in path.split(".")] == []
 
 
-def test_descriptions_say_default_range_and_choices() -> None:
+@each_kind
+def test_descriptions_say_default_range_and_choices(kind: str) -> None:
     # `kubectl explain` shows none of these by itself.
-    for path, node in NODES:
+    for path, node in NODES[kind]:
         if not path.startswith("spec."):
             continue
         text = node["description"]
@@ -71,31 +77,36 @@ def test_immutable_field_says_so_in_rule_and_description(field: str) -> None:
     assert targets.count(f"spec.{field}") + targets.count(f".spec.{field}") == 1
 
 
-def test_a_missing_object_gets_the_defaults_of_its_fields() -> None:
+@each_kind
+def test_a_missing_object_gets_the_defaults_of_its_fields(kind: str) -> None:
     # Without `default: {}` on the object, the defaults inside apply only when somebody writes the object.
     # With a required field inside, the object cannot be defaulted.
-    for path, node in NODES:
+    for path, node in NODES[kind]:
         if any("default" in child for child in node.get("properties", {}).values()):
             assert node.get("default") == {} or "required" in node, path
 
 
-def test_rules_say_what_must_be() -> None:
+@each_kind
+def test_rules_say_what_must_be(kind: str) -> None:
     openings = {"must", "may", "cannot", "keys"}
-    assert [rule["message"] for _, rule in crd.rules() if rule["message"].split()[0] not in openings] == []
+    assert [rule["message"] for _, rule in crd.rules(kind) if rule["message"].split()[0] not in openings] == []
 
 
-def test_no_rule_says_the_words_by_which_tools_delete_and_make_anew() -> None:
+@each_kind
+def test_no_rule_says_the_words_by_which_tools_delete_and_make_anew(kind: str) -> None:
     # "is immutable" in an API error is what they look for when they are told to force, and the data goes along.
-    assert [rule["message"] for _, rule in crd.rules() if "immutable" in rule["message"].lower()] == []
+    assert [rule["message"] for _, rule in crd.rules(kind) if "immutable" in rule["message"].lower()] == []
 
 
-def test_rules_at_the_root_are_about_changes_only() -> None:
+@each_kind
+def test_rules_at_the_root_are_about_changes_only(kind: str) -> None:
     # Any other would refuse every later write of an object stored before it, the removal of a finalizer too.
-    assert [rule["rule"] for path, rule in crd.rules() if not path and "oldSelf" not in rule["rule"]] == []
+    assert [rule["rule"] for path, rule in crd.rules(kind) if not path and "oldSelf" not in rule["rule"]] == []
 
 
-def test_size_leaves_room_for_client_side_apply() -> None:
-    assert len(json.dumps(crd.document())) < 262_144 / 5
+@each_kind
+def test_size_leaves_room_for_client_side_apply(kind: str) -> None:
+    assert len(json.dumps(crd.document(kind))) < 262_144 / 5
 
 
 def test_document() -> None:
@@ -107,7 +118,8 @@ def test_document() -> None:
     assert document["spec"]["names"]["categories"] == ["cipher"]
     assert "preserveUnknownFields" not in document["spec"]
     assert version["subresources"] == {"status": {}}
-    assert version["selectableFields"] == [{"jsonPath": ".spec.connection.secretRef.name"}]
+    named = [f".spec.connection.{reference}.name" for reference in ("secretRef", "serverRef")]
+    assert version["selectableFields"] == [{"jsonPath": path} for path in named]
     assert crd.schema("status")["default"] == {"observedGeneration": -1}
     columns = {column["name"]: column.get("priority", 0) for column in version["additionalPrinterColumns"]}
     assert columns == {
@@ -119,9 +131,29 @@ def test_document() -> None:
         "Age": 0,
         "Secret": 1,
         "Server": 1,
+        "Version": 1,
         "Password-Age": 1,
         "Message": 1,
     }
+
+
+def test_document_of_servers() -> None:
+    document, version = crd.document(crd.SERVERS), crd.version(crd.SERVERS)
+    annotations = {"argocd.argoproj.io/sync-options": "Prune=false", "storage.cipher.dev/version": __version__}
+    assert document["metadata"]["annotations"] == annotations
+    assert document["spec"]["scope"] == "Cluster"
+    assert document["spec"]["names"]["shortNames"] == ["cserver"]
+    assert document["spec"]["names"]["categories"] == ["cipher"]
+    assert version["subresources"] == {"status": {}}
+    assert crd.schema("status", crd.SERVERS)["default"] == {"observedGeneration": -1}
+    columns = [(column["name"], column.get("priority", 0)) for column in version["additionalPrinterColumns"]]
+    assert columns == [("Ready", 0), ("Reason", 0), ("Version", 0), ("Storages", 0), ("Age", 0), ("Message", 1)]
+
+
+def test_a_server_names_no_namespace_in_a_reference() -> None:
+    # Who may choose the namespace of a Secret reads everybody's through the operator.
+    paths = [path for path, _ in NODES[crd.SERVERS] if "Ref." in path and "namespace" in path.lower()]
+    assert paths == []
 
 
 def test_kustomization_names_every_file() -> None:

@@ -7,14 +7,15 @@ import pytest
 
 from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY
+from support import crd
 
 
 @pytest.fixture(scope="session")
 def installed(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane with the CRD and the operator's manifests, installed as the README says."""
+    """The control plane with the CRDs and the operator's manifests, installed as the README says."""
     control_plane.kubectl("apply", "-k", str(REPOSITORY / "crds"))
-    crd = "crd/cipherstorages.storage.cipher.dev"
-    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", crd)
+    crds = [f"crd/{kind}.storage.cipher.dev" for kind in crd.KINDS]
+    control_plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", *crds)
     control_plane.kubectl("apply", "-k", str(REPOSITORY / "manifests" / "base"))
     return control_plane
 

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import yaml
 from cipher_operator import __version__
 from devcluster import ControlPlane, KubectlError
 from manifests.manifest_files import REPOSITORY
+from support import crd
 
 FENCES = REPOSITORY / "manifests" / "components" / "admission"
-CRD = REPOSITORY / "crds" / "storage.cipher.dev_cipherstorages.yaml"
 OURS = {"app.kubernetes.io/managed-by": "cipher-operator"}
 IN_USE, FINALIZER = "storage.cipher.dev/in-use", "storage.cipher.dev/finalizer"
 MAKES, CHANGES, LEAVES = "creates Secrets of type", "of Secrets that are not its own", "of CipherStorages"
+LETS = "of CipherServers the operator changes nothing but the status and the finalizer storage.cipher.dev/in-use"
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,7 @@ def fenced(installed: ControlPlane) -> Iterator[ControlPlane]:
         _secret("admin", labels={"a": "b"}, finalizers=["example.com/held"]),
         _secret("app", type="servicebinding.io/postgresql", labels=OURS),
         _storage(),
+        _server(),
     ):
         installed.kubectl("-n", "fenced", "create", "-f", "-", input=json.dumps(made))
     deadline = time.monotonic() + 20
@@ -46,6 +49,7 @@ def fenced(installed: ControlPlane) -> Iterator[ControlPlane]:
     installed.kubectl(
         "-n", "fenced", "patch", "secret", "admin", "--type=merge", "-p", '{"metadata":{"finalizers":[]}}'
     )
+    installed.kubectl("delete", "cserver", "fenced")
     installed.kubectl("delete", "namespace", "fenced", "--wait=false")
 
 
@@ -65,6 +69,18 @@ def _storage() -> dict[str, Any]:
         "kind": "CipherStorage",
         "metadata": {"name": "chat"},
         "spec": {"connection": {"secretRef": {"name": "admin"}}},
+    }
+
+
+def _server() -> dict[str, Any]:
+    return {
+        "apiVersion": "storage.cipher.dev/v1alpha1",
+        "kind": "CipherServer",
+        "metadata": {"name": "fenced", "labels": {"a": "b"}},
+        "spec": {
+            "connection": {"secretRef": {"name": "admin"}},
+            "allowedNamespaces": {"from": "Selector", "names": ["fenced"]},
+        },
     }
 
 
@@ -124,6 +140,12 @@ PATCHED: dict[str, tuple[tuple[str, str], str, str]] = {
     "an app Secret that loses its label": (("secret", "app"), _add("/metadata/labels", {}), CHANGES),
     "a storage's spec": (("cstore", "chat"), _add("/spec/interval", "10m"), LEAVES),
     "a storage's request": (("cstore", "chat"), _add("/metadata/annotations", {"a": "b"}), LEAVES),
+    "whom a server lets in": (("cserver", "fenced"), _add("/spec/allowedNamespaces", {"from": "All"}), LETS),
+    "where a server's login is sent": (("cserver", "fenced"), _add("/spec/connection/host", "evil"), LETS),
+    "a server's label": (("cserver", "fenced"), _add("/metadata/labels/a", "c"), LETS),
+    "a storage's finalizer on a server": (("cserver", "fenced"), _add("/metadata/finalizers", [FINALIZER]), LETS),
+    "its finalizer on a server": (("cserver", "fenced"), _add("/metadata/finalizers", [IN_USE]), ""),
+    "a server's finalizer on a storage": (("cstore", "chat"), _add("/metadata/finalizers", [IN_USE]), LEAVES),
     "its finalizer on a user's Secret": (("secret", "admin"), _add("/metadata/finalizers/-", IN_USE), ""),
     "an app Secret's password": (("secret", "app"), _add("/data/k", "Yg=="), ""),
     "its finalizer on a storage": (("cstore", "chat"), _add("/metadata/finalizers", [FINALIZER]), ""),
@@ -142,10 +164,17 @@ def test_others_are_not_fenced(fenced: ControlPlane) -> None:
     fenced.kubectl("-n", "fenced", "create", "-f", "-", "--dry-run=server", input=json.dumps(_secret("of-a-user")))
 
 
-def test_the_crd_says_which_version_it_is_of() -> None:
-    assert yaml.safe_load(CRD.read_text())["metadata"]["annotations"]["storage.cipher.dev/version"] == __version__
+def test_the_status_of_a_server_is_written(fenced: ControlPlane) -> None:
+    patch = _add("/status", {"observedGeneration": 1, "storages": 3})
+    assert _said(fenced, "patch", patch, "cserver", "fenced", "--type=json", "--subresource=status") == ""
 
 
+@pytest.mark.parametrize("kind", crd.KINDS)
+def test_the_crd_says_which_version_it_is_of(kind: str) -> None:
+    assert crd.document(kind)["metadata"]["annotations"]["storage.cipher.dev/version"] == __version__
+
+
+@pytest.mark.parametrize("kind", crd.KINDS)
 @pytest.mark.parametrize(
     ("version", "refused"),
     [
@@ -158,9 +187,9 @@ def test_the_crd_says_which_version_it_is_of() -> None:
     ],
 )
 def test_no_older_crd_is_laid_over_a_newer(
-    fenced: ControlPlane, tmp_path: Path, version: str | None, refused: bool
+    fenced: ControlPlane, tmp_path: Path, kind: str, version: str | None, refused: bool
 ) -> None:
-    changed = yaml.safe_load(CRD.read_text())
+    changed = deepcopy(crd.document(kind))
     annotations = changed["metadata"]["annotations"]
     annotations.pop("storage.cipher.dev/version")
     if version is not None:

@@ -17,6 +17,8 @@ _EXPECTED = {
     ("Namespace", "cipher-system"),
     ("ServiceAccount", "cipher-operator"),
     ("ClusterRole", "cipher-operator"),
+    ("ClusterRole", "cipherserver-admin"),
+    ("ClusterRole", "cipherserver-viewer"),
     ("ClusterRole", "cipherstorage-editor"),
     ("ClusterRole", "cipherstorage-servicebinding"),
     ("ClusterRole", "cipherstorage-viewer"),

@@ -15,6 +15,7 @@ from manifests.manifest_files import REPOSITORY, documents
 ACCOUNT = "system:serviceaccount:cipher-system:cipher-operator"
 _CODE = REPOSITORY / "operator" / "cipher_operator"
 _INFORMER = "kopf's informer"
+SERVERS = "the run of a CipherServer"
 _REFLECTOR = "the reflector"
 
 
@@ -39,6 +40,11 @@ ALLOWED: dict[Right, set[str]] = {
     Right("storage.cipher.dev", "cipherstorages", "patch"): {"finalizers.py patch"},
     Right("storage.cipher.dev", "cipherstorages/status", "patch"): {"cipherstorages.py patch"},
     Right("storage.cipher.dev", "cipherstorages/finalizers", "update"): {"ownerReferences with blockOwnerDeletion"},
+    Right("storage.cipher.dev", "cipherservers", "get"): {SERVERS},
+    Right("storage.cipher.dev", "cipherservers", "list"): {_REFLECTOR, SERVERS},
+    Right("storage.cipher.dev", "cipherservers", "watch"): {_REFLECTOR},
+    Right("storage.cipher.dev", "cipherservers", "patch"): {"finalizers.py patch"},
+    Right("storage.cipher.dev", "cipherservers/status", "patch"): {SERVERS},
     Right("", "secrets", "get"): {"secrets.py get", "finalizers.py get"},
     Right("", "secrets", "list"): {_REFLECTOR},
     Right("", "secrets", "watch"): {_REFLECTOR},
@@ -50,6 +56,8 @@ ALLOWED: dict[Right, set[str]] = {
     Right("", "configmaps", "watch"): {_REFLECTOR},
     Right("events.k8s.io", "events", "create"): {"events.py post"},
     Right("events.k8s.io", "events", "patch"): {"events.py patch"},
+    Right("", "namespaces", "list"): {_REFLECTOR},
+    Right("", "namespaces", "watch"): {_REFLECTOR},
     # Kubernetes counts a repeated event up by a patch; clients are expected to hold both.
     Right("", "namespaces", "get", "kube-system"): {"operator.py get"},
 }
@@ -127,11 +135,15 @@ def test_every_request_has_its_right_and_every_right_its_request() -> None:
         Right("storage.cipher.dev", "cipherstorages", "update"),
         Right("storage.cipher.dev", "cipherstorages", "delete"),
         Right("storage.cipher.dev", "cipherstorages/status", "update"),
+        Right("storage.cipher.dev", "cipherservers", "create"),
+        Right("storage.cipher.dev", "cipherservers", "update"),
+        Right("storage.cipher.dev", "cipherservers", "delete"),
+        Right("storage.cipher.dev", "cipherservers/status", "update"),
         Right("apiextensions.k8s.io", "customresourcedefinitions", "list"),
         Right("apiextensions.k8s.io", "customresourcedefinitions", "watch", "cipherstorages.storage.cipher.dev"),
         Right("apiextensions.k8s.io", "customresourcedefinitions", "create"),
-        Right("", "namespaces", "list"),
         Right("", "namespaces", "get", "default"),
+        Right("", "namespaces", "patch"),
         Right("", "pods", "create"),
         Right("", "pods/exec", "create"),
         Right("", "serviceaccounts/token", "create"),
@@ -194,6 +206,46 @@ def test_peoples_roles_are_aggregated(
     while not (answer := _allowed(installed, person, right, namespace)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert answer == expected
+
+
+@pytest.mark.parametrize(
+    ("role", "verb", "expected"),
+    [
+        ("view", "list", True),
+        ("view", "create", False),
+        ("edit", "get", True),
+        ("edit", "create", False),
+        ("admin", "watch", True),
+        ("admin", "patch", False),
+        ("cipherserver-viewer", "get", True),
+        ("cipherserver-viewer", "patch", False),
+        ("cipherserver-admin", "create", True),
+        ("cipherserver-admin", "deletecollection", True),
+    ],
+)
+def test_who_sees_servers_and_who_changes_them(
+    installed: ControlPlane, namespace: str, role: str, verb: str, expected: bool
+) -> None:
+    """By a binding in the whole cluster. One in a namespace gives nothing of what is in none."""
+    person, tenant = f"{role}-{verb}-of-{namespace}", f"{role}-{verb}-in-{namespace}"
+    binding = f"{namespace}-{role}-{verb}"
+    installed.kubectl("create", "clusterrolebinding", binding, f"--clusterrole={role}", f"--user={person}")
+    installed.kubectl("create", "rolebinding", binding, f"--clusterrole={role}", f"--user={tenant}", "-n", namespace)
+    right = Right("storage.cipher.dev", "cipherservers", verb)
+    try:
+        deadline = time.monotonic() + (10 if expected else 0)
+        while not (answer := _allowed(installed, person, right)) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert answer == expected
+        assert not _allowed(installed, tenant, right)
+        assert not _allowed(installed, person, Right("storage.cipher.dev", "cipherservers/status", "patch"))
+    finally:
+        installed.kubectl("delete", "clusterrolebinding", binding)
+
+
+def test_the_servers_admin_is_aggregated_to_nothing(roles: dict[str, dict[str, Any]]) -> None:
+    labels = roles["cipherserver-admin"]["metadata"]["labels"]
+    assert not [label for label in labels if label.startswith("rbac.authorization.k8s.io/")]
 
 
 def _allowed(plane: ControlPlane, user: str, right: Right, namespace: str = "") -> bool:

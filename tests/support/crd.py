@@ -1,4 +1,4 @@
-"""The CRD as it is shipped, and ways to look at it."""
+"""The CRDs as they are shipped, and ways to look at them. Where no kind is named it is CipherStorage."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -9,26 +9,33 @@ from typing import Any
 import yaml
 
 CRDS = Path(__file__).parents[2] / "crds"
-PATH = CRDS / "storage.cipher.dev_cipherstorages.yaml"
 RULES = "x-kubernetes-validations"
+STORAGES, SERVERS = "cipherstorages", "cipherservers"
+KINDS = (STORAGES, SERVERS)
+"""By their plurals, which name the files."""
+
+
+def path_of(kind: str = STORAGES) -> Path:
+    """Return the file."""
+    return CRDS / f"storage.cipher.dev_{kind}.yaml"
 
 
 @cache
-def document() -> dict[str, Any]:
+def document(kind: str = STORAGES) -> dict[str, Any]:
     """Return the CustomResourceDefinition; not to be changed."""
-    found: dict[str, Any] = yaml.safe_load(PATH.read_text())
+    found: dict[str, Any] = yaml.safe_load(path_of(kind).read_text())
     return found
 
 
-def version() -> dict[str, Any]:
+def version(kind: str = STORAGES) -> dict[str, Any]:
     """Return the one version that it has."""
-    (found,) = document()["spec"]["versions"]
+    (found,) = document(kind)["spec"]["versions"]
     return dict(found)
 
 
-def schema(path: str = "") -> dict[str, Any]:
+def schema(path: str = "", kind: str = STORAGES) -> dict[str, Any]:
     """Return the schema at a dotted path such as `spec.user.name`; the root's for ''. A list's items are `[]`."""
-    node: dict[str, Any] = version()["schema"]["openAPIV3Schema"]
+    node: dict[str, Any] = version(kind)["schema"]["openAPIV3Schema"]
     for field in filter(None, path.split(".")):
         node = node["items"] if field == "[]" else node["properties"][field]
     return node
@@ -45,9 +52,9 @@ def nodes(node: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Mappin
         yield from nodes(node["additionalProperties"], f"{path}.*")
 
 
-def rules() -> list[tuple[str, Mapping[str, str]]]:
+def rules(kind: str = STORAGES) -> list[tuple[str, Mapping[str, str]]]:
     """Return (dotted path, rule) of every CEL rule."""
-    return [(path, rule) for path, node in nodes(schema()) for rule in node.get(RULES, [])]
+    return [(path, rule) for path, node in nodes(schema(kind=kind)) for rule in node.get(RULES, [])]
 
 
 def with_defaults(value: Any, node: Mapping[str, Any]) -> Any:

@@ -1,77 +1,17 @@
-"""CipherStorages on a real API server, through plain HTTPS requests: what it stores, refuses and says."""
-
-import itertools
-import json
-import urllib.error
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+"""CipherStorages on a real API server."""
 
 from cipher_operator.api import names
 from devcluster.kubeconfig import ApiClient
+from support.custom_objects import CustomObjects
 
 MINIMAL = {"connection": {"secretRef": {"name": "pg-admin"}}}
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What the API server said: the object, or why not (`causes` are pairs of field and message)."""
-
-    body: Mapping[str, Any]
-    causes: list[tuple[str, str]] = field(default_factory=list)
-
-    @property
-    def accepted(self) -> bool:
-        return self.body.get("kind") == names.KIND
-
-
-@dataclass
-class Storages:
+class Storages(CustomObjects):
     """CipherStorages in one namespace of the test's API server."""
 
-    client: ApiClient
-    namespace: str
-    group: str = names.GROUP
-    counter: "itertools.count[int]" = field(default_factory=itertools.count)
-
-    @property
-    def path(self) -> str:
-        return f"/apis/{self.group}/{names.VERSION}/namespaces/{self.namespace}/{names.PLURAL}"
-
-    def request(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        try:
-            return Answer(json.loads(self.client.request(method, path, dict(body) if body else None)))
-        except urllib.error.HTTPError as error:
-            body = json.loads(error.read())
-            found = (body.get("details") or {}).get("causes") or []
-            return Answer(body, [(cause.get("field", ""), cause.get("message", "")) for cause in found])
-
-    def new(self, spec: Mapping[str, Any], name: str | None = None, **metadata: Any) -> dict[str, Any]:
-        """Return an object of a name that is not taken."""
-        metadata = {"name": name or f"case-{next(self.counter)}", **metadata}
-        return {
-            "apiVersion": f"{self.group}/{names.VERSION}",
-            "kind": names.KIND,
-            "metadata": metadata,
-            "spec": dict(spec),
-        }
-
-    def try_create(self, spec: Mapping[str, Any], name: str | None = None) -> Answer:
-        """Return what the server says to the creation, without storing anything."""
-        return self.request("POST", f"{self.path}?dryRun=All", self.new(spec, name))
-
-    def create(self, spec: Mapping[str, Any], status: Mapping[str, Any] | None = None, **metadata: Any) -> Answer:
-        """Store an object, with a status if given, and return it."""
-        stored = self.request("POST", self.path, self.new(spec, **metadata))
-        assert stored.accepted, stored
-        return self.write_status(stored.body, status) if status is not None else stored
-
-    def get(self, name: str) -> Mapping[str, Any]:
-        return self.request("GET", f"{self.path}/{name}").body
-
-    def write_status(self, stored: Mapping[str, Any], status: Mapping[str, Any]) -> Answer:
-        return self.request("PUT", f"{self.path}/{stored['metadata']['name']}/status", {**stored, "status": status})
-
-    def try_update(self, stored: Mapping[str, Any], spec: Mapping[str, Any]) -> Answer:
-        """Return what the server says to another spec, without storing it."""
-        return self.request("PUT", f"{self.path}/{stored['metadata']['name']}?dryRun=All", {**stored, "spec": spec})
+    def __init__(self, client: ApiClient, namespace: str, group: str = names.GROUP) -> None:
+        super().__init__(
+            client, f"/apis/{group}/{names.VERSION}/namespaces/{namespace}/{names.PLURAL}", "CipherStorage"
+        )
+        self.namespace = namespace
