@@ -72,7 +72,8 @@ async def release(kube: Kube, resource: Resource, home: str | None) -> None:
     """Take our finalizer off the CipherStorage, then ours off its way to the server where nobody else needs it.
 
     In this order: a crash between leaves a Secret whose finalizer the next start takes away, while the other order
-    would leave a storage that cannot be finished any more. A CipherServer lets itself go. `home` as for `release_input`.
+    would leave a storage that cannot be finished any more. A CipherServer lets itself go.
+    `home` as for `release_input`.
     """
     await remove_finalizer(kube, resource, FINALIZER)
     for ref in ways_in(resource.namespace, resource.raw_spec):

@@ -152,6 +152,18 @@ class MemoryApi:
         }
         return self._act(lambda server: server.create(self._at("cipherstorages", "", namespace), body))
 
+    def server(self, name: str = "prod", spec: Mapping[str, Any] | None = None, **metadata: Any) -> Json:
+        """Create a CipherServer; its Secret is `prod-admin`, and it is open to all, unless the spec says otherwise."""
+        body = {
+            "metadata": {"name": name, **metadata},
+            "spec": {
+                "connection": {"secretRef": {"name": f"{name}-admin"}},
+                "allowedNamespaces": {"from": "All"},
+                **(spec or {}),
+            },
+        }
+        return self._act(lambda server: server.create(self._at("cipherservers"), body))
+
     def secret(
         self,
         name: str,
