@@ -8,6 +8,7 @@ import pytest
 from cipher_operator.reconcile import tell
 from devcluster import PostgresServer
 from support.runs import Runs
+from support.tenants import Tenants
 
 _numbers = itertools.count(1)
 
@@ -30,3 +31,17 @@ async def runs(server: PostgresServer) -> AsyncIterator[Runs]:
     made = Runs(server, f"chat_{number}", instance=f"instance-{number}")
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def tenants(server: PostgresServer) -> AsyncIterator[Tenants]:
+    """A platform team's server. Nothing is left: names on it follow from those of the objects, which tests share."""
+    number = next(_numbers)
+    made = Tenants(server, f"tenants_{number}", instance=f"instance-{number}")
+    yield made
+    await made.close()
+    own = "datname NOT IN ('postgres', 'template0', 'template1')"
+    for (name,) in server.execute(f"SELECT datname FROM pg_database WHERE {own}"):
+        server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+    for (name,) in server.execute("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND NOT rolsuper"):
+        server.execute(f'DROP ROLE "{name}"')

@@ -50,8 +50,8 @@ CASES: dict[str, tuple[Resource, Result, list[str]]] = {
     "it is Ready again": (storage("False", "ConnectionRefused"), ready(), ["Ready"]),
     "Observe, changes pending": (storage(None), Result(plan=("CREATE ROLE x;",)), ["ChangesPending"]),
     "Observe, nothing to do": (storage(None), Result(plan=()), ["Observed"]),
-    "a Secret that somebody deletes": (storage(), ready(held=("pg-admin",)), ["SecretHeld"]),
-    "said already": (storage(message=held_sentence("pg-admin")), ready(held=("pg-admin",)), []),
+    "a Secret that somebody deletes": (storage(), ready(held=(("Secret", "pg-admin"),)), ["SecretHeld"]),
+    "said already": (storage(message=held_sentence("Secret", "pg-admin")), ready(held=(("Secret", "pg-admin"),)), []),
 }
 
 

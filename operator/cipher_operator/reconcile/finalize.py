@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
-from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE_FINALIZER
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, IN_USE_FINALIZER, SERVER_KIND
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
@@ -24,13 +24,13 @@ from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
 
 
-async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec) -> tuple[str, ...]:
+async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec) -> tuple[tuple[str, str], ...]:
     """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
     Held before anything is created on the server; the connection Secret and a Secret with its CA too, because the
     deletion of a namespace removes those first (as PVC protection does). A CipherServer is held whatever the policy
     says, and holds its own Secrets. Where the connection Secret is missing nothing is held: that run creates nothing.
-    Returns the objects that somebody deletes. Raises ApiError, ApiUnavailable.
+    Returns kind and name of what somebody deletes. Raises ApiError, ApiUnavailable.
     """
     kube, home, resource = around.kube, around.namespaces.servers, snapshot.resource
     if spec.management_policy is not ManagementPolicy.MANAGE:
@@ -51,7 +51,8 @@ async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec
     for held in ways:
         if not held.deleting and IN_USE_FINALIZER not in held.finalizers:
             await add(kube, held, IN_USE_FINALIZER)
-    return tuple(held.name for held in ways if held.deleting)
+    kind = SERVER_KIND if spec.tenant is not None else SECRET
+    return tuple((kind, held.name) for held in ways if held.deleting)
 
 
 def _ways(snapshot: Snapshot, spec: Spec) -> list[Holdable]:

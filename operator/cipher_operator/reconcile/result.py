@@ -53,8 +53,8 @@ class Result:
     taken_over: tuple[str, ...] = ()
     """What of others on the server is this storage's since this run, for people."""
     change: PasswordChange | None = None
-    held: tuple[str, ...] = ()
-    """Secrets that somebody deletes and that are held for this storage's own deletion."""
+    held: tuple[tuple[str, str], ...] = ()
+    """Kind and name of what somebody deletes and is held for this storage."""
     soon: float | None = None
     quiet: bool = False
     """Nothing is told of it: its end is a matter of seconds, and what is published stands meanwhile."""

@@ -25,7 +25,7 @@ from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.attempt import attempt
-from cipher_operator.reconcile.contents import Contents, read_contents
+from cipher_operator.reconcile.contents import Contents, read_contents, version_of
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import SECRET, Key, Ref, login_references
 from cipher_operator.reconcile.report.events import NORMAL, WARNING, ready_of
@@ -121,14 +121,19 @@ class ServerReconciler:
     def _rights_at(self, resource: Resource, contents: Contents) -> Rights | None:
         """Return what the last look saw, where it is not due and nothing has changed: its users may have."""
         look = self._looks.get(resource.name)
-        if look is None or look.at != _moment(resource, contents) or self._around.monotonic() >= look.until:
+        if look is None or look.at != self._moment(resource, contents) or self._around.monotonic() >= look.until:
             return None
         return look.rights
 
     def _seen(self, resource: Resource, contents: Contents, rights: Rights) -> None:
         # A little less than the interval, which is spread: the check that it is for is not taken for another.
         until = self._around.monotonic() + 0.8 * self._around.rules.interval
-        self._looks[resource.name] = _Look(_moment(resource, contents), until, rights)
+        self._looks[resource.name] = _Look(self._moment(resource, contents), until, rights)
+
+    def _moment(self, resource: Resource, contents: Contents) -> tuple[object, ...]:
+        """Return what a look depends on."""
+        seen = ((*ref, version_of(content, self._around.digest).digest) for ref, content in contents.found.items())
+        return resource.uid, resource.generation, tuple(sorted(seen))
 
     async def _log_in(self, admin: AdminConnection, spec: ServerSpec, ticket: Ticket) -> Rights:
         sessions = self._around.sessions(ticket)
@@ -208,12 +213,6 @@ class ServerReconciler:
             note=message,
             action="Reconcile",
         )
-
-
-def _moment(resource: Resource, contents: Contents) -> tuple[object, ...]:
-    """Return what a look depends on."""
-    versions = sorted((*ref, content.resource_version) for ref, content in contents.found.items())
-    return resource.uid, resource.generation, tuple(versions)
 
 
 def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:

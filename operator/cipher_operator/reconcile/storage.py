@@ -131,7 +131,7 @@ class Reconciler:
             return replace(refused(snapshot, intent), interval=spec.interval)
         self._remember(resource, history.decided(intent.orders.credential, generated=intent.generated))
         result = await self._carry_out(snapshot, intent, around.sessions(ticket))
-        warnings = (*result.warnings, *map(held_sentence, held))
+        warnings = (*result.warnings, *(held_sentence(*each) for each in held))
         return replace(result, held=held, warnings=warnings, interval=spec.interval)
 
     async def _carry_out(self, snapshot: Snapshot, intent: Intent, sessions: Sessions) -> Result:

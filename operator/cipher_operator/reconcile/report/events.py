@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cipher_operator.api.conditions import Condition
 from cipher_operator.api.failures import ConditionType
+from cipher_operator.api.names import SERVER_KIND
 from cipher_operator.api.spec import Resource
 from cipher_operator.reconcile.result import Ended, PasswordChange, Result
 
@@ -36,9 +37,9 @@ def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
     good = result.failure is None and not result.plan
     if before is None or (before.status, before.reason) != ("True" if good else "False", str(result.reason)):
         yield Event(NORMAL if good else WARNING, str(result.reason), message)
-    for name in result.held:
-        if before is None or held_sentence(name) not in before.message:
-            yield Event(WARNING, "SecretHeld", held_sentence(name))
+    for kind, name in result.held:
+        if before is None or held_sentence(kind, name) not in before.message:
+            yield Event(WARNING, "ServerHeld" if kind == SERVER_KIND else "SecretHeld", held_sentence(kind, name))
 
 
 def ended(end: Ended) -> Iterator[Event]:
@@ -50,8 +51,13 @@ def ended(end: Ended) -> Iterator[Event]:
         yield Event(NORMAL, "Kept", f"Left on the server{why}: {', '.join(end.kept)}")
 
 
-def held_sentence(name: str) -> str:
-    """Return what is said of a connection Secret whose deletion waits for this storage."""
+def held_sentence(kind: str, name: str) -> str:
+    """Return what is said of a connection Secret, or a CipherServer, whose deletion waits for this storage."""
+    if kind == SERVER_KIND:
+        return (
+            f"CipherServer '{name}' is being deleted and is held for the storages that use it (finalizer "
+            "`storage.cipher.dev/in-use`); it goes when they are deleted or name another server"
+        )
     return (
         f"Secret '{name}' is being deleted and is held for the deletion of this storage (finalizer "
         "`storage.cipher.dev/in-use`); it goes when this storage is deleted, names another Secret or has "

@@ -1,0 +1,130 @@
+"""A CipherServer's own run: what it says of its login, who uses it, and what is held for whom."""
+
+from typing import Any
+
+import pytest
+
+from support.runs import NAMESPACE, SERVERS
+from support.tenants import PROD, Tenants
+
+
+async def test_a_server_says_what_its_login_may(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.look_at_server()
+    status = tenants.server_status()
+    assert (tenants.server_ready()["status"], tenants.server_ready()["reason"]) == ("True", "Ready")
+    assert status["rights"][0] == "SUPERUSER"
+    assert status["serverVersion"].startswith("16.")
+    assert (status["storages"], status["observedGeneration"]) == (0, 1)
+    assert [each["type"] for each in status["conditions"]] == ["Ready"]
+    events = [each for each in tenants.api.store.objects.values() if each.get("regarding", {}).get("name") == PROD]
+    assert [(each["regarding"]["kind"], each["reason"]) for each in events] == [("CipherServer", "Ready")]
+
+
+LACKING: dict[str, tuple[str, dict[str, Any], str, str]] = {
+    "roles": ("CREATEDB", {}, "InsufficientPrivilege", 'ALTER ROLE "{}" CREATEROLE'),
+    "databases": ("CREATEROLE", {}, "InsufficientPrivilege", 'ALTER ROLE "{}" CREATEDB'),
+    "databases, and existing ones may be used": (
+        "CREATEROLE",
+        {"existingDatabases": True},
+        "Ready",
+        'ALTER ROLE "{}" CREATEDB',
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "limits", "reason", "remedy"), LACKING.values(), ids=LACKING)
+async def test_what_the_login_lacks_is_said_with_its_remedy(
+    tenants: Tenants, given: str, limits: dict[str, Any], reason: str, remedy: str
+) -> None:
+    role = f"admin_{tenants.database}"
+    tenants.sql(f"CREATE ROLE {role} LOGIN {given} PASSWORD 'pw'")
+    tenants.platform(limits=limits)
+    url = tenants.server.admin_url(sslmode="disable", user=role, password="pw")
+    tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": url}, namespace=SERVERS)
+    await tenants.look_at_server()
+    assert tenants.server_ready()["reason"] == reason
+    assert remedy.format(role).replace('"', "") in tenants.server_ready()["message"].replace('"', "")
+    tenants.sql(remedy.format(role))
+    tenants.seconds += 400
+    await tenants.look_at_server()
+    assert tenants.server_ready()["status"] == "True"
+
+
+async def test_a_spec_that_serves_nobody_is_said(tenants: Tenants) -> None:
+    tenants.platform(limits={"databaseNames": "{namespace}_[z-a]"})
+    await tenants.look_at_server()
+    assert (tenants.server_ready()["status"], tenants.server_ready()["reason"]) == ("False", "InvalidSpec")
+    assert "spec.limits.databaseNames" in tenants.server_ready()["message"]
+    assert {each["type"] for each in tenants.server_status()["conditions"]} == {"Ready", "Stalled"}
+    tenants.tenant()
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    assert "databaseNames" not in tenants.text()
+
+
+async def test_users_are_counted_where_they_are_allowed(tenants: Tenants) -> None:
+    tenants.platform(allowedNamespaces={"from": "Selector", "names": [NAMESPACE]})
+    await tenants.ready_tenant()
+    tenants.tenant("chat", "stranger")
+    await tenants.look("chat", "stranger")
+    await tenants.look_at_server()
+    assert tenants.server_status()["storages"] == 1
+    logins = tenants.counts.connections["admin"]
+    tenants.tenant("second")
+    await tenants.look("second")
+    users = tenants.counts.connections["admin"]
+    following = await tenants.look_at_server()
+    assert tenants.server_status()["storages"] == 1, "written every 30 s at most"
+    assert following.after is not None
+    assert following.after <= 30
+    tenants.seconds += 31
+    await tenants.look_at_server()
+    assert tenants.server_status()["storages"] == 2
+    assert tenants.counts.connections["admin"] == users > logins, "counting logs in nowhere"
+
+
+async def test_a_look_that_finds_the_same_writes_nothing(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.look_at_server()
+    writes = tenants.writes()
+    tenants.seconds += 400
+    await tenants.look_at_server()
+    assert tenants.writes() == writes
+    assert tenants.counts.connections["admin"] == 2
+
+
+async def test_a_server_in_use_is_held_and_says_so(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.ready_tenant()
+    await tenants.look_at_server()
+    assert tenants.held("cipherservers", PROD)
+    assert tenants.held("secrets", f"{PROD}-admin", SERVERS)
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    tenants.api.delete("secrets", f"{PROD}-admin", namespace=SERVERS)
+    await tenants.look_at_server()
+    assert "is being deleted and is held, because 1 CipherStorage uses it" in tenants.server_ready()["message"]
+    assert await tenants.look() == ("True", "Ready"), "who uses it goes on"
+    assert "CipherServer" in str(tenants.api.events()), "and is told"
+    tenants.tenant("late")
+    assert await tenants.look("late") == ("False", "ServerNotAvailable"), "nobody new"
+    for name in ("chat", "late"):
+        tenants.api.delete("cipherstorages", name)
+        await tenants.look(name)
+    await tenants.look_at_server()
+    assert tenants.api.read("cipherservers", PROD, namespace="") is None
+    await tenants.look_at_server()
+    assert tenants.api.read("secrets", f"{PROD}-admin", namespace=SERVERS) is None
+
+
+async def test_a_server_that_is_deleted_by_force_leaves_its_storages_as_they_are(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.ready_tenant()
+    before = tenants.there()
+    tenants.api.change("cipherservers", PROD, {"metadata": {"finalizers": []}}, namespace="")
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    assert tenants.there() == before
+    await tenants.look_at_server()
+    assert not tenants.held("secrets", f"{PROD}-admin", SERVERS)
+    tenants.api.server(PROD)
+    assert await tenants.look() == ("True", "Ready")

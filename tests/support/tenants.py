@@ -1,0 +1,110 @@
+"""A platform team's CipherServer and its tenants: runs against an API server in memory and a real PostgreSQL."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from cipher_operator.kube.events import CLUSTER_EVENTS
+from cipher_operator.queue.following import Next
+from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.server import ServerReconciler
+from support.runs import NAMESPACE, SERVERS, Runs
+
+PROD = "prod"
+
+
+@dataclass
+class Tenants(Runs):
+    """One operator's runs of storages that name the CipherServer `prod`."""
+
+    server_runs: ServerReconciler = field(init=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.server_runs = ServerReconciler(self.around)
+        for name in (SERVERS, CLUSTER_EVENTS):
+            self.api.namespace(name)
+        self.label(NAMESPACE)
+
+    # What people do.
+
+    def platform(self, **spec: Any) -> None:
+        """Create the CipherServer `prod`, with the superuser's login in its Secret."""
+        self.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": self.server.admin_url(sslmode="disable")}, namespace=SERVERS)
+        self.api.server(PROD, spec)
+
+    def change_server(self, **spec: Any) -> None:
+        self.api.change("cipherservers", PROD, {"spec": spec}, namespace="")
+
+    def label(self, namespace: str, **labels: str) -> None:
+        """Have a namespace with these labels, as the watch tells of it."""
+        self.api.namespace(namespace)
+        self.namespaces.saw(namespace, labels)
+
+    def tenant(self, name: str = "chat", namespace: str = NAMESPACE, **spec: Any) -> None:
+        """Create a storage on the CipherServer."""
+        self.label(namespace)
+        self.api.storage(name, {"connection": {"serverRef": {"name": PROD}}, **spec}, namespace=namespace)
+
+    # Runs.
+
+    async def look(self, name: str = "chat", namespace: str = NAMESPACE) -> tuple[str, str]:
+        """Run one storage once; return status and reason of Ready."""
+        ticket = Ticket(self.lanes)
+        try:
+            await self.reconciler.run((namespace, name), ticket)
+        finally:
+            ticket.close()
+        return self.told(name, namespace)
+
+    async def ready_tenant(self, name: str = "chat", namespace: str = NAMESPACE, **spec: Any) -> None:
+        """Have a storage on the CipherServer Ready."""
+        self.tenant(name, namespace, **spec)
+        for _ in range(4):
+            if await self.look(name, namespace) == ("True", "Ready"):
+                return
+        raise AssertionError(self.api.condition(name, namespace=namespace))
+
+    async def look_at_server(self, name: str = PROD) -> Next:
+        """Run the CipherServer once."""
+        ticket = Ticket(self.lanes)
+        try:
+            return await self.server_runs.run(("", name), ticket)
+        finally:
+            ticket.close()
+
+    # What is seen.
+
+    def told(self, name: str = "chat", namespace: str = NAMESPACE) -> tuple[str, str]:
+        ready = self.api.condition(name, namespace=namespace)
+        return ready.get("status", ""), ready.get("reason", "")
+
+    def text(self, name: str = "chat", namespace: str = NAMESPACE) -> str:
+        """Return everything that the tenant can read of his storage: status and Events."""
+        return f"{self.api.status(name, namespace=namespace)} {self.api.events(name, namespace=namespace)}"
+
+    def server_status(self) -> dict[str, Any]:
+        found = self.api.read("cipherservers", PROD, namespace="") or {}
+        status: dict[str, Any] = found.get("status") or {}
+        return status
+
+    def server_ready(self) -> dict[str, Any]:
+        conditions = self.server_status().get("conditions") or []
+        return next((each for each in conditions if each["type"] == "Ready"), {})
+
+    def held(self, plural: str, name: str, namespace: str = "") -> bool:
+        """Return whether our finalizer `in-use` is on an object."""
+        found = self.api.read(plural, name, namespace=namespace)
+        assert found is not None
+        return "storage.cipher.dev/in-use" in (found["metadata"].get("finalizers") or ())
+
+    def there(self) -> list[tuple[Any, ...]]:
+        """Return what there is on the server: roles with what they may, databases with their owners and rights."""
+        roles = self.sql(
+            "SELECT rolname, rolsuper, rolcanlogin, rolconnlimit, shobj_description(oid, 'pg_authid'), "
+            "ARRAY(SELECT roleid::regrole::text FROM pg_auth_members m WHERE m.member = r.oid ORDER BY 1) "
+            "FROM pg_roles r ORDER BY 1"
+        )
+        databases = self.sql(
+            "SELECT datname, datdba::regrole::text, datacl::text, datconnlimit FROM pg_database ORDER BY 1"
+        )
+        return [*roles, *databases]
