@@ -67,6 +67,15 @@ class ManagementPolicy(StrEnum):
     OBSERVE = "Observe"
 
 
+class AuthMethod(StrEnum):
+    """What the operator shows a server instead of, or as, a password."""
+
+    PASSWORD = "Password"
+    AWS_IAM = "AWSIAM"
+    CLOUD_SQL_IAM = "CloudSQLIAM"
+    AZURE_ENTRA = "AzureEntra"
+
+
 class CAKind(StrEnum):
     """What the server's CA is kept in."""
 

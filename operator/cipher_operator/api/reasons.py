@@ -48,6 +48,7 @@ class Reason(StrEnum):
     DATABASE_MISSING = "DatabaseMissing"
     INSUFFICIENT_PRIVILEGE = "InsufficientPrivilege"
     BLOCKED_ADDRESS = "BlockedAddress"
+    IDENTITY_UNAVAILABLE = "IdentityUnavailable"
 
     INVALID_URL = "InvalidURL"
     INVALID_SPEC = "InvalidSpec"
@@ -95,6 +96,7 @@ _CLASSES: dict[Reason, FailureClass] = {
     Reason.DATABASE_MISSING: _W,
     Reason.INSUFFICIENT_PRIVILEGE: _W,
     Reason.BLOCKED_ADDRESS: _W,
+    Reason.IDENTITY_UNAVAILABLE: _W,
     Reason.INVALID_URL: _S,
     Reason.INVALID_SPEC: _S,
     Reason.CONFLICT: _S,
@@ -138,6 +140,7 @@ ADVICE: dict[Reason, str] = {
     Reason.DATABASE_MISSING: "Create the database, or set `spec.database.create: true`.",
     Reason.INSUFFICIENT_PRIVILEGE: "Run the SQL in the message as a role that may grant it.",
     Reason.BLOCKED_ADDRESS: "Use a routable address, or start the operator with other `--blocked-ranges`.",
+    Reason.IDENTITY_UNAVAILABLE: "Give the operator's Pods the cloud identity that the message asks for.",
     Reason.INVALID_URL: "Correct the connection URL in the Secret as the message says.",
     Reason.INVALID_SPEC: "Change the field that the message names.",
     Reason.CONFLICT: "Create it anew with another database, schema or user name, or take the objects over with "
