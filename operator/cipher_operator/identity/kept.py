@@ -118,4 +118,4 @@ class Kept(Generic[T]):
         self._failures = {each: (at, failure) for each, (at, failure) in self._failures.items() if now - at < PAUSE}
         self._failures.pop(key, None)
         until = began + issued.seconds
-        self._entries[key] = _Entry(issued.value, until, until - min(AHEAD, issued.seconds / 3))
+        self._entries[key] = _Entry(issued.value, until, until - max(self._margin, min(AHEAD, issued.seconds / 3)))
