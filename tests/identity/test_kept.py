@@ -126,6 +126,9 @@ async def test_the_time_of_the_question_counts(clock: Clock, kept: Kept[str]) ->
     cloud.takes = 4.5
     with pytest.raises(Failure):
         await kept.get("key", cloud)
+    cloud.seconds = 1_000.0
+    assert (await kept.get("another", cloud)).seconds == 995.5
+    assert (await kept.get("another", cloud)).seconds == 995.5
 
 
 async def test_a_short_life_is_renewed_in_its_last_third(clock: Clock, kept: Kept[str]) -> None:

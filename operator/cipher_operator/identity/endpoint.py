@@ -1,5 +1,6 @@
 """One question to a cloud over HTTP: bounded in time and size, no redirects, no proxies of the environment."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import Callable, Mapping
@@ -84,7 +85,7 @@ class Caller:
             headers=headers,
             data=form,
             allow_redirects=False,
-            ssl=self._trusted() if urlsplit(url).scheme == "https" else True,
+            ssl=await self._trusted() if urlsplit(url).scheme == "https" else True,
         )
         async with sent as answer:
             if endpoint.header is not None and answer.headers.get(endpoint.header[0]) != endpoint.header[1]:
@@ -111,12 +112,10 @@ class Caller:
             )
         return self._session
 
-    def _trusted(self) -> ssl.SSLContext:
-        """Return a context with the system's public CAs (SSL_CERT_FILE counts), else with those of certifi."""
+    async def _trusted(self) -> ssl.SSLContext:
         if self._trust is None:
-            paths = ssl.get_default_verify_paths()
-            system = paths.cafile or (paths.capath and any(Path(paths.capath).iterdir()))
-            self._trust = ssl.create_default_context(cafile=None if system else _certifi())
+            # A tenth of a second, in which the event loop has other things to do.
+            self._trust = await asyncio.to_thread(_public_cas)
         return self._trust
 
 
@@ -148,7 +147,11 @@ def _is_code(text: str) -> bool:
     return len(text) <= 64 and text.isascii() and text.replace("_", "").isalnum()
 
 
-def _certifi() -> str:
+def _public_cas() -> ssl.SSLContext:
+    """Return a context with the system's public CAs (SSL_CERT_FILE counts), else with those of certifi."""
+    paths = ssl.get_default_verify_paths()
+    if paths.cafile or (paths.capath and any(Path(paths.capath).iterdir())):
+        return ssl.create_default_context()
     import certifi
 
-    return certifi.where()
+    return ssl.create_default_context(cafile=certifi.where())
