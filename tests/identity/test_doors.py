@@ -9,21 +9,32 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from cipher_operator.api.choices import AuthMethod
+from cipher_operator.api.choices import AuthMethod, SSLMode
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.identity.port import Login
+from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority
 from identity.conftest import PATIENCE, MakeTokens, login_of
 from support.clouds import ISSUERS, STS, Issuer
+from support.sessions import POLICY, run
 from support.token_door import TRUST, TokenDoor
 
 WORDS = {
     AuthMethod.AWS_IAM: 'PAM authentication failed for user "{user}"',
     AuthMethod.CLOUD_SQL_IAM: 'Cloud SQL IAM service account authentication failed for user "{user}"',
     AuthMethod.AZURE_ENTRA: "access token",
+}
+
+
+REMEDIES = {
+    AuthMethod.AWS_IAM: "allow the operator's IAM role `rds-db:connect`",
+    AuthMethod.CLOUD_SQL_IAM: "roles/cloudsql.instanceUser",
+    AuthMethod.AZURE_ENTRA: "pgaadauth_create_principal",
 }
 
 
@@ -144,6 +155,25 @@ async def test_slow(door: TokenDoor, make_tokens: MakeTokens, certificate_author
     pass_time(door.issuer, 3_400.0)
     with pytest.raises(Failure, match="did not answer within"):
         await tokens.token(login_of(door.issuer, door.port))
+
+
+async def test_the_operators_own_session(
+    door: TokenDoor, make_tokens: MakeTokens, certificate_authority: CertificateAuthority
+) -> None:
+    tokens = make_tokens(door.issuer.environ(), **times(door.issuer))
+    token = await tokens.token(login_of(door.issuer, door.port))
+    ca = certificate_authority.certificate.read_text()
+    admin = AdminConnection(
+        "localhost", door.port, door.issuer.user, token, None, SSLMode.VERIFY_FULL, ca, require_auth="password"
+    )
+    async with await Session.open(admin, "postgres", POLICY) as session:
+        assert await run(session, "SELECT session_user::text") == [[(door.issuer.user,)]]
+    pass_time(door.issuer, 3_700.0)
+    with pytest.raises(Failure) as refused:
+        await Session.open(admin, "postgres", POLICY)
+    assert refused.value.reason is Reason.AUTHENTICATION_FAILED
+    assert REMEDIES[door.issuer.method] in refused.value.message
+    assert token.reveal() not in refused.value.message
 
 
 @pytest.mark.parametrize(

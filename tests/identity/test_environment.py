@@ -7,6 +7,7 @@ import pytest
 
 from cipher_operator.api.choices import AuthMethod
 from cipher_operator.api.failures import Failure
+from cipher_operator.identity.endpoint import _public_cas
 from cipher_operator.identity.port import Login
 from devcluster.tls import CertificateAuthority
 from identity.conftest import MakeTokens, login_of
@@ -274,6 +275,12 @@ async def test_a_certificate_counts_where_the_url_has_https(
         assert sts.asked == 0
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate_authority.certificate))
         await make_tokens(sts.environ()).token(login_of(sts))
+
+
+def test_a_machine_without_public_cas_has_those_of_certifi(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    assert len(_public_cas().get_ca_certs()) > 50
 
 
 async def test_nothing_is_opened_before_a_token_is_asked_for(make_tokens: MakeTokens) -> None:
