@@ -25,8 +25,9 @@ PAM = Meaning(
     R.AUTHENTICATION_FAILED,
     "The server refused what {who} sent as password, by PAM.",
     "On RDS a member of `rds_iam`, also through another role, logs in with a token alone. Where a password is meant, "
-    "run as an administrator: REVOKE rds_iam FROM {login_sql}; where a token is, allow the operator's IAM role "
-    "`rds-db:connect` as this user, and take the endpoint's own name as host.",
+    "take `rds_iam` from the login and from every role that it is a member of (from PostgreSQL 16 on, each that it "
+    "made); where a token is, allow the operator's IAM role `rds-db:connect` as this user, and take the endpoint's own "
+    "name as host.",
     "28000",
 )
 CLOUD_SQL_TOKEN = Meaning(
