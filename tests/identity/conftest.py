@@ -10,8 +10,8 @@ from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.identity.port import Login
 from support.clouds import ISSUERS, Issuer
 
-PATIENCE = 0.5
-"""Seconds that the operator waits for an answer in these tests."""
+PATIENCE = 2.0
+"""Seconds that the operator waits for an answer that does not come; it waits longer for those that do."""
 
 MakeTokens = Callable[..., CloudTokens]
 
