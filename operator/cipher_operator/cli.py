@@ -6,20 +6,23 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from cipher_operator import __version__
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.access import AccessError, load_access
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report
 from cipher_operator.postgres.session import neutralise_environment
-from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, ManifestError, load
+from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, ManifestError, Manifests, load
 from cipher_operator.reconcile.namespaces import Namespaces
-from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, examine, examine_live
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Means, examine, examine_live
+from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
 from cipher_operator.runtime.settings import (
@@ -128,7 +131,7 @@ def _examine(arguments: argparse.Namespace) -> int:
     if manifests is not None:
         label = "/".join(filter(None, manifests.storage.key))
         rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
-        found = asyncio.run(examine(manifests, rules, settings.dial_policy))
+        found = asyncio.run(_examine_files(manifests, rules, settings))
         return _print(arguments.command, label, found, instance_known=settings.instance_id is not None)
     try:
         label, live = asyncio.run(_examine_live(arguments, settings))
@@ -145,13 +148,27 @@ async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tu
     """Return the storage's name and what its server would be made to be. Nothing is written anywhere."""
     access = await load_access(os.environ, context=arguments.context)
     namespace = arguments.of or access.namespace or DEFAULT_NAMESPACE
-    async with KubeClient(access) as kube:
+    async with KubeClient(access) as kube, _tokens() as tokens:
         instance = settings.instance_id or str((await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"])
         namespaces = Namespaces(settings.server_secrets_namespace or SERVERS_NAMESPACE)
         home = await kube.get(f"/api/v1/namespaces/{namespace}")
         namespaces.saw(namespace, home["metadata"].get("labels") or {})
         key, rules = (namespace, arguments.name), settings.rules(instance)
-        return "/".join(key), await examine_live(kube, key, namespaces, rules, settings.dial_policy)
+        return "/".join(key), await examine_live(kube, key, namespaces, Means(rules, settings.dial_policy, tokens))
+
+
+async def _examine_files(manifests: Manifests, rules: Rules, settings: Settings) -> Report | Failure:
+    async with _tokens() as tokens:
+        return await examine(manifests, Means(rules, settings.dial_policy, tokens))
+
+
+@asynccontextmanager
+async def _tokens() -> AsyncIterator[CloudTokens]:
+    tokens = CloudTokens()
+    try:
+        yield tokens
+    finally:
+        await tokens.close()
 
 
 def _print(command: str, label: str, found: Report | Failure, *, instance_known: bool) -> int:

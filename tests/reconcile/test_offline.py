@@ -10,7 +10,7 @@ import yaml
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.reconcile.manifests import load
-from cipher_operator.reconcile.offline import examine
+from cipher_operator.reconcile.offline import Means, examine
 from support.runs import Runs
 
 
@@ -72,7 +72,7 @@ async def test_the_plan_of_files_is_that_of_a_run(runs: Runs, tmp_path: Path, ca
     runs.storage(**wanted)
     await runs.run()
     planned = runs.api.status()["plan"]
-    found = await examine(load(_files(runs, tmp_path)), runs.around.rules, runs.policy)
+    found = await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))
     assert not isinstance(found, Failure), found
     # Who the object is stands in no file.
     storage = runs.api.read("cipherstorages", "chat")
@@ -87,7 +87,7 @@ async def test_what_a_run_refuses_is_refused_in_its_words(runs: Runs, tmp_path: 
     runs.admin_secret()
     runs.storage()
     await runs.run()
-    found = await examine(load(_files(runs, tmp_path)), runs.around.rules, runs.policy)
+    found = await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))
     assert isinstance(found, Failure)
     assert found.reason is Reason.ALREADY_EXISTS
     assert found.message in runs.message()

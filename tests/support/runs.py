@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg
 
+from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
@@ -92,6 +93,7 @@ class Runs:
         )
         self.inputs: References[Key, Ref] = References(self.started.append)
         self.namespaces = Namespaces(SERVERS)
+        self.tokens = CloudTokens({})
         self.reconciler = self.make()
 
     def make(self) -> Reconciler:
@@ -102,6 +104,7 @@ class Runs:
             inputs=self.inputs,
             namespaces=self.namespaces,
             policy=self.policy,
+            tokens=self.tokens,
             rules=rules,
             digest=Digest(),
             counters=self.counts,
@@ -193,3 +196,4 @@ class Runs:
     async def close(self) -> None:
         await self.reconciler.close()
         await self.lanes.close()
+        await self.tokens.close()

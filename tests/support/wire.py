@@ -44,6 +44,12 @@ class WireProxy:
         """Return the start-up parameters for the server, or the message that ends the connection."""
         return parameters
 
+    async def challenge(
+        self, parameters: dict[str, str], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes | None:
+        """Ask an admitted client for more, before the server is reached; return the message that ends it, or None."""
+        return None
+
     async def reach(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Return a connection to the server, before the first packet."""
         return await asyncio.open_connection(self.server.host, self.server.port)
@@ -105,8 +111,9 @@ class WireProxy:
             code, packet = await _first_packet(reader)
         if code != _CANCEL_REQUEST:
             admitted = self.admit(_parameters(packet), encrypted=encrypted)
-            if isinstance(admitted, bytes):
-                writer.write(admitted)
+            refused = admitted if isinstance(admitted, bytes) else await self.challenge(admitted, reader, writer)
+            if isinstance(admitted, bytes) or refused is not None:
+                writer.write(refused or b"")
                 await writer.drain()
                 return
             packet = _startup(code, admitted)

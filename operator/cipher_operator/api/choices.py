@@ -67,17 +67,17 @@ class ManagementPolicy(StrEnum):
     OBSERVE = "Observe"
 
 
-class CAKind(StrEnum):
-    """What the server's CA is kept in."""
-
-    SECRET = "Secret"
-    CONFIG_MAP = "ConfigMap"
-
-
 class AuthMethod(StrEnum):
-    """How the operator proves to a server who it is."""
+    """What the operator shows a server instead of, or as, a password."""
 
     PASSWORD = "Password"
     AWS_IAM = "AWSIAM"
     CLOUD_SQL_IAM = "CloudSQLIAM"
     AZURE_ENTRA = "AzureEntra"
+
+
+class CAKind(StrEnum):
+    """What the server's CA is kept in."""
+
+    SECRET = "Secret"
+    CONFIG_MAP = "ConfigMap"

@@ -146,8 +146,7 @@ ADVICE: dict[Reason, str] = {
     Reason.BLOCKED_ADDRESS: "Use a routable address, or start the operator with other `--blocked-ranges`.",
     Reason.SERVER_NOT_AVAILABLE: "Ask whoever runs the CipherServer to make it, and to allow your namespace in its "
     "`allowedNamespaces`.",
-    Reason.IDENTITY_UNAVAILABLE: "Give the operator's ServiceAccount the cloud identity that the CipherServer's "
-    "`auth.method` needs.",
+    Reason.IDENTITY_UNAVAILABLE: "Give the operator's Pods the cloud identity that the message asks for.",
     Reason.INVALID_URL: "Correct the connection URL in the Secret as the message says.",
     Reason.INVALID_SPEC: "Change the field that the message names.",
     Reason.CONFLICT: "Create it anew with another database, schema or user name, or take the objects over with "

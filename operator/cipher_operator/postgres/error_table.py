@@ -21,6 +21,28 @@ class Meaning:
 
 
 AUTHENTICATION = Meaning(R.AUTHENTICATION_FAILED, "The server refused user or password of {who}.", "", "28P01")
+PAM = Meaning(
+    R.AUTHENTICATION_FAILED,
+    "The server refused what {who} sent as password, by PAM.",
+    "On RDS a member of `rds_iam`, also through another role, logs in with a token alone. Where a password is meant, "
+    "take `rds_iam` from the login and from every role that it is a member of (from PostgreSQL 16 on, each that it "
+    "made); where a token is, allow the operator's IAM role `rds-db:connect` as this user, and take the endpoint's own "
+    "name as host.",
+    "28000",
+)
+CLOUD_SQL_TOKEN = Meaning(
+    R.AUTHENTICATION_FAILED,
+    "Cloud SQL refused the token of {who}.",
+    "Grant the operator's service account `roles/cloudsql.instanceUser`; as user it is written without "
+    "`.gserviceaccount.com`.",
+    "28000",
+)
+ENTRA_TOKEN = Meaning(
+    R.AUTHENTICATION_FAILED,
+    "The server refused the Entra token of {who}.",
+    "Map the role to the operator's identity (pgaadauth_create_principal), in the cloud whose scope it has.",
+    "28000",
+)
 NO_DATABASE = Meaning(R.DATABASE_MISSING, "The database {database} does not exist.", "", "3D000")
 NO_CONNECT = Meaning(
     R.INSUFFICIENT_PRIVILEGE,

@@ -5,6 +5,8 @@ import re
 from cipher_operator.api.reasons import Reason
 from cipher_operator.postgres.error_table import (
     AUTHENTICATION,
+    CLOUD_SQL_TOKEN,
+    ENTRA_TOKEN,
     FOREIGN_SESSION,
     HBA,
     LOST,
@@ -17,6 +19,7 @@ from cipher_operator.postgres.error_table import (
     NOT_ACCEPTING,
     NOT_POSTGRES,
     NOT_READY,
+    PAM,
     POOLER_PARAMETER,
     READ_ONLY,
     TIMEOUT,
@@ -161,7 +164,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         (r"Unable to establish connection to upstream database|Failed to retrieve database credentials", NO_UPSTREAM),
         (
             r"password authentication failed|no password supplied|SASL authentication failed|server login failed"
-            r"|PAM authentication failed|LDAP authentication failed|server-supplied nonce"
+            r"|LDAP authentication failed|server-supplied nonce"
             r"|incorrect server signature|no such user",
             AUTHENTICATION,
         ),
@@ -170,6 +173,9 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             r"superuser to terminate|whose process is being terminated|permission denied to terminate",
             FOREIGN_SESSION,
         ),
+        (r"PAM authentication failed", PAM),
+        (r"Cloud SQL IAM [\w ]*authentication failed", CLOUD_SQL_TOKEN),
+        (r"[Tt]he access token", ENTRA_TOKEN),
         (r"server login has been failing|pgbouncer cannot connect to server", NO_UPSTREAM),
         (r"is not permitted to log in", NO_LOGIN),
         (

@@ -2,13 +2,15 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from cipher_operator.api.choices import AuthMethod
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.permit import Permit, unlimited
+from cipher_operator.identity.port import Login, Tokens
 from cipher_operator.postgres.dial import DialPolicy, NotAsked
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.needs import Closed
@@ -46,6 +48,7 @@ class Sessions:
     digest: Digest
     counters: Counters
     run: str
+    tokens: Tokens
     permit: Permit = unlimited
 
     def lane(self, connection: AdminConnection) -> tuple[str, int]:
@@ -54,7 +57,8 @@ class Sessions:
 
     def credential(self, connection: AdminConnection) -> str:
         """Return what stands for user and password in the lane."""
-        return self.digest(connection.user, connection.password)
+        # Tokens come and go: which login they are for is what a server has a verdict on.
+        return self.digest(connection.user, connection.password, connection.auth.method)
 
     def enter(self, connection: AdminConnection, slots: int | None = None) -> None:
         """Take a slot, of so many as whoever runs the server gives (None: the setting).
@@ -77,7 +81,8 @@ class Sessions:
     @asynccontextmanager
     async def beside(self, connection: AdminConnection, database: str) -> AsyncIterator[Session]:
         """Give an administrator's session for work beside the runs, whose slot was kept. Raises Failure."""
-        async with await self._opened(connection, database, "admin") as session:
+        granted = await with_token(connection, self.tokens)
+        async with await self._opened(granted, database, "admin") as session:
             yield session
 
     def forget_verdict(self, connection: AdminConnection) -> None:
@@ -91,8 +96,10 @@ class Sessions:
         The run holds a slot of the lane. Raises Failure, stage Connected.
         """
         lane, credential = self.lane(connection), self.credential(connection)
+        # Before the server: that a cloud gives none says nothing of it.
+        granted = await with_token(connection, self.tokens)
         try:
-            session = await self._opened(connection, database, purpose)
+            session = await self._opened(granted, database, purpose)
         except Failure as failure:
             if failure.reason is Reason.AUTHENTICATION_FAILED:
                 self.ticket.refused(lane, credential, failure)
@@ -120,6 +127,18 @@ class Sessions:
             self.counters.connection(purpose)
         self.counters.login(purpose, ACCEPTED)
         return session
+
+
+async def with_token(connection: AdminConnection, tokens: Tokens) -> AdminConnection:
+    """Return a connection with the password that it logs in with: its own, or a token that its cloud gives now.
+
+    Raises Failure IdentityUnavailable.
+    """
+    auth = connection.auth
+    if auth.method is AuthMethod.PASSWORD:
+        return connection
+    login = Login(auth.method, connection.host, connection.port, connection.user, auth.region, auth.scope)
+    return replace(connection, password=await tokens.token(login), require_auth="password")
 
 
 def _remembered(cause: object) -> Remembered:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import Permit, unlimited
+from cipher_operator.identity.port import Tokens
 from cipher_operator.kube.port import Kube
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.queue.following import Next
@@ -49,6 +50,7 @@ class Surroundings:
     inputs: "References[Key, Ref]"
     namespaces: Namespaces
     policy: DialPolicy
+    tokens: Tokens
     rules: Rules
     digest: Digest
     counters: Counters
@@ -60,4 +62,6 @@ class Surroundings:
 
     def sessions(self, ticket: Ticket) -> sessions.Sessions:
         """Return the sessions of the run that this task is."""
-        return sessions.Sessions(ticket, self.policy, self.digest, self.counters, RUN.get() or "", self.permit)
+        return sessions.Sessions(
+            ticket, self.policy, self.digest, self.counters, RUN.get() or "", self.tokens, self.permit
+        )

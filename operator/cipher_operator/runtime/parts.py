@@ -14,6 +14,7 @@ from typing import Protocol
 from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import NotLeading, Permit
+from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.kube.reflector import (
@@ -86,6 +87,7 @@ class Parts:
     servers_queue: Queue[Key]
     inputs_queue: Queue[Ref]
     lanes: Lanes
+    tokens: CloudTokens
     triggers: Triggers
     tenants: Tenants
     reflectors: tuple[Reflector, ...]
@@ -132,12 +134,14 @@ class Parts:
         inputs: References[Key, Ref] = References(
             lambda key: (queue if key[0] else servers_queue).enqueue(key, changed=True)
         )
+        tokens = CloudTokens()
         namespaces = Namespaces(settings.server_secrets_namespace if settings.cluster_servers else None)
         around = Surroundings(
             kube=kube,
             inputs=inputs,
             namespaces=namespaces,
             policy=settings.dial_policy,
+            tokens=tokens,
             rules=settings.rules(instance),
             digest=digest,
             counters=metrics,
@@ -172,7 +176,9 @@ class Parts:
             for watched, changed in kinds
             for reflector in reflectors(kube, (watched,), changed, settings.namespaces, metrics.watch_restarted)
         ]
-        return cls(queue, servers_queue, inputs_queue, lanes, triggers, tenants, tuple(watching), runs, server_runs)
+        return cls(
+            queue, servers_queue, inputs_queue, lanes, tokens, triggers, tenants, tuple(watching), runs, server_runs
+        )
 
     @asynccontextmanager
     async def reflecting(self) -> AsyncIterator[None]:
@@ -212,6 +218,7 @@ class Parts:
         await asyncio.gather(self.inputs_queue.drain(1.0), self.servers_queue.drain(1.0))
         await self.runs.close()
         await self.lanes.close()
+        await self.tokens.close()
 
 
 async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
