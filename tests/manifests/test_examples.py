@@ -144,4 +144,5 @@ def test_the_platforms_example_applies_and_its_parts_name_each_other(installed: 
             stored = json.loads(installed.kubectl("get", kind, name, "-n", "shop", "-o", "json"))
             assert stored["metadata"]["generation"] == 1, "applying the same again must not be a change"
     finally:
-        installed.kubectl("delete", "-f", str(PLATFORM), "--wait=false")
+        # Other tests have a namespace of that name, too: until it is gone.
+        installed.kubectl("delete", "-f", str(PLATFORM), "--timeout=60s")
