@@ -116,7 +116,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"limits.databaseNames": "shop_[a-z0-9_]*"}, DATABASES, "must contain '{namespace}'"),
     *(
         ({"limits.databaseNames": "{namespace}_" + text}, DATABASES, NOT_RE2)
-        for text in ("(", "[", "*+?**", "a{1001}", "(a{1000}){1000}", "(?=a)", "(?!a)", r"(a)\1", "(?<=a)", "\\")
+        for text in ("(", "[", "*+?**", "a{1001}", "(a{9}){999}", "(?=a)", "(?!a)", r"(a)\1", "(?<=a)", "\\", "[z-a]")
+    ),
+    *(
+        ({"limits.databaseNames": "{namespace}" + text}, DATABASES, "must consist of '{namespace}', letters, digits")
+        for text in ("(a|b)", "|b", "a{2}", "[[:alpha:]]", r"\d", "*", "ä", " ", "[^]]", "^a", "$a", "{name}")
     ),
     ({"limits.databaseNames": "{namespace}" + "x" * 246}, DATABASES, LONG),
     ({"limits.deletionPolicies": []}, "spec.limits.deletionPolicies", "at least 1 items"),
@@ -170,7 +174,7 @@ ACCEPTED: list[dict[str, Any]] = [
     {"limits.extensions": ["vector", "uuid-ossp"], "limits.storages": 1},
     *(
         {"limits.databaseNames": text}
-        for text in ("{namespace}", "^{namespace}_.*$", "({namespace}|team)_[a-z0-9_]{1,20}", "{namespace}" + "x" * 245)
+        for text in ("{namespace}", "^{namespace}_.*$", r"t[0-9]?\-{namespace}[^A-Z]+.x*", "{namespace}" + "x" * 245)
     ),
     {"maxConnections": 1_000},
 ]  # fmt: skip

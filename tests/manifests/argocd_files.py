@@ -10,6 +10,8 @@ from manifests.manifest_files import REPOSITORY
 
 FOLDER = REPOSITORY / "manifests" / "argocd"
 CUSTOMIZATION = FOLDER / "resource_customizations" / "storage.cipher.dev" / "CipherStorage"
+SERVER_CUSTOMIZATION = CUSTOMIZATION.parent / "CipherServer"
+SERVER_HEALTH = (SERVER_CUSTOMIZATION / "health.lua").read_text()
 HEALTH = (CUSTOMIZATION / "health.lua").read_text()
 DISCOVERY = (CUSTOMIZATION / "actions" / "discovery.lua").read_text()
 ACTIONS = {path.parent.name: path.read_text() for path in (CUSTOMIZATION / "actions").glob("*/action.lua")}

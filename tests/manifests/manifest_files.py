@@ -9,7 +9,10 @@ from typing import Any
 import yaml
 
 REPOSITORY = Path(__file__).parents[2]
-EXAMPLES = sorted((REPOSITORY / "manifests" / "examples").glob("*.yaml"))
+PLATFORM = REPOSITORY / "manifests" / "examples" / "platform.yaml"
+"""A CipherServer and a tenant of it, in namespaces of their own."""
+EXAMPLES = sorted({*(REPOSITORY / "manifests" / "examples").glob("*.yaml")} - {PLATFORM})
+"""Storages with a connection Secret, for whichever namespace they are applied to."""
 
 
 def documents(text: str) -> list[dict[str, Any]]:

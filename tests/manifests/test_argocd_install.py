@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from devcluster import ControlPlane
-from manifests.argocd_files import ACTIONS, DISCOVERY, FOLDER, HEALTH
+from manifests.argocd_files import ACTIONS, DISCOVERY, FOLDER, HEALTH, SERVER_HEALTH
 from manifests.manifest_files import REPOSITORY, documents
 from support.argo_lua import scripted_health
 
@@ -32,7 +32,11 @@ def wave(manifest: dict[str, Any]) -> int:
 
 def test_the_patch_holds_the_very_scripts() -> None:
     data = yaml.safe_load((FOLDER / "argocd-cm.yaml").read_text())["data"]
-    assert set(data) == {f"{CUSTOMIZE}.{part}.storage.cipher.dev_CipherStorage" for part in ("health", "actions")}
+    assert set(data) == {
+        f"{CUSTOMIZE}.{part}.storage.cipher.dev_{kind}"
+        for part, kind in (("health", "CipherServer"), ("health", "CipherStorage"), ("actions", "CipherStorage"))
+    }
+    assert data[f"{CUSTOMIZE}.health.storage.cipher.dev_CipherServer"] == SERVER_HEALTH
     assert data[f"{CUSTOMIZE}.health.storage.cipher.dev_CipherStorage"] == HEALTH
     actions = yaml.safe_load(data[f"{CUSTOMIZE}.actions.storage.cipher.dev_CipherStorage"])
     assert actions["discovery.lua"] == DISCOVERY
@@ -134,6 +138,7 @@ def test_flux_waits_in_the_same_order() -> None:
         assert wanted <= set(after), f"{name} stands after what it depends on"
         after[name] = wanted.union(*(after[each] for each in wanted))
     assert after["chat"] == {"chat-storage", "chat-secrets", "cipher-operator", "cipher-crds"}
+    assert after["cipher-servers"] == {"cipher-operator", "cipher-crds"}
     assert all(spec["wait"] is True for spec in by_name.values())
     assert not any(spec.get("force") for spec in by_name.values())
     assert by_name["cipher-crds"]["prune"] is False

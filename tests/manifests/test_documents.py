@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cipher_operator.runtime.flags import FLAGS
 from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY, documents
+from support import crd
 
 DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "cipherstorage.md"
+REFERENCES = {crd.STORAGES: REFERENCE, crd.SERVERS: REPOSITORY / "docs" / "cipherserver.md"}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 _by_name = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
@@ -91,11 +92,10 @@ def test_there_is_a_short_whole_example(path: Path) -> None:
     assert len(example.splitlines()) <= 20
 
 
-def test_the_reference_names_every_field() -> None:
-    (crd,) = (REPOSITORY / "crds").glob("*.yaml")
-    schema = yaml.safe_load(crd.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    expected = {*_field_names(schema["spec"]), *_field_names(schema["status"])}
-    text = REFERENCE.read_text()
+@pytest.mark.parametrize("kind", crd.KINDS)
+def test_the_reference_names_every_field(kind: str) -> None:
+    expected = {*_field_names(crd.schema("spec", kind)), *_field_names(crd.schema("status", kind))}
+    text = REFERENCES[kind].read_text()
     assert not [name for name in sorted(expected) if not re.search(rf"\b{name}\b", text)]
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from cipher_operator.api.names import KEY_HOST, KEY_URL
+from cipher_operator.api.names import KEY_HOST, KEY_PASSWORD, KEY_URL, KEY_USER
 from cipher_operator.api.spec import Spec, SSLMode, UserMode, parse_spec
 from cipher_operator.core.connection.admin import AdminConnection, Password, read_admin_connection
 from devcluster import ControlPlane
-from manifests.manifest_files import EXAMPLES, documents
+from manifests.manifest_files import EXAMPLES, PLATFORM, documents
 from support.certificates import certificate_of_shape
 from support.secret_shapes import SHAPES, Login
 
@@ -21,6 +21,7 @@ WITH_SECRET = [path for path in EXAMPLES if documents(path.read_text())[0]["kind
 WITHOUT_SECRET = [path for path in EXAMPLES if path not in WITH_SECRET]
 """Those whose Secret another tool writes."""
 _by_stem = pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+_by_stem_of_all = pytest.mark.parametrize("path", [*EXAMPLES, PLATFORM], ids=lambda path: path.stem)
 
 
 def storage(path: Path) -> Spec:
@@ -40,7 +41,7 @@ def test_there_is_one_for_each_provider_and_tool() -> None:
     ]
 
 
-@_by_stem
+@_by_stem_of_all
 def test_is_short(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 45
 
@@ -123,3 +124,25 @@ def test_a_ca_has_a_path_for_pods_and_the_bundle_is_no_clouds_whole_one(path: Pa
 def test_shows_what_the_provider_needs(name: str, fact: Callable[[Spec], object]) -> None:
     path = next(each for each in EXAMPLES if each.stem == name)
     assert fact(storage(path))
+
+
+def test_the_platforms_example_applies_and_its_parts_name_each_other(installed: ControlPlane) -> None:
+    for _ in range(2):
+        installed.kubectl("apply", "-f", str(PLATFORM))
+    try:
+        secret, server, namespace, storage = documents(PLATFORM.read_text())
+        connection = server["spec"]["connection"]
+        assert connection["secretRef"]["name"] == secret["metadata"]["name"]
+        assert secret["metadata"]["namespace"] == "cipher-system"
+        assert {*secret["stringData"]} == {KEY_USER, KEY_PASSWORD}
+        assert f"configmap {connection['caRef']['name']} -n cipher-system" in PLATFORM.read_text()
+        wanted = server["spec"]["allowedNamespaces"]["selector"]["matchLabels"]
+        assert wanted.items() <= namespace["metadata"]["labels"].items()
+        assert storage["metadata"]["namespace"] == namespace["metadata"]["name"]
+        assert storage["spec"]["connection"] == {"serverRef": {"name": server["metadata"]["name"]}}
+        for kind, name in (("cserver", server["metadata"]["name"]), ("cstore", storage["metadata"]["name"])):
+            stored = json.loads(installed.kubectl("get", kind, name, "-n", "shop", "-o", "json"))
+            assert stored["metadata"]["generation"] == 1, "applying the same again must not be a change"
+    finally:
+        # Other tests have a namespace of that name, too: until it is gone.
+        installed.kubectl("delete", "-f", str(PLATFORM), "--timeout=60s")

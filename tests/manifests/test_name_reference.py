@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from devcluster import ControlPlane
 from devcluster.programs import find_programs
 from manifests.manifest_files import REPOSITORY, documents
 from support import crd
@@ -45,9 +46,9 @@ configMapGenerator:
 """
 
 
-def built(folder: Path, components: str = "") -> dict[str, Any]:
+def built(folder: Path, components: str = "", resources: str = STORAGE) -> dict[str, Any]:
     """Return what kustomize makes of it, by kind and the name that was given."""
-    (folder / "chat.yaml").write_text(STORAGE)
+    (folder / "chat.yaml").write_text(resources)
     (folder / "kustomization.yaml").write_text(KUSTOMIZATION + components)
     # A kustomization may reach into its own tree only.
     (folder / "name-reference").mkdir()
@@ -83,9 +84,45 @@ def test_without_it_they_do_not(tmp_path: Path) -> None:
     assert found["CipherStorage/chat"]["spec"]["connection"]["secretRef"]["name"] == "pg-admin"
 
 
-def test_it_knows_every_reference_of_the_schema() -> None:
-    paths = {path.replace(".", "/") for path, _ in crd.nodes(crd.schema("spec"), "spec") if path.endswith("Ref.name")}
+SERVER = """\
+apiVersion: storage.cipher.dev/v1alpha1
+kind: CipherServer
+metadata: {name: eu}
+spec:
+  connection:
+    secretRef: {name: pg-admin}
+    sslMode: verify-ca
+    caRef: {kind: ConfigMap, name: rds-ca}
+  allowedNamespaces: {from: All}
+"""
+
+
+def test_names_follow_in_a_server_of_the_operators_namespace(tmp_path: Path) -> None:
+    # kustomize does not know that a CipherServer is in no namespace, and gives it the one of all the others.
+    found = built(tmp_path, "namespace: cipher-system\ncomponents: [name-reference]\n", SERVER)
+    connection = found["CipherServer/eu"]["spec"]["connection"]
+    assert connection["secretRef"]["name"] == found["Secret/pg-admin"]["metadata"]["name"]
+    assert connection["caRef"]["name"] == found["ConfigMap/rds-ca"]["metadata"]["name"]
+
+
+def test_what_kustomize_makes_of_a_server_applies(installed: ControlPlane, tmp_path: Path) -> None:
+    server = built(tmp_path, "namespace: cipher-system\ncomponents: [name-reference]\n", SERVER)["CipherServer/eu"]
+    assert server["metadata"]["namespace"] == "cipher-system"
+    installed.kubectl("apply", "--dry-run=server", "-f", "-", input=yaml.safe_dump(server))
+
+
+def test_it_knows_every_reference_of_the_schemas() -> None:
+    paths = {
+        (document["spec"]["names"]["kind"], path.replace(".", "/"))
+        for kind, document in ((kind, crd.document(kind)) for kind in crd.KINDS)
+        for path, _ in crd.nodes(crd.schema("spec", kind), "spec")
+        if path.endswith("Ref.name")
+    }
     configuration = yaml.safe_load((COMPONENT / "configuration.yaml").read_text())
-    known = {each["kind"]: {field["path"] for field in each["fieldSpecs"]} for each in configuration["nameReference"]}
-    assert known["Secret"] == paths
-    assert known["ConfigMap"] == {path for path in paths if path.endswith("caRef/name")}
+    known = {
+        each["kind"]: {(field["kind"], field["path"]) for field in each["fieldSpecs"]}
+        for each in configuration["nameReference"]
+    }
+    to_servers = {("CipherStorage", "spec/connection/serverRef/name")}
+    assert known["Secret"] == paths - to_servers
+    assert known["ConfigMap"] == {(kind, path) for kind, path in paths if path.endswith("caRef/name")}

@@ -1,0 +1,60 @@
+"""docs/platform-teams.md: from nothing to a tenant in ten lines, and every limit with what it prevents."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+from devcluster import ControlPlane
+from manifests.manifest_files import REPOSITORY, documents
+from support import crd
+
+PAGE = (REPOSITORY / "docs" / "platform-teams.md").read_text()
+BEGIN = PAGE.split("\n## From nothing to a tenant's Ready\n")[1].split("\n## ")[0]
+SERVER, STORAGE = re.findall(r"^```yaml\n(.*?)^```", BEGIN, re.MULTILINE | re.DOTALL)
+COMMANDS = [
+    shlex.split(line)[1:]
+    for block in re.findall(r"^```sh\n(.*?)^```", BEGIN, re.MULTILINE | re.DOTALL)
+    for line in block.splitlines()
+]
+
+
+def test_it_takes_ten_lines() -> None:
+    assert len((SERVER + STORAGE).splitlines()) <= 10
+    assert [documents(text)[0]["kind"] for text in (SERVER, STORAGE)] == ["CipherServer", "CipherStorage"]
+
+
+def test_its_commands_lead_from_one_to_the_other(installed: ControlPlane) -> None:
+    """All but the waits, which need the operator."""
+    installed.kubectl("create", "namespace", "shop")
+    files = {"server.yaml": SERVER, "chat.yaml": STORAGE}
+    try:
+        for words in COMMANDS:
+            if words[0] == "wait":
+                continue
+            if words[-2] == "-f":
+                installed.kubectl(*words[:-1], "-", input=files[words[-1]])
+            else:
+                installed.kubectl(*words)
+        server = json.loads(installed.kubectl("get", "cserver", "prod-eu", "-o", "json"))["spec"]
+        storage = json.loads(installed.kubectl("get", "cstore", "chat", "-n", "shop", "-o", "json"))["spec"]
+        labels = json.loads(installed.kubectl("get", "namespace", "shop", "-o", "json"))["metadata"]["labels"]
+        assert storage["connection"] == {"serverRef": {"name": "prod-eu"}}
+        assert server["allowedNamespaces"]["selector"]["matchLabels"].items() <= labels.items()
+        installed.kubectl("get", "secret", "-n", "cipher-system", server["connection"]["secretRef"]["name"])
+    finally:
+        installed.kubectl("delete", "cserver/prod-eu", "namespace/shop", "--timeout=60s", "--ignore-not-found")
+        installed.kubectl("delete", "secret/prod-eu-admin", "-n", "cipher-system", "--ignore-not-found")
+
+
+@pytest.mark.parametrize("limit", [*crd.schema("spec.limits", crd.SERVERS)["properties"]])
+def test_each_limit_says_what_it_prevents(limit: str) -> None:
+    assert re.search(rf"^\| `limits\.{limit}` \| \S", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/cipherserver.md", "docs/cipherstorage.md", "docs/security.md"])
+def test_is_linked_from(page: str) -> None:
+    assert re.search(r"\]\((?:docs/)?platform-teams\.md[#)]", (REPOSITORY / page).read_text())
