@@ -151,7 +151,7 @@ def older_crd() -> dict[str, Any]:
     columns = version["additionalPrinterColumns"]
     version["additionalPrinterColumns"] = [each for each in columns if each["name"] != "Suspended"]
     spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
-    del spec["app"]["properties"]["verify"]
+    del spec["adoptionPolicy"]
     return document
 
 
@@ -162,7 +162,7 @@ def replace_crd(plane: ControlPlane, document: dict[str, Any]) -> None:
 def stored_by_the_older(outage: Outage, name: str) -> bool:
     """It is Ready under the newer schema, whose default it has got, and its status was not written for that."""
     storage = outage.get(name)
-    return outage.ready(name) and storage["spec"]["app"]["verify"] == "IfReachable"
+    return outage.ready(name) and storage["spec"]["adoptionPolicy"] == "Never"
 
 
 ROWS: dict[str, Row] = {

@@ -102,6 +102,6 @@ def test_the_reference_names_every_field(kind: str) -> None:
 def test_the_settings_page_lists_every_flag_with_its_default() -> None:
     text = (REPOSITORY / "docs" / "settings.md").read_text().split("## Flags")[1].split("\n## ")[0]
     rows = dict(re.findall(r"^\| `--([a-z-]+)(.*)$", text, re.MULTILINE))
-    assert set(rows) == {flag.name for flag in FLAGS} | {"namespace", "leader-election"}
+    assert set(rows) == {flag.name for flag in FLAGS} | {"namespace", "leader-election", "cluster-servers"}
     for flag in FLAGS:
         assert flag.default in rows[flag.name].replace("`", "").replace(", ", ","), flag.name

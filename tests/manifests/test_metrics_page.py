@@ -45,7 +45,7 @@ async def test_no_label_names_a_server_an_object_or_a_login() -> None:
     metrics = await metered()
     assert HOST not in metrics.render().decode()
     labels = {label for row in await code() for label in row[2]}
-    assert labels == {"state", "reason", "result", "kind", "name", "purpose", "code", "method", "version"}
+    assert labels == {"state", "reason", "result", "kind", "name", "purpose", "code", "method", "server", "version"}
     assert generate_latest(metrics.registry).count(b"_created") == 0
 
 

@@ -15,7 +15,6 @@ from manifests.manifest_files import REPOSITORY, documents
 ACCOUNT = "system:serviceaccount:cipher-system:cipher-operator"
 _CODE = REPOSITORY / "operator" / "cipher_operator"
 _INFORMER = "kopf's informer"
-SERVERS = "the run of a CipherServer"
 _REFLECTOR = "the reflector"
 
 
@@ -34,24 +33,24 @@ def _id(right: Right) -> str:
 
 # Each right with what needs it: `file.py method` is a request in the code.
 ALLOWED: dict[Right, set[str]] = {
-    Right("storage.cipher.dev", "cipherstorages", "get"): {"cipherstorages.py get", "finalizers.py get"},
-    Right("storage.cipher.dev", "cipherstorages", "list"): {_INFORMER, _REFLECTOR, "cipherstorages.py get"},
+    Right("storage.cipher.dev", "cipherstorages", "get"): {"objects.py get", "finalizers.py get"},
+    Right("storage.cipher.dev", "cipherstorages", "list"): {_INFORMER, _REFLECTOR, "objects.py get"},
     Right("storage.cipher.dev", "cipherstorages", "watch"): {_INFORMER, _REFLECTOR},
     Right("storage.cipher.dev", "cipherstorages", "patch"): {"finalizers.py patch"},
-    Right("storage.cipher.dev", "cipherstorages/status", "patch"): {"cipherstorages.py patch"},
+    Right("storage.cipher.dev", "cipherstorages/status", "patch"): {"objects.py patch"},
     Right("storage.cipher.dev", "cipherstorages/finalizers", "update"): {"ownerReferences with blockOwnerDeletion"},
-    Right("storage.cipher.dev", "cipherservers", "get"): {SERVERS},
-    Right("storage.cipher.dev", "cipherservers", "list"): {_REFLECTOR, SERVERS},
+    Right("storage.cipher.dev", "cipherservers", "get"): {"objects.py get", "finalizers.py get"},
+    Right("storage.cipher.dev", "cipherservers", "list"): {_REFLECTOR, "objects.py get"},
     Right("storage.cipher.dev", "cipherservers", "watch"): {_REFLECTOR},
     Right("storage.cipher.dev", "cipherservers", "patch"): {"finalizers.py patch"},
-    Right("storage.cipher.dev", "cipherservers/status", "patch"): {SERVERS},
-    Right("", "secrets", "get"): {"secrets.py get", "finalizers.py get"},
+    Right("storage.cipher.dev", "cipherservers/status", "patch"): {"objects.py patch"},
+    Right("", "secrets", "get"): {"objects.py get", "finalizers.py get"},
     Right("", "secrets", "list"): {_REFLECTOR},
     Right("", "secrets", "watch"): {_REFLECTOR},
     Right("", "secrets", "create"): {"secrets.py post"},
     Right("", "secrets", "update"): {"secrets.py put"},
     Right("", "secrets", "patch"): {"finalizers.py patch"},
-    Right("", "configmaps", "get"): {"secrets.py get"},
+    Right("", "configmaps", "get"): {"objects.py get"},
     Right("", "configmaps", "list"): {_REFLECTOR},
     Right("", "configmaps", "watch"): {_REFLECTOR},
     Right("events.k8s.io", "events", "create"): {"events.py post"},
@@ -70,8 +69,9 @@ LEASES: dict[Right, set[str]] = {
 }
 """In the operator's own namespace."""
 
-FOR_EVERYBODY = {"parts.py get"}
-"""`/version`, which asks whether an API server that was away is back: whoever is logged in may read it."""
+FOR_EVERYBODY = {"parts.py get", "cli.py get"}
+"""`/version`, which asks whether an API server that was away is back: whoever is logged in may read it; and what
+`plan` and `check` ask with a person's own kubeconfig."""
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,13 @@ def test_defaults_are_those_of_the_design() -> None:
             "a",
         ),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "false"}, "leader_election", False),
+        ([], {}, "cluster_servers", False),
+        ([], {"POD_NAMESPACE": "operators"}, "cluster_servers", True),
+        ([], {"POD_NAMESPACE": "operators"}, "server_secrets_namespace", "operators"),
+        (["--no-cluster-servers"], {"POD_NAMESPACE": "operators"}, "cluster_servers", False),
+        (["--server-secrets-namespace", "a"], {"POD_NAMESPACE": "b"}, "server_secrets_namespace", "a"),
+        (["--server-secrets-namespace", "a"], {}, "cluster_servers", True),
+        (["--namespace", "a", "--instance-id", "x"], {"POD_NAMESPACE": "a"}, "cluster_servers", False),
     ],
 )
 def test_values(argv: list[str], environ: dict[str, str], attribute: str, expected: object) -> None:
@@ -85,6 +92,12 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: outside a cluster"),
         (["--leader-election-namespace", "A b"], {}, "--leader-election-namespace: 'A b' is not the name"),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "maybe"}, "CIPHER_OPERATOR_LEADER_ELECTION: 'maybe' must be"),
+        (["--cluster-servers"], {}, "--cluster-servers: --server-secrets-namespace must say where"),
+        (
+            ["--cluster-servers", "--namespace", "a", "--instance-id", "x"],
+            {},
+            "--cluster-servers: cannot be on with --namespace",
+        ),
         (["--wrkers", "1"], {}, "unrecognized arguments: --wrkers"),
     ],
 )

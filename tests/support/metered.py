@@ -33,6 +33,7 @@ async def metered() -> Metrics:
     metrics.login("admin", "Accepted")
     metrics.connection("admin")
     metrics.request("GET", 200)
+    metrics.server("prod", True)
     metrics.watch_restarted("Secret", "ended")
     metrics.storages.added(("ns", "chat"))
     metrics.storages.taken(("ns", "chat"))

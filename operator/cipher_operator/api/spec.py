@@ -88,7 +88,8 @@ class App:
     max_connections: int | None
     ssl_mode: SSLMode | None = None
     ca: CARef | None = None
-    verify: DoorVerification = DoorVerification.IF_REACHABLE
+    verify: DoorVerification | None = None
+    """None means IfReachable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +224,7 @@ def _app(node: Fields, name: str) -> App:
         max_connections=node.number("maxConnections", None),
         ssl_mode=SSLMode(mode) if mode is not None else None,
         ca=parse_ca_ref(node),
-        verify=node.choice("verify", DoorVerification, DoorVerification.IF_REACHABLE),
+        verify=node.choice("verify", DoorVerification, None),
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cipher_operator.api import names
-from cipher_operator.api.choices import AdoptionPolicy, DeletionPolicy, DoorVerification, UserMode
+from cipher_operator.api.choices import AdoptionPolicy, DeletionPolicy, UserMode
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.reserved import is_reserved_database
@@ -238,7 +238,6 @@ def _user(user: User, offered: ServerSpec) -> User:
 
 def _app(app: App, offered: ServerSpec) -> App:
     given = offered.defaults
-    unsaid = app.verify is DoorVerification.IF_REACHABLE
     return replace(
         app,
         host=app.host or given.host,
@@ -246,7 +245,7 @@ def _app(app: App, offered: ServerSpec) -> App:
         ssl_mode=app.ssl_mode or given.ssl_mode,
         ca_path=app.ca_path or given.ca_path,
         max_connections=app.max_connections or given.max_connections,
-        verify=given.verify or app.verify if unsaid else app.verify,
+        verify=app.verify or given.verify,
     )
 
 
