@@ -78,7 +78,8 @@ class Recorder(Mapping[str, Any]):
 
 def test_parser_reads_exactly_the_fields_of_the_schema() -> None:
     seen: set[str] = set()
-    parse_spec("ns", "name", Recorder(FULL, "spec", seen))
+    for spec in (FULL, {**FULL, "connection": {"serverRef": {"name": "eu"}}}):
+        parse_spec("ns", "name", Recorder(spec, "spec", seen))
     fields = {path for path, _ in crd.nodes(crd.schema("spec"), "spec")}
     values = {path for path in fields if path.endswith((".*", ".[]"))}
     assert seen == fields - values - {"spec"}

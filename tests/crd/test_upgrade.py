@@ -54,6 +54,7 @@ def upgraded(installed: ControlPlane) -> Iterator[Storages]:
     installed.kubectl("apply", "-f", "-", input=_moved(EARLIER.read_text()))
     installed.kubectl("wait", "--for=condition=Established", name)
     storages = Storages(installed.client(), NAMESPACE, group=GROUP)
+    assert _items(storages) == []
     for kind, spec in STORED.items():
         finalizers = [f"{GROUP}/finalizer"]
         for apply in ((), ("--server-side",)):
@@ -77,7 +78,12 @@ def upgraded(installed: ControlPlane) -> Iterator[Storages]:
 
 
 def _items(storages: Storages) -> list[dict[str, Any]]:
-    return list(storages.request("GET", storages.path).body["items"])
+    """Return what is stored, as soon as it is served: after a change of the CRD the answer is 429 for a moment."""
+    deadline = time.monotonic() + 20
+    while not (answer := storages.request("GET", storages.path)).accepted:
+        assert time.monotonic() < deadline, answer
+        time.sleep(0.05)
+    return list(answer.body["items"])
 
 
 def _name(kind: str, apply: tuple[str, ...]) -> str:
@@ -179,12 +185,14 @@ def test_what_no_rule_let_in_is_finished_and_mended(
     installed.kubectl("apply", "-f", "-", input=json.dumps(loose))
     installed.kubectl("wait", "--for=condition=Established", f"crd/{loose['metadata']['name']}")
     storages = Storages(installed.client(), NAMESPACE, group=group)
+    assert _items(storages) == []
     made = storages.create(stored, name="bad", finalizers=[f"{group}/finalizer"]).body
     installed.kubectl("apply", "-f", "-", input=json.dumps(strict))
     deadline = time.monotonic() + 20
     while storages.try_create(stored).accepted:
         assert time.monotonic() < deadline, "the rules have no effect"
         time.sleep(0.05)
+    assert _items(storages) == [made]
     made = storages.write_status(made, STATUS).body
     assert storages.try_update(made, {**made["spec"], "interval": "10m"}).accepted
     assert not storages.try_update(made, crd.changed(made["spec"], {"connection.port": 5432})).accepted

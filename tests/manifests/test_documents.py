@@ -83,6 +83,8 @@ def test_whole_examples_apply(installed: ControlPlane, namespace: str, path: Pat
     for block in _blocks(path, "yaml"):
         if block.startswith("apiVersion:"):
             installed.kubectl("apply", "-n", namespace, "-f", "-", input=block)
+            # A CipherServer is in no namespace, so it would not go with the test's.
+            installed.kubectl("delete", "-n", namespace, "-f", "-", "--timeout=60s", input=block)
 
 
 @pytest.mark.parametrize("path", [README, REFERENCE], ids=lambda path: path.name)
