@@ -106,6 +106,13 @@ CASES = [
     Case("CipherStorageCheckOverdue", "some minutes", 0, one("cipher_operator_check_overdue_seconds", "300x400")),
     Case("CipherServerDown", "one of two", 1, one(LANES, "1x400", **AWAY) | one(LANES, "1x400", state="open")),
     Case("CipherServerDown", "a restart", 0, one(LANES, "0x37 1x2 0x400", **AWAY)),
+    Case("CipherServerNotReady", "a password that is none", 1,
+         one("cipher_operator_server_ready", "0x400", server="prod")),
+    Case("CipherServerNotReady", "one of two, for three minutes", 0,
+         one("cipher_operator_server_ready", "1x37 0x3 1x400", server="prod")
+         | one("cipher_operator_server_ready", "1x400", server="spare")),
+    Case("CipherServerNotReady", "what a follower knew before it followed", 0,
+         one("cipher_operator_server_ready", "0x400", server="prod"), more=FOLLOWER),
     Case("CipherServerLoginRefused", "for long", 1, one(LANES, "1x400", state="refused")),
     Case("CipherServerLoginRefused", "mended", 0, one(LANES, "0x30 1x5 0x400", state="refused")),
     Case("CipherServerFull", "for an hour", 1, one("cipher_operator_lanes_full", "1x400"), at="1h"),

@@ -69,8 +69,8 @@ LEASES: dict[Right, set[str]] = {
 }
 """In the operator's own namespace."""
 
-FOR_EVERYBODY = {"parts.py get", "cli.py get"}
-"""`/version`, which asks whether an API server that was away is back: whoever is logged in may read it; and what
+FOR_EVERYBODY = {"parts.py get", "cipherstorages.py get", "cli.py get"}
+"""`/version` and discovery, which whoever is logged in may read; and what
 `plan` and `check` ask with a person's own kubeconfig."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,11 +64,10 @@ async def test_the_kind_comes_later_goes_and_comes_again(
 
 
 async def test_the_right_to_watch_secrets_comes_later(plane: ControlPlane, account: Path, namespace: Namespace) -> None:
-    await kubectl(
-        plane, "patch", "clusterrole", "cipher-operator", "--type=json",
-        "-p", '[{"op":"test","path":"/rules/3/resources","value":["secrets"]},'
-        '{"op":"replace","path":"/rules/3/verbs","value":["get","create","update","patch"]}]',
-    )  # fmt: skip
+    rules = json.loads(await kubectl(plane, "get", "clusterrole", "cipher-operator", "-o", "json"))["rules"]
+    at = next(number for number, rule in enumerate(rules) if rule["resources"] == ["secrets"])
+    steps = [{"op": "replace", "path": f"/rules/{at}/verbs", "value": ["get", "create", "update", "patch"]}]
+    await kubectl(plane, "patch", "clusterrole", "cipher-operator", "--type=json", "-p", json.dumps(steps))
     async with running(account) as operator:
         key, runs = (namespace.name, "chat"), operator.stand_in
         await operator.ready()

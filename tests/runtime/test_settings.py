@@ -54,6 +54,8 @@ def test_defaults_are_those_of_the_design() -> None:
         ),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "false"}, "leader_election", False),
         ([], {}, "cluster_servers", False),
+        ([], {"POD_NAMESPACE": "operators"}, "secret_namespaces", ()),
+        (["--watch-secrets", "servers"], {"POD_NAMESPACE": "operators"}, "secret_namespaces", ("operators",)),
         ([], {"POD_NAMESPACE": "operators"}, "cluster_servers", True),
         ([], {"POD_NAMESPACE": "operators"}, "server_secrets_namespace", "operators"),
         (["--no-cluster-servers"], {"POD_NAMESPACE": "operators"}, "cluster_servers", False),
@@ -92,6 +94,7 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: outside a cluster"),
         (["--leader-election-namespace", "A b"], {}, "--leader-election-namespace: 'A b' is not the name"),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "maybe"}, "CIPHER_OPERATOR_LEADER_ELECTION: 'maybe' must be"),
+        (["--watch-secrets", "servers"], {}, "--watch-secrets: servers needs CipherServers"),
         (["--cluster-servers"], {}, "--cluster-servers: --server-secrets-namespace must say where"),
         (
             ["--cluster-servers", "--namespace", "a", "--instance-id", "x"],

@@ -189,6 +189,14 @@ FLAGS: Final = (
         "label selector that narrows the watch of Secrets; a change of any other Secret is noticed at the next check",
         "SELECTOR",
     ),
+    Flag(
+        "watch-secrets",
+        _choice("all", "servers"),
+        "all",
+        "all, or servers: only those in --server-secrets-namespace, where every storage names a CipherServer; a change "
+        "of any other Secret is noticed at the next check",
+        "WHICH",
+    ),
     Flag("log-format", _choice("json", "text"), "", "json or text; default: json in a cluster, else text", "FORMAT"),
     Flag("log-level", _choice("debug", "info", "warning", "error"), "info", "debug, info, warning or error", "LEVEL"),
 )

@@ -164,17 +164,17 @@ class Parts:
         standby = Standby(settings.interval, time.monotonic)
         triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby, tenants.used)
         metrics.watch_lanes(lanes.counts)
-        kinds: list[tuple[Watched, Changed]] = [
-            (SECRETS.selected(settings.secret_selector), triggers.input),
-            (CONFIGMAPS, triggers.input),
-            (STORAGES, triggers.exists),
+        kinds: list[tuple[Watched, Changed, tuple[str, ...]]] = [
+            (SECRETS.selected(settings.secret_selector), triggers.input, settings.secret_namespaces),
+            (CONFIGMAPS, triggers.input, settings.namespaces),
+            (STORAGES, triggers.exists, settings.namespaces),
         ]
         if settings.cluster_servers:
-            kinds += [(SERVERS, tenants.server), (NAMESPACES, tenants.namespace)]
+            kinds += [(SERVERS, tenants.server, ()), (NAMESPACES, tenants.namespace, ())]
         watching = [
             reflector
-            for watched, changed in kinds
-            for reflector in reflectors(kube, (watched,), changed, settings.namespaces, metrics.watch_restarted)
+            for watched, changed, namespaces in kinds
+            for reflector in reflectors(kube, (watched,), changed, namespaces, metrics.watch_restarted)
         ]
         return cls(
             queue, servers_queue, inputs_queue, lanes, tokens, triggers, tenants, tuple(watching), runs, server_runs

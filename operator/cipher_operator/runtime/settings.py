@@ -44,8 +44,16 @@ class Settings:
     blocked_ranges: tuple[Network, ...] = field(default_factory=lambda: parse_blocked_ranges(DEFAULT_BLOCKED))
     allowed_extensions: tuple[str, ...] = ("vector",)
     secret_selector: str | None = None
+    watch_secrets: str = "all"
     log_format: str = "text"
     log_level: str = "info"
+
+    @property
+    def secret_namespaces(self) -> tuple[str, ...]:
+        """Return the namespaces whose Secrets are watched, () for all."""
+        if self.watch_secrets == "servers" and self.server_secrets_namespace is not None:
+            return (self.server_secrets_namespace,)
+        return self.namespaces
 
     @property
     def dial_policy(self) -> DialPolicy:
@@ -181,6 +189,8 @@ def _add_servers(values: dict[str, Any], arguments: argparse.Namespace, environ:
         raise SettingsError(f"{source}: --server-secrets-namespace must say where the Secrets of CipherServers are")
     values["cluster_servers"] = asked is not False and not values["namespaces"] and namespace is not None
     values["server_secrets_namespace"] = namespace
+    if values["watch_secrets"] == "servers" and not values["cluster_servers"]:
+        raise SettingsError("--watch-secrets: servers needs CipherServers to be served; set --server-secrets-namespace")
 
 
 class _Parser(argparse.ArgumentParser):
