@@ -20,10 +20,15 @@ class Tenants(Runs):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.server_runs = ServerReconciler(self.around)
+        self.restart()
         for name in (SERVERS, CLUSTER_EVENTS):
             self.api.namespace(name)
         self.label(NAMESPACE)
+
+    def restart(self) -> None:
+        """Have runs that remember nothing."""
+        self.reconciler = self.make()
+        self.server_runs = ServerReconciler(self.around)
 
     # What people do.
 
