@@ -22,9 +22,7 @@ _LABELS = '    {{- include "cipher-operator.labels" . | nindent 4 }}\n'
 _KEEP = "    {{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n    {{- end }}\n"
 _NAME = "  labels:\n    app.kubernetes.io/name: cipher-operator\n"
 _ACCOUNT = "system:serviceaccount:cipher-system:cipher-operator"
-_CHARTS_ACCOUNT = (
-    'system:serviceaccount:{{ .Release.Namespace }}:{{ include "cipher-operator.serviceAccountName" . }}'
-)
+_CHARTS_ACCOUNT = 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "cipher-operator.serviceAccountName" . }}'
 _NOT_SETTINGS = frozenset({"health-address", "metrics-address", "leader-election-namespace"})
 """Flags whose value the Deployment, the Service or the Role of the Lease gives."""
 
@@ -37,9 +35,7 @@ def made() -> dict[Path, str]:
     """Return every file of the chart that is made from others, with its content. Raises ChartError."""
     base, served = ROOT / "manifests/base", ROOT / "manifests/overlays/restricted-namespace/served"
     monitoring, admission = _COMPONENTS / "monitoring", _COMPONENTS / "admission"
-    files = {
-        f"templates/crds/{path.name}": _crd(path) for path in sorted((ROOT / "crds").glob("*.yaml"))
-    } | {
+    files = {f"templates/crds/{path.name}": _crd(path) for path in sorted((ROOT / "crds").glob("*.yaml"))} | {
         "files/cluster-role.yaml": _rules(base / "rbac.yaml", "ClusterRole"),
         "files/role.yaml": _rules(base / "rbac.yaml", "Role"),
         "files/served-role.yaml": _rules(served / "role.yaml", "Role"),
