@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
         with built(revision) as image, tempfile.TemporaryDirectory(prefix="cipher-start-") as scratch:
             said = complaints(image, revision)
             environment = os.environ | {"CIPHER_TEST_OPERATOR": image.command(Path(scratch))}
-            command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(argv or TESTS)]
+            command = [sys.executable, "-m", "pytest", "-q", "-rP", "-p", "no:cacheprovider", *(argv or TESTS)]
             code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     except SetupError as error:
         sys.stderr.write(f"image: {error}\n")
