@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+import shlex
 import subprocess
 from typing import Any
 
@@ -55,6 +57,16 @@ def test_the_names_are_the_same_whatever_the_release_is_called(helm4: Helm) -> N
     """The Lease and the alerts go by them, and Helm so refuses a second operator in a namespace."""
     text = helm4("template", "other", str(REPOSITORY / "charts" / "cipher-operator"), "--namespace", "cipher-system")
     assert by_name(documents(text)).keys() == rendered(helm4).keys()
+
+
+@pytest.mark.parametrize("document", ["README.md", "charts/cipher-operator/README.md"])
+def test_the_commands_of_the_documents_are_taken(helm: Helm, document: str) -> None:
+    text = (REPOSITORY / document).read_text().replace("\\\n", "")
+    commands = re.findall(r"^helm install (.*)$", text, re.MULTILINE)
+    assert commands
+    for command in commands:
+        arguments = [str(REPOSITORY / each) if each.startswith("charts/") else each for each in shlex.split(command)]
+        assert documents(helm("template", *arguments))
 
 
 def test_lint_finds_nothing(helm: Helm) -> None:

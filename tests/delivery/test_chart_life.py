@@ -21,7 +21,7 @@ from delivery.rendering import NAMESPACE
 from devcluster import ControlPlane, PostgresServer
 from devcluster.helm import Helm, HelmError
 from release.repository import CHART
-from support.cluster import Namespace, Operator, wait_until
+from support.cluster import Namespace, Operator, install, wait_until
 
 RELEASE = "cipher-operator"
 CRD = "crd/cipherstorages.storage.cipher.dev"
@@ -45,6 +45,7 @@ class Release:
 
     def __init__(self, helm: Helm, plane: ControlPlane) -> None:
         self._helm, self._plane = replace(helm, kubeconfig=plane.kubeconfig), plane
+        self.major = helm.major
 
     def do(self, command: str, *args: str, namespace: str = NAMESPACE) -> str:
         return self._helm(command, *args, "--namespace", namespace)
@@ -98,7 +99,7 @@ def test_storages_and_data_outlive_upgrade_rollback_uninstall_and_return(
 
     namespace = Namespace(plane, "team")
     operator = Operator(plane, tmp_path, "--interval", "10s").start()
-    database = f"kept_{release.do('version', '--short')[1]}"
+    database = f"kept_{release.major}"
     namespace.admin_secret(server)
     namespace.storage("chat", {"database": {"name": database}})
     namespace.wait_ready("chat")
@@ -138,6 +139,42 @@ def _uid(namespace: Namespace) -> str:
     return uid
 
 
+def test_with_namespaces_it_works_there_and_has_no_rights_elsewhere(
+    release: Release, plane: ControlPlane, server: PostgresServer, tmp_path: Path
+) -> None:
+    served, other = Namespace(plane, "served"), Namespace(plane, "other")
+    release.install(CHART, "--set", "namespaces={served}", "--set", "settings.instance-id=eu")
+    deployment = json.loads(plane.kubectl("get", "deployment/cipher-operator", "-n", NAMESPACE, "--output=json"))
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    variables = {each["name"]: each.get("value") for each in container["env"]}
+    flags = ("--namespace", variables["CIPHER_OPERATOR_NAMESPACE"], "--instance-id", "eu")
+    assert variables["CIPHER_OPERATOR_INSTANCE_ID"] == "eu"
+    operator = Operator(plane, tmp_path, *flags).start()
+    for namespace in (other, served):
+        namespace.admin_secret(server)
+        namespace.storage("chat", {"database": {"name": f"namespaced_{namespace.name}_{release.major}"}})
+    served.wait_ready("chat")
+    assert other.condition("chat") == {}
+    operator.stop()
+    account = f"--as=system:serviceaccount:{NAMESPACE}:cipher-operator"
+    for namespace, answer in (("served", "yes"), ("other", "no")):
+        said = plane.kubectl("auth", "can-i", "get", "secrets", "-n", namespace, account, check=False)
+        assert said.strip() == answer
+
+
+def test_the_api_server_takes_every_kind_that_it_knows(release: Release, plane: ControlPlane) -> None:
+    """Those of the Prometheus operator it does not; their specs are those of manifests/components."""
+    on = ("grafanaDashboard", "kubeStateMetrics", "networkPolicy")
+    given = [f"{name}.enabled=true" for name in on] + ["admissionPolicies.fence=true", "image.tag=edge"]
+    release.install(CHART, *(part for each in given for part in ("--set", each)))
+    kinds = "networkpolicy,validatingadmissionpolicy,validatingadmissionpolicybinding,configmap"
+    label = f"--selector=app.kubernetes.io/instance={RELEASE}"
+    found = plane.kubectl("get", kinds, "-A", label, "--output=name").split()
+    assert len(found) == 5
+    pods = plane.kubectl("get", "deployment/cipher-operator", "-n", NAMESPACE, "--output=jsonpath={.status.conditions}")
+    assert "violates" not in pods
+
+
 def test_an_upgrade_to_the_same_changes_nothing(release: Release, plane: ControlPlane) -> None:
     release.install()
     kinds = "deployment,service,pdb,role,serviceaccount"
@@ -171,13 +208,11 @@ def test_a_second_operator_is_refused_where_it_would_fight_and_admitted_where_no
 
 
 def test_what_kubectl_installed_is_taken_over(release: Release, plane: ControlPlane) -> None:
-    from support.cluster import install
-
     install(plane)
     with pytest.raises(HelmError, match="invalid ownership metadata"):
         release.install()
     # Helm 4 applies server-side, and what kubectl owns it takes when told to.
-    force = ["--force-conflicts"] if release.do("version", "--short").startswith("v4") else []
+    force = ["--force-conflicts"] if release.major == 4 else []
     release.install(CHART, "--take-ownership", *force)
     assert len(release.kept()) == 12
 

@@ -18,22 +18,17 @@ from release import files, verify
 IMAGE, DIGEST = "registry.example.com/cipher-operator", "sha256:" + "b" * 64
 
 
-def test_install_yaml_applies_to_an_empty_cluster_in_one_go(installed_nothing: ControlPlane, tmp_path: Path) -> None:
+@pytest.mark.cluster
+def test_install_yaml_applies_to_an_empty_cluster_in_one_go(tmp_path: Path) -> None:
     text = files.install_yaml(IMAGE, DIGEST)
     (tmp_path / "install.yaml").write_text(text)
     objects = by_name(documents(text))
     assert container(objects)["image"] == f"{IMAGE}@{DIGEST}"
     assert documents(text)[0]["kind"] == "CustomResourceDefinition"
-    said = installed_nothing.kubectl("apply", "--server-side", "-f", str(tmp_path / "install.yaml"))
-    assert len(said.splitlines()) == len(objects)
-    said = installed_nothing.kubectl("diff", "--server-side", "-f", str(tmp_path / "install.yaml"))
-    assert said == ""
-
-
-@pytest.fixture
-def installed_nothing(control_plane: ControlPlane) -> ControlPlane:
-    """The control plane; what others installed in it is the same set of objects."""
-    return control_plane
+    with ControlPlane(controller_manager=False) as plane:
+        file = ("--server-side", "-f", str(tmp_path / "install.yaml"))
+        assert len(plane.kubectl("apply", *file).splitlines()) == len(objects)
+        assert plane.kubectl("diff", *file) == ""
 
 
 def test_the_published_chart_differs_by_the_image_alone(helm4: Helm, tmp_path: Path) -> None:
@@ -44,9 +39,8 @@ def test_the_published_chart_differs_by_the_image_alone(helm4: Helm, tmp_path: P
     assert published == ours
 
 
-def test_notes_say_what_changed_and_how_to_verify(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, control_plane: ControlPlane
-) -> None:
+@pytest.mark.cluster
+def test_notes_say_what_changed_and_how_to_verify(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     repository = tmp_path / "repository"
     repository.mkdir()
     (repository / "CHANGELOG.md").write_text(f"# Changelog\n\n## [{__version__}] - 2026-01-31\n\n- Better.\n")
@@ -60,7 +54,7 @@ def test_notes_say_what_changed_and_how_to_verify(
     assert {path.name for path in (tmp_path / "dist").iterdir()} == {"install.yaml", "cipher-operator", "notes.md"}
 
 
-def test_a_version_without_notes_is_not_published(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> None:
+def test_a_version_without_notes_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "write", _refused)
     arguments = ["--image", IMAGE, "--digest", DIGEST, "--repository", "example/operator"]
     assert files.main(arguments) == 1

@@ -1,4 +1,4 @@
-"""An environment as the image has it: what requirements.lock names, the operator, and nothing that is never imported."""
+"""An environment as the image has it: what requirements.lock names, the operator, without what is never imported."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ LONG = (
     "e2e/test_rotation.py",
     "e2e/test_lifecycle.py",
     "runtime/test_outages.py",
+    "delivery/",
     "e2e/",
     "postgres/test_provision.py",
     "postgres/test_matrix.py",
