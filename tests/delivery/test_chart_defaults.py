@@ -13,7 +13,7 @@ import yaml
 
 from cipher_operator import __version__
 from delivery.rendering import Objects, by_name, rendered, without_release
-from devcluster.helm import Helm
+from devcluster.helm import Helm, HelmError
 from devcluster.programs import find_programs
 from manifests.manifest_files import REPOSITORY, documents
 
@@ -73,6 +73,20 @@ def test_lint_finds_nothing(helm: Helm) -> None:
     said = helm("lint", "--strict", str(REPOSITORY / "charts" / "cipher-operator"))
     assert "0 chart(s) failed" in said
     assert "[WARNING]" not in said and "[ERROR]" not in said
+
+
+@pytest.mark.parametrize(
+    ("version", "admitted"),
+    [("1.31.0", True), ("1.31.4-gke.100", True), ("1.36.3", True), ("1.30.9", False)],
+    ids=["the oldest", "a cloud's own", "the newest", "one too old"],
+)
+def test_versions_of_kubernetes(helm: Helm, version: str, admitted: bool) -> None:
+    arguments = ("x", str(REPOSITORY / "charts" / "cipher-operator"), "--kube-version", version)
+    if admitted:
+        assert documents(helm("template", *arguments))
+    else:
+        with pytest.raises(HelmError, match="incompatible with Kubernetes"):
+            helm("template", *arguments)
 
 
 def test_a_package_holds_the_chart_and_not_the_readmes_source(helm: Helm, tmp_path: Any) -> None:
