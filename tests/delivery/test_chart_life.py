@@ -157,8 +157,8 @@ def test_with_namespaces_it_works_there_and_has_no_rights_elsewhere(
     assert other.condition("chat") == {}
     operator.stop()
     account = f"--as=system:serviceaccount:{NAMESPACE}:cipher-operator"
-    for namespace, answer in (("served", "yes"), ("other", "no")):
-        said = plane.kubectl("auth", "can-i", "get", "secrets", "-n", namespace, account, check=False)
+    for where, answer in (("served", "yes"), ("other", "no")):
+        said = plane.kubectl("auth", "can-i", "get", "secrets", "-n", where, account, check=False)
         assert said.strip() == answer
 
 
