@@ -12,6 +12,7 @@ import pytest
 from cipher_operator import __version__
 from release import image
 from release.image_files import Image, missing
+from release.repository import ROOT
 
 REVISION = "0123abc"
 LABELS = {"org.opencontainers.image.version": __version__, "org.opencontainers.image.revision": REVISION}
@@ -86,6 +87,6 @@ def test_programs_are_looked_for_where_they_are(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_every_file_of_tests_that_it_runs_is_there() -> None:
-    assert all((image.ROOT / path).is_file() for path in image.TESTS)
-    tables = {path.name for path in (image.ROOT / "tests/e2e").glob("test_failure_table_*.py")}
+    assert all((ROOT / path).is_file() for path in image.TESTS)
+    tables = {path.name for path in (ROOT / "tests/e2e").glob("test_failure_table_*.py")}
     assert tables <= {Path(path).name for path in image.TESTS}
