@@ -55,7 +55,7 @@ release-files: setup ## install.yaml, chart and notes into dist/ (ARGS='--image 
 	$(PY) -m release.files $(ARGS)
 
 image-test: setup ## build the image with buildah, weigh it, run every failure and a life with it; as root, on Debian or Ubuntu
-	$(PY) -m release.image
+	$(PY) -m release.image $(ARGS)
 
 lock: setup ## write the lock files anew (ARGS=--upgrade: with the newest versions)
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --only-binary :all: 'uv>=0.9,<1'
