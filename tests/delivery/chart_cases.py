@@ -12,11 +12,14 @@ from delivery.rendering import (
     NAMESPACE,
     Objects,
     account,
+    component,
     container,
     crds,
     deployment,
     kinds,
+    monitoring,
     pod,
+    policy,
     subjects,
     template,
     variables,
@@ -38,10 +41,6 @@ def value(path: str, given: Any, check: Check, **also: Any) -> None:
     at[last] = given
     assert path not in CASES
     CASES[path] = (values, check)
-
-
-def monitoring(file: str) -> list[dict[str, Any]]:
-    return documents((REPOSITORY / "manifests" / "components" / "monitoring" / file).read_text())
 
 
 def _only_in(namespaces: list[str]) -> Check:
@@ -245,17 +244,8 @@ value(
 )
 
 
-def policy(objects: Objects) -> dict[str, Any]:
-    found: dict[str, Any] = objects["NetworkPolicy", NAMESPACE, "cipher-operator"]["spec"]
-    return found
-
-
-def _component(path: str) -> list[dict[str, Any]]:
-    return documents((REPOSITORY / "manifests" / "components" / path).read_text())
-
-
 def _fenced(objects: Objects) -> bool:
-    wanted, _ = _component("admission/fence.yaml")
+    wanted, _ = component("admission/fence.yaml")
     return objects["ValidatingAdmissionPolicy", "", "cipher-operator-fence"]["spec"] == wanted[
         "spec"
     ] and "ValidatingAdmissionPolicyBinding" in kinds(objects)
@@ -264,7 +254,7 @@ def _fenced(objects: Objects) -> bool:
 value(
     "networkPolicy.enabled",
     True,
-    lambda objects: policy(objects) == _component("network-policy/networkpolicy.yaml")[0]["spec"],
+    lambda objects: policy(objects) == component("network-policy/networkpolicy.yaml")[0]["spec"],
 )
 value(
     "networkPolicy.metricsFrom",
@@ -293,7 +283,7 @@ value(
     True,
     lambda objects: (
         objects["ValidatingAdmissionPolicy", "", "cipherstorage-safe-upgrades"]["spec"]
-        == _component("admission/safe-upgrades.yaml")[0]["spec"]
+        == component("admission/safe-upgrades.yaml")[0]["spec"]
     ),
 )
 value(

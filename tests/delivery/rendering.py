@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from devcluster.helm import Helm
-from manifests.manifest_files import documents
+from manifests.manifest_files import REPOSITORY, documents
 from release.repository import CHART
 
 NAMESPACE = "cipher-system"
@@ -95,3 +95,16 @@ def subjects(objects: Objects) -> set[str]:
 def account(objects: Objects, name: str = "cipher-operator") -> dict[str, Any]:
     found: dict[str, Any] = objects["ServiceAccount", NAMESPACE, name]["metadata"]
     return found
+
+
+def policy(objects: Objects) -> dict[str, Any]:
+    found: dict[str, Any] = objects["NetworkPolicy", NAMESPACE, "cipher-operator"]["spec"]
+    return found
+
+
+def component(path: str) -> list[dict[str, Any]]:
+    return documents((REPOSITORY / "manifests" / "components" / path).read_text())
+
+
+def monitoring(file: str) -> list[dict[str, Any]]:
+    return component(f"monitoring/{file}")
