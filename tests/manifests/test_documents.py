@@ -14,12 +14,12 @@ from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY, documents
 from support import crd
 
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
+DOCUMENTS = sorted(path for pattern in ("*.md", "docs/*.md", "charts/*/README.md") for path in REPOSITORY.glob(pattern))
 README, REFERENCE = REPOSITORY / "README.md", REPOSITORY / "docs" / "cipherstorage.md"
 REFERENCES = {crd.STORAGES: REFERENCE, crd.SERVERS: REPOSITORY / "docs" / "cipherserver.md"}
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
-_by_name = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+_by_name = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(REPOSITORY)))
 
 
 def _targets() -> set[str]:

@@ -36,10 +36,22 @@ def test_the_final_stage_runs_nothing_and_takes_one_folder() -> None:
     ]
 
 
-def test_no_floating_tag() -> None:
-    assert ":latest" not in RECIPE
-    for image in re.findall(r"^ARG \w*IMAGE=(.*)$", RECIPE, re.MULTILINE):
-        assert re.search(r":\d+\.\d+", image), image
+def test_the_base_is_one_image_by_digest_that_an_argument_changes() -> None:
+    (image,) = re.findall(r"^ARG \w*IMAGE=(.*)$", RECIPE, re.MULTILINE)
+    assert re.fullmatch(r"[\w./]+:\d+\.\d+[\w.-]*@sha256:[0-9a-f]{64}", image)
+    assert set(re.findall(r"^FROM (\S+)", RECIPE, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+
+
+def test_labels_say_which_version_and_commit_it_is() -> None:
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="([^"]*)"', FINAL))
+    assert labels["version"] == "${VERSION}" and labels["revision"] == "${REVISION}"
+    assert {"title", "description", "licenses", "source"} <= labels.keys()
+
+
+def test_what_is_left_is_compiled_since_nothing_can_be_where_it_runs() -> None:
+    commands = RECIPE[RECIPE.index("release/prune.py \\") :]
+    assert "-m compileall" in commands
+    assert "PYTHONDONTWRITEBYTECODE=1" in FINAL
 
 
 def test_what_is_copied_is_not_ignored() -> None:

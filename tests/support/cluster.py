@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import time
@@ -60,10 +61,14 @@ class Operator:
         self._began = 0
         self.log_path = folder / "operator.log"
 
+    def program(self) -> list[str]:
+        """Return the command that is the operator: that of the checkout, or the one that `make image-test` names."""
+        return shlex.split(os.environ.get("CIPHER_TEST_OPERATOR", "")) or [sys.executable, "-m", "cipher_operator"]
+
     def start(self, *flags: str) -> "Operator":
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         environment |= {"KUBECONFIG": str(self._kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
-        command = [sys.executable, "-m", "cipher_operator", "run", "--log-format", "json"]
+        command = [*self.program(), "run", "--log-format", "json"]
         ports = ["--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
         self._began = len(self.log())
         # As the servers are, so that a test run that is killed leaves no operator behind.

@@ -14,6 +14,7 @@ LONG = (
     "e2e/test_rotation.py",
     "e2e/test_lifecycle.py",
     "runtime/test_outages.py",
+    "delivery/",
     "e2e/",
     "postgres/test_provision.py",
     "postgres/test_matrix.py",
@@ -25,15 +26,18 @@ LONG = (
 
 PURE = ("api/", "core/")
 
+BUILT = {"control_plane", "helm", "helm4"}
+"""Fixtures of programs that may have to be built, which takes minutes."""
+
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "cluster: needs a Kubernetes control plane (set by itself)")
+    config.addinivalue_line("markers", "cluster: needs a Kubernetes control plane or Helm (set by itself)")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "control_plane" in getattr(item, "fixturenames", ()):
+        if BUILT & set(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
         if not _file(item).startswith(PURE):
             item.add_marker(pytest.mark.xdist_group(_group(item)))

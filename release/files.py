@@ -1,0 +1,83 @@
+"""`python -m release.files --image NAME --digest sha256:…`: what is published beside the image, into dist/.
+
+install.yaml is the CRDs and manifests/base, the chart is that of the repository, both with the image by its digest; the
+notes are what CHANGELOG.md says of the version, and how the image is verified.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from devcluster.programs import find_programs
+from release import notes, verify
+from release.repository import CHART, ROOT
+from release.versions import the_version
+
+DIST = ROOT / "dist"
+
+
+def install_yaml(image: str, digest: str) -> str:
+    """Return all that `kubectl apply -f` needs, CRDs first."""
+    built = [_kustomized(ROOT / "crds"), _kustomized(ROOT / "manifests" / "base")]
+    text = "---\n".join(built)
+    unnamed = rf"image: cipher-operator:{re.escape(the_version())}$"
+    named, count = re.subn(unnamed, f"image: {image}@{digest}", text, flags=re.MULTILINE)
+    if count != 1:
+        raise ValueError(f"manifests/base: {count} images are cipher-operator:{the_version()}, expected one")
+    return named
+
+
+def _kustomized(folder: Path) -> str:
+    kubectl = shutil.which("kubectl") or str(find_programs().kubectl)
+    ended = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=True)
+    return ended.stdout
+
+
+def published_chart(image: str, digest: str, folder: Path) -> None:
+    """Write the chart into a folder, with the image's name and digest as the defaults of its values."""
+    shutil.copytree(CHART, folder)
+    values = folder / "values.yaml"
+    text = values.read_text()
+    changes = {"  repository: cipher-operator\n": f"  repository: {image}\n", '  digest: ""\n': f"  digest: {digest}\n"}
+    for before, after in changes.items():
+        if text.count(before) != 1:
+            raise ValueError(f"values.yaml: {before.strip()!r} stands there {text.count(before)} times, expected one")
+        text = text.replace(before, after)
+    values.write_text(text)
+
+
+def write(image: str, digest: str, repository: str, dist: Path = DIST) -> None:
+    """Write install.yaml, the chart's folder and notes.md. Raises ValueError where a source is not as it must be."""
+    shutil.rmtree(dist, ignore_errors=True)
+    dist.mkdir(parents=True)
+    (dist / "install.yaml").write_text(install_yaml(image, digest))
+    published_chart(image, digest, dist / "cipher-operator")
+    said = notes.section((ROOT / "CHANGELOG.md").read_text(), the_version())
+    command = verify.command(f"{image}@{digest}", repository)
+    (dist / "notes.md").write_text(f"{said}\n## Verify\n```sh\n{command}\n```\n")
+
+
+def main(argv: list[str]) -> int:
+    """Return the exit code: 1 where a source is not as it must be."""
+    parser = argparse.ArgumentParser(prog="release.files", description=__doc__)
+    parser.add_argument("--image", required=True, help="with its registry, without a tag")
+    parser.add_argument("--digest", required=True, help="of the image's index of architectures")
+    parser.add_argument("--repository", required=True, help="OWNER/NAME, whose workflow signs")
+    options = parser.parse_args(argv)
+    if not re.fullmatch(r"sha256:[0-9a-f]{64}", options.digest):
+        parser.error(f"{options.digest!r} is not a digest such as sha256:…")
+    try:
+        write(options.image, options.digest, options.repository)
+    except ValueError as error:
+        sys.stderr.write(f"release: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,81 @@
+"""Every value of the chart: what it changes, and that what is not one is refused."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cipher_operator.kube.leases import LEASE_NAME
+from delivery.chart_cases import CASES
+from delivery.rendering import NAMESPACE, Objects, rendered
+from devcluster.helm import Helm, HelmError
+from manifests.manifest_files import documents
+from release import values_page
+from release.repository import CHART
+
+
+@functools.cache
+def by_default_of(helm: Helm) -> Objects:
+    return rendered(helm)
+
+
+def test_every_value_has_a_case() -> None:
+    documented = {each.path for each in values_page.documented(CHART / "values.yaml")}
+    assert set(CASES) == documented
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_value_does_what_it_says_and_its_default_does_not(helm: Helm, case: str, values_file: Path) -> None:
+    values, check = CASES[case]
+    assert check(rendered(helm, values, values_file)), case
+    try:
+        shown = check(by_default_of(helm))
+    except KeyError:
+        shown = False
+    assert not shown, "the case shows nothing"
+
+
+@pytest.mark.parametrize("namespace_and_name", [("team-a", "cipher-operator"), ("cipher-system", "mine")])
+def test_the_fence_is_around_the_account_that_the_pods_have(helm4: Helm, namespace_and_name: tuple[str, str]) -> None:
+    namespace, name = namespace_and_name
+    given = ["--set", "admissionPolicies.fence=true", "--set", f"serviceAccount.name={name}"]
+    objects = documents(helm4("template", "x", str(CHART), "--namespace", namespace, *given))
+    (fence,) = (each for each in objects if each["kind"] == "ValidatingAdmissionPolicy")
+    (condition,) = fence["spec"]["matchConditions"]
+    assert condition["expression"].endswith(f"== 'system:serviceaccount:{namespace}:{name}'")
+
+
+def test_the_lease_that_the_role_names_is_the_operators(helm4: Helm) -> None:
+    role = rendered(helm4)["Role", NAMESPACE, "cipher-operator"]
+    assert {name for rule in role["rules"] for name in rule.get("resourceNames", ())} == {LEASE_NAME}
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "a misspelt value": {"replicas": 2},
+    "a misspelt value below another": {"image": {"repo": "x"}},
+    "a flag that there is not": {"settings": {"intervall": "5m"}},
+    "a port, which is the chart's": {"settings": {"health-address": ":1"}},
+    "a number in words": {"replicaCount": "two"},
+    "a digest that is none": {"image": {"digest": "sha256:abc"}},
+    "a repository with a digest": {"image": {"repository": "x@sha256:abc"}},
+    "a policy that there is not": {"image": {"pullPolicy": "Sometimes"}},
+    "namespaces without an instance-id": {"namespaces": ["a"]},
+    "a namespace twice": {"namespaces": ["a", "a"], "settings": {"instance-id": "x"}},
+    "a namespace that is none": {"namespaces": ["A"], "settings": {"instance-id": "x"}},
+    "no account, and none named": {"serviceAccount": {"create": False}},
+    "a label that selects the Pods": {"podLabels": {"app.kubernetes.io/name": "x"}},
+    "a label that is Helm's": {"commonLabels": {"app.kubernetes.io/managed-by": "x"}},
+    "a pull Secret by its name alone": {"imagePullSecrets": ["registry"]},
+    "no port of the API server": {"networkPolicy": {"apiServerPorts": []}},
+    "a port that is none": {"networkPolicy": {"databasePorts": [70000]}},
+    "an interval without a unit": {"serviceMonitor": {"interval": "30"}},
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(helm: Helm, case: str, values_file: Path) -> None:
+    with pytest.raises(HelmError, match=r"(?s)values don't meet the specifications of the schema"):
+        rendered(helm, REFUSED[case], values_file)
