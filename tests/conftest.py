@@ -6,4 +6,10 @@ from hypothesis import settings
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
 
-pytest_plugins = ["devcluster.fixtures", "support.randomness", "support.run_order", "support.status_records"]
+pytest_plugins = [
+    "devcluster.fixtures",
+    "support.randomness",
+    "support.run_order",
+    "support.status_records",
+    "pytester",
+]

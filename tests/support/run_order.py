@@ -5,7 +5,11 @@ file that runs on several majors of PostgreSQL is shared out by major, and what 
 What lasts long begins first, so that no worker is left with it in the end.
 """
 
+import re
+
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 LONG = (
     "e2e/test_fencing.py",
@@ -25,6 +29,8 @@ LONG = (
 """Longest first; a folder stands for all that is in it."""
 
 PURE = ("api/", "core/")
+MAJOR = re.compile(r"\[pg(1[3-8])(?:-(?!to-)|\])")
+"""The servers of a test, in its id."""
 
 BUILT = {"control_plane", "helm", "helm4"}
 """Fixtures of programs that may have to be built, which takes minutes."""
@@ -34,25 +40,37 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "cluster: needs a Kubernetes control plane or Helm (set by itself)")
 
 
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Shares groups out. xdist's own goes by marks that it writes into a private attribute of pytest's, which moved."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
+    return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def group(nodeid: str) -> str:
+    """Return what is shared out together with a test: those of the same name."""
+    file, _, rest = nodeid.partition("::")
+    if file.removeprefix("tests/").startswith(PURE):
+        return nodeid
+    major = MAJOR.search(rest)
+    return f"{file}:{major[1]}" if major else file
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if BUILT & set(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
-        if not _file(item).startswith(PURE):
-            item.add_marker(pytest.mark.xdist_group(_group(item)))
     if config.getoption("dist", "no") != "no":
         items.sort(key=_place)
 
 
 def _file(item: pytest.Item) -> str:
     return item.path.relative_to(item.config.rootpath / "tests").as_posix()
-
-
-def _group(item: pytest.Item) -> str:
-    callspec = getattr(item, "callspec", None)
-    major = callspec.params.get("server") if callspec is not None else None
-    return f"{_file(item)}:{major}" if isinstance(major, int) else _file(item)
 
 
 def _place(item: pytest.Item) -> int:

@@ -1,0 +1,53 @@
+"""What the tests of a file share is started once: they stay together, on whichever worker."""
+
+from pathlib import Path
+
+import pytest
+
+from support.run_order import group
+
+TOGETHER = {
+    "a file": ("tests/e2e/test_admission.py::test_a", "tests/e2e/test_admission.py::test_b[x-y]"),
+    "one major": ("tests/postgres/test_matrix.py::test_a[pg16-x]", "tests/postgres/test_matrix.py::test_b[pg16]"),
+}
+APART = {
+    "two files": ("tests/e2e/test_admission.py::test_a", "tests/e2e/test_deadline.py::test_a"),
+    "two majors": ("tests/postgres/test_matrix.py::test_a[pg16]", "tests/postgres/test_matrix.py::test_a[pg18]"),
+    "tests without a server": ("tests/core/test_tenancy.py::test_a", "tests/core/test_tenancy.py::test_b"),
+}
+
+
+@pytest.mark.parametrize("pair", TOGETHER.values(), ids=TOGETHER)
+def test_together(pair: tuple[str, str]) -> None:
+    assert group(pair[0]) == group(pair[1])
+
+
+@pytest.mark.parametrize("pair", APART.values(), ids=APART)
+def test_apart(pair: tuple[str, str]) -> None:
+    assert group(pair[0]) != group(pair[1])
+
+
+def test_the_workers_are_given_groups(pytester: pytest.Pytester) -> None:
+    """What xdist does with them, seen in a run of its own: a file's tests have one worker."""
+    pytester.makeconftest("pytest_plugins = ['support.run_order']")
+    for name in ("a", "b", "c", "d"):
+        pytester.makepyfile(
+            **{
+                f"tests/test_{name}": """
+                import os, pathlib, pytest, time
+                @pytest.mark.parametrize("n", range(6))
+                def test_it(n):
+                    time.sleep(0.05)
+                    with open(os.environ["SEEN"], "a") as file:
+                        file.write(f"{pathlib.Path(__file__).stem} {os.environ['PYTEST_XDIST_WORKER']}\\n")
+                """
+            }
+        )
+    seen = pytester.path / "seen"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SEEN", str(seen))
+        environment.setenv("PYTHONPATH", str(Path(__file__).parent))
+        result = pytester.runpytest_subprocess("-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider")
+    result.assert_outcomes(passed=24)
+    where = {tuple(line.split()) for line in seen.read_text().splitlines()}
+    assert len(where) == 4
