@@ -160,8 +160,8 @@ class Parts:
             clock=clock,
             observer=metrics.inputs,
         )
-        tenants = Tenants(queue, servers_queue, inputs, namespaces)
         standby = Standby(settings.interval, time.monotonic)
+        tenants = Tenants(queue, servers_queue, inputs, namespaces, standby.touch)
         triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby, tenants.used)
         metrics.watch_lanes(lanes.counts)
         kinds: list[tuple[Watched, Changed, tuple[str, ...]]] = [

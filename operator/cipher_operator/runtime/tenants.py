@@ -1,6 +1,6 @@
 """From a watch event of a CipherServer or a Namespace to what is run: the server, and the storages it concerns."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from cipher_operator.api.names import SERVER_KIND
 from cipher_operator.kube.reflector import Seen
@@ -14,14 +14,19 @@ COUNTED_AFTER = 1.0
 
 
 class Tenants:
-    """What the reflectors of CipherServers and Namespaces call. Between `follow` and `lead` nothing is run; what was
-    seen is kept, and all servers are run when the turn of this process comes."""
+    """What the reflectors of CipherServers and Namespaces call. Between `follow` and `lead` nothing is run: `touch` is
+    called with the storages that a change concerns, and all servers are run when the turn of this process comes."""
 
     def __init__(
-        self, storages: Queue[Key], servers: Queue[Key], inputs: "References[Key, Ref]", namespaces: Namespaces
+        self,
+        storages: Queue[Key],
+        servers: Queue[Key],
+        inputs: "References[Key, Ref]",
+        namespaces: Namespaces,
+        touch: Callable[[Iterable[Key]], None],
     ) -> None:
         self._storages, self._servers = storages, servers
-        self._inputs, self._namespaces = inputs, namespaces
+        self._inputs, self._namespaces, self._touch = inputs, namespaces, touch
         self._known: dict[str, tuple[str, int, bool]] = {}
         self._follows = False
 
@@ -39,13 +44,17 @@ class Tenants:
         """Run a CipherServer that is new, changed or gone, and the storages that name it. A status changes nothing."""
         name = ref[2]
         now = None if seen is None else (seen.uid, seen.generation, seen.deleting)
-        if self._known.get(name) == now:
+        before = self._known.get(name)
+        if before == now:
             return
         if now is None:
             self._known.pop(name)
         else:
             self._known[name] = now
         if self._follows:
+            # The first list brings each once, and tells of no change.
+            if before is not None:
+                self._touch(self._inputs.users(ref))
             return
         self._servers.enqueue(("", name), changed=True)
         self._storages.relearn(ref)
@@ -55,9 +64,14 @@ class Tenants:
     def namespace(self, ref: Ref, seen: Seen | None) -> None:
         """Run what is in a namespace whose labels are others than before, and count the users of its servers anew."""
         name = ref[2]
-        if not self._namespaces.saw(name, None if seen is None else seen.labels) or self._follows:
+        known = self._namespaces.labels(name) is not None
+        if not self._namespaces.saw(name, None if seen is None else seen.labels):
             return
         keys = tuple(self._inputs.users((NAMESPACE, "", name)))
+        if self._follows:
+            if known:
+                self._touch(keys)
+            return
         for key in keys:
             self._storages.enqueue(key)
         self.used(found for key in keys for found in self._inputs.references(key))
