@@ -189,6 +189,27 @@ async def test_a_status_that_says_it_stood_before_opens_nothing(
     assert tenants.there() == before, "nor does its deletion take anything"
 
 
+@pytest.mark.parametrize("recreate", [False, True], ids=["as it is", "and asks to begin again"])
+@pytest.mark.parametrize("database", FORGED.values(), ids=FORGED)
+async def test_a_storage_that_stood_cannot_move_into_a_database_of_others(
+    tenants: Tenants, database: str, recreate: bool
+) -> None:
+    tenants.platform()
+    await tenants.ready_tenant(namespace=VICTIM)
+    await tenants.ready_tenant()
+    before = tenants.there()
+    stored = tenants.api.store.objects
+    chat = ("/apis/storage.cipher.dev/v1alpha1/cipherstorages", NAMESPACE, "chat")
+    # The schema's rules refuse it, and nobody but the operator has the right to write a status.
+    stored[chat]["spec"]["database"] = {"name": database}
+    stored[chat]["status"]["database"] = database
+    if recreate:
+        tenants.ask("recreate")
+    for _ in range(2):
+        assert await tenants.look() in {("False", "LimitExceeded"), ("False", "DatabaseLost")}
+    assert tenants.there() == before
+
+
 async def test_names_that_are_one_after_normalising_stay_two(tenants: Tenants) -> None:
     tenants.platform()
     await tenants.ready_tenant("b-c", "a")

@@ -107,14 +107,15 @@ def exceeded(what: str) -> Failure:
 def refuse_beyond(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> None:
     """Raise LimitExceeded where a tenant would begin to use what the limits close, as it was found on the server.
 
-    What stood before, ready and with this storage's own marker, goes on: the status alone proves nothing, it came from
-    another server perhaps.
+    What stood before, ready and with this storage's own marker for this database, goes on: the status alone proves
+    nothing, it came from another server perhaps.
     """
     tenant, database = desired.tenant, observed.database
     if tenant is None:
         return
     standing = parse_marker(claim.standing)
-    stood = orders.established and standing is not None and standing.identity.same_storage(desired.identity)
+    ours = standing is not None and standing.identity.same_storage(desired.identity)
+    stood = orders.established and ours and standing is not None and standing.place.database == desired.database
     if tenant.beyond and not stood:
         raise exceeded(tenant.beyond[0])
     made = orders.database_made or claim.created(DATABASE)
