@@ -104,6 +104,11 @@ ATTEMPTS = {
     "another tenant's objects": Attempt(
         {"adoptFrom": {"instance": "tenants-1", "namespace": VICTIM, "name": "chat"}}, "limits.adoption"
     ),
+    "another tenant's objects, where adoption is allowed": Attempt(
+        {"adoptFrom": {"instance": "tenants-1", "namespace": VICTIM, "name": "chat"}},
+        "spec.adoptFrom.namespace",
+        {"adoption": True},
+    ),
     "to drop": Attempt({"deletionPolicy": "Delete"}, "limits.deletionPolicies"),
     "to keep where everything goes": Attempt({}, "limits.deletionPolicies", {"deletionPolicies": ["Delete"]}),
     "an extension": Attempt({"extensions": [{"name": "vector"}]}, "limits.extensions"),

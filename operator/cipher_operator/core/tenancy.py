@@ -91,6 +91,8 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
     )
     if not limits.adoption:
         settled = replace(settled, adoption_policy=AdoptionPolicy.NEVER, adopt_from=None)
+    elif not _adopts_at_home(resource, spec):
+        settled = replace(settled, adopt_from=None)
     _check_ca_path(settled)
     return settled
 
@@ -183,6 +185,11 @@ def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpe
     if (spec.adopt_from is not None or spec.adoption_policy is not AdoptionPolicy.NEVER) and not limits.adoption:
         field = "adoptFrom" if spec.adopt_from is not None else "adoptionPolicy"
         yield f"`spec.{field}` is beyond `limits.adoption` of the CipherServer, which allows none"
+    elif not _adopts_at_home(resource, spec):
+        yield (
+            "`spec.adoptFrom.namespace` may only be the storage's own namespace on a CipherServer: what is another "
+            "namespace's moves by whoever runs the server"
+        )
     for extension in spec.extensions:
         if extension not in limits.extensions:
             allowed = ", ".join(sorted(limits.extensions)) or "none"
@@ -198,6 +205,11 @@ def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpe
             f"this namespace has {limits.storages} older CipherStorages on the CipherServer, as many as "
             "`limits.storages` allows"
         )
+
+
+def _adopts_at_home(resource: Resource, spec: Spec) -> bool:
+    """Return whether `adoptFrom`, where there is one, names an owner of the same namespace."""
+    return spec.adopt_from is None or spec.adopt_from.namespace == resource.namespace
 
 
 def _may_name(resource: Resource, name: str, offered: ServerSpec) -> bool:
