@@ -49,6 +49,8 @@ class AdminConnection:
     connect_timeout: int | None = None
     warnings: tuple[str, ...] = ()
     target_session_attrs: str | None = None
+    address: str | None = None
+    """The one of the host's addresses that is meant, numeric; None where any of them is."""
 
     def __repr__(self) -> str:
         return "AdminConnection(***)"
