@@ -96,7 +96,7 @@ def _put_on(relation: Relation) -> Iterator[str]:
         ("trigger", others.triggers),
         ("policy", others.policies),
         ("child", others.children),
-        ("publication", others.publications),
+        ("publication", tuple(name for name, _ in others.publications)),
         ("constraint", tuple(map(" ".join, others.constraints))),
         ("reference", tuple(map(" ".join, others.references))),
         ("rule", tuple(map(" ".join, others.rules))),
