@@ -210,3 +210,48 @@ async def test_a_publication_of_all_tables_is_healed_when_it_comes(runs: Runs) -
     with runs.app() as app:
         app.execute("INSERT INTO cipher_store VALUES ('k', '1', now(), now())")
         app.execute("DELETE FROM cipher_store WHERE key = 'k'")
+
+
+def dropped_halfway(runs: Runs) -> None:
+    runs.sql(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{runs.database}'")
+
+
+def says_to_drop(runs: Runs) -> bool:
+    return f'DROP DATABASE "{runs.database}"' in runs.message() and "interrupted" in runs.message()
+
+
+async def test_a_new_storage_for_a_database_whose_drop_was_interrupted(runs: Runs) -> None:
+    runs.sql(f"CREATE DATABASE {runs.database}")
+    dropped_halfway(runs)
+    runs.admin_secret()
+    runs.storage()
+    await runs.run()
+    assert runs.says() == ("False", "DatabaseLost")
+    assert says_to_drop(runs), runs.message()
+    runs.sql(f"DROP DATABASE {runs.database}")
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+
+
+async def test_the_drop_of_a_storages_database_was_interrupted(runs: Runs) -> None:
+    await runs.ready()
+    dropped_halfway(runs)
+    await runs.run()
+    assert runs.says() == ("False", "DatabaseLost")
+    assert says_to_drop(runs), runs.message()
+    runs.sql(f"DROP DATABASE {runs.database}")
+    await runs.run()
+    assert runs.says() == ("False", "DatabaseLost")
+    assert "does not exist any more" in runs.message()
+    runs.ask("recreate")
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+
+
+async def test_the_deletion_of_a_storage_whose_database_is_dropped_halfway(runs: Runs) -> None:
+    await runs.ready(deletionPolicy="Delete")
+    dropped_halfway(runs)
+    runs.api.delete("cipherstorages", "chat")
+    await runs.run()
+    assert runs.sql(f"SELECT 1 FROM pg_database WHERE datname = '{runs.database}'") == []
+    assert runs.sql(f"SELECT 1 FROM pg_roles WHERE rolname ~ '^app_{runs.database}_'") == []

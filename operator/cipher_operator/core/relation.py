@@ -81,6 +81,8 @@ class Relation:
     """Partitions, of partitions too, that a crash empties."""
     gap: bool = False
     """Partitioned so that a key may find no partition."""
+    collations: tuple[str, ...] = ()
+    """Of its columns: those whose version on the server is not the one that indexes were made with."""
     partition: bool = False
     """Part of somebody's partitioned table."""
     row_security: bool = False
@@ -116,6 +118,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         unlogged=raw["unlogged"],
         unlogged_parts=tuple(raw["unlogged_parts"]),
         gap=raw["gap"],
+        collations=tuple(raw["collations"]),
         partition=raw["partition"],
         row_security=raw["row_security"],
         key_deferrable=raw["key_deferrable"],

@@ -18,6 +18,13 @@ _SERVER = """
   'readonly', current_setting('transaction_read_only') = 'on',
   'started', extract(epoch FROM pg_postmaster_start_time()), 'product', left(version(), 100),
   'configured', extract(epoch FROM pg_conf_load_time()),
+  'replication', CASE WHEN current_setting('synchronous_standby_names', true) <> '' THEN (SELECT jsonb_build_object(
+       'names', current_setting('synchronous_standby_names'),
+       'commit', CASE WHEN EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
+           WHERE m.rolname = session_user AND s.setconfig::text ~ 'synchronous_commit') THEN 'on'
+         ELSE current_setting('synchronous_commit') END,
+       'counted', count(*) FILTER (WHERE s.sync_state IS NULL OR s.sync_state IN ('sync', 'quorum')))
+     FROM pg_stat_replication s) END,
   'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
                                 WHERE m.rolname = session_user) THEN '{}'::jsonb
      ELSE jsonb_build_object('idle_session_timeout', current_setting('idle_session_timeout', true)) END,
@@ -57,6 +64,10 @@ _DATABASE = """
 'database', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(d.datdba), 'owned', pg_has_role(d.datdba, 'USAGE'), 'allowconn', d.datallowconn,
     'connlimit', d.datconnlimit, 'encoding', pg_encoding_to_char(d.encoding),
+    'collation', CASE WHEN to_jsonb(d) ->> 'datcollversion' IS NOT NULL THEN jsonb_build_array(
+       to_jsonb(d) ->> 'datcollversion', substring(query_to_xml(
+         'SELECT pg_catalog.pg_database_collation_actual_version(' || d.oid || ') AS v', false, true, '')::text
+         FROM '<v>([^<]*)</v>')) END,
     'can_create', has_database_privilege(d.oid, 'CREATE'),
     'grantable', (SELECT bool_and(has_database_privilege(d.oid, w.priv || ' WITH GRANT OPTION'))
        FROM unnest(ARRAY['CREATE', 'CONNECT', 'TEMPORARY']) w(priv)),
@@ -102,6 +113,10 @@ _SCHEMA = """
 
 _OTHERS = """
     'unlogged', c.relpersistence = 'u',
+    'collations', (SELECT COALESCE(jsonb_agg(DISTINCT l.collname), '[]')
+       FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND l.collversion IS NOT NULL
+       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         AND l.collversion <> pg_collation_actual_version(l.oid)),
     'unlogged_parts', (WITH RECURSIVE part AS (
          SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid AND c.relkind = 'p'
          UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
@@ -149,6 +164,7 @@ _OTHERS = """
        UNION ALL SELECT concat_ws(' ', 'a', b.oid, b.stamp) FROM publication b) s)
 """
 # `stamps`: xmin tells of a row written anew. `conenforced` is 18's. A bound is read as text: pg_get_expr would lock.
+# What PostgreSQL 15 has and 13 does not cannot be named: a row as JSON, and a query as text, can.
 # Which schemas a publication has stands in a catalog of 15 and later; what depends on what, in all.
 
 _RELATIONS = (

@@ -35,7 +35,15 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
 ORDER BY 1 LIMIT 200"""
 )
 
-_UNSEEN = frozenset({Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY, Reason.DISCONNECTED, Reason.CONNECT_TIMEOUT})
+_UNSEEN = frozenset(
+    {
+        Reason.DATABASE_MISSING,
+        Reason.DATABASE_LOST,
+        Reason.SERVER_NOT_READY,
+        Reason.DISCONNECTED,
+        Reason.CONNECT_TIMEOUT,
+    }
+)
 """What says that nobody could look into a database. One that an earlier try closed is not ready; behind a pooler it
 takes the login and never answers."""
 
@@ -132,12 +140,14 @@ class _Removing:
 
     async def _outside(self, session: Session) -> None:
         """Drop the rest. Where nobody looked inside, only what an earlier try looked into and closed, or a database
-        that is gone, is dropped."""
+        that is gone or in which nothing can be had any more, is dropped."""
         observed = await self._observe(session)
         marker = claimed(self._desired, self._orders, observed)
         if marker is None:
             return
-        if self._unseen is not None and observed.database is not None and CLOSING not in marker.created:
+        database = observed.database
+        lost = database is None or (database.invalid and DATABASE in marker.created)
+        if self._unseen is not None and not lost and CLOSING not in marker.created:
             raise self._unseen
         await self._execute(session, plan_outside(self._desired, observed, marker))
 

@@ -58,6 +58,11 @@ def told(desired: Desired, observed: Observed) -> Iterator[str]:
             yield from _too_large(desired.schema, table, relation)
         for part in relation.unlogged_parts[:SHOWN]:
             yield f"partition '{part}' of {where} is UNLOGGED, so a crash empties it: run ALTER TABLE … SET LOGGED"
+        for collation in relation.collations[:SHOWN]:
+            yield (
+                f"collation '{collation}' of {where} has another version than its indexes were made with, so they may "
+                f"miss rows; run: REINDEX TABLE {_name(desired.schema, table.name)}; ALTER COLLATION … REFRESH VERSION"
+            )
         if relation.row_security and others.policies:
             yield f"row security is forced on {where}: Cipher has what {_named('policy', others.policies)} lets through"
         checks = [name for name, kind in others.constraints if kind != "f"]
