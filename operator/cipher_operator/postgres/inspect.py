@@ -11,7 +11,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, decode
 from cipher_operator.core.plan.fitness import refuse_unsupported
 from cipher_operator.postgres.catalog import catalog_query
-from cipher_operator.postgres.session import Session
+from cipher_operator.postgres.session import STATEMENT_SECONDS, Session
 
 PREFIX = sql.SQL("SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; ")
 """First words of every message of the operator: neither a setting nor a function of a tenant acts in it."""
@@ -37,17 +37,20 @@ def read(results: list[list[tuple[Any, ...]]]) -> Observed:
     return decode(results[-1][0][0])
 
 
-async def observe(session: Session, desired: Desired) -> Observed:
-    """Return the observed state in one round trip. Raises psycopg.Error, and Failure UnsupportedServer."""
+async def observe(session: Session, desired: Desired, *, seconds: float = STATEMENT_SECONDS) -> Observed:
+    """Return the observed state in one round trip. Raises psycopg.Error, and Failure UnsupportedServer.
+
+    A server that has not answered after `seconds` is given up: Silent.
+    """
     refuse_unsupported(session.server_version)
     message, begun = LOOKING + catalog_query(desired), time.monotonic()
     try:
         for _ in range(COLD_TRIES - 1):
             with contextlib.suppress(psycopg.errors.QueryCanceled):
-                return read(await session.execute(message))
+                return read(await session.execute(message, seconds=seconds))
             if time.monotonic() - begun > COLD_SECONDS:
                 break
-        return read(await session.execute(message))
+        return read(await session.execute(message, seconds=seconds))
     except psycopg.Error as error:
         if (error.sqlstate or "")[:2] in _IMITATED and not session.closed:
             await _refuse_imitation(session)
