@@ -120,3 +120,27 @@ async def test_a_published_login_that_is_refused_is_set_again_once(
         for _ in range(2):
             await runs.run()
         assert (pooler.tried - tried, passwords_set(runs)) == (refused + minute, int(own))
+
+
+async def test_a_refusal_that_is_only_remembered_writes_nothing(runs: Runs, pooler: CachingPooler) -> None:
+    """Whoever leads again, a moment later, has forgotten that the password was set again, and not the verdict."""
+    runs.api.secret(
+        "pg-admin",
+        {
+            "CIPHER_PG_URL": runs.server.admin_url(sslmode="disable").replace(
+                f":{runs.server.port}/", f":{pooler.port}/"
+            )
+        },
+    )
+    await runs.ready()
+    pooler.stale = NEVER_LEARNS
+    runs.ask()
+    for _ in range(2 * GAPS):
+        await runs.run()
+    await runs.reconciler.reset()
+    runs.server.mark_log()
+    tried = pooler.tried
+    for _ in range(3):
+        await runs.run()
+        assert runs.says() == REFUSED
+    assert (pooler.tried - tried, passwords_set(runs)) == (0, 0)
