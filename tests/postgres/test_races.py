@@ -133,6 +133,40 @@ async def test_what_was_seen_is_gone(server: PostgresServer, code: str, row: Row
     await goes_on(operator, wanted, code)
 
 
+OF_OTHERS = (("create_database", False),)
+DELETED = {
+    "42704": Row((), r'; DROP ROLE "', ('DROP ROLE "{user}"',), "postgres"),
+    "42P01": Row((), r'DROP TABLE "', ("DROP TABLE cipher_lists",), changes=OF_OTHERS),
+    "3F000": Row((), r'DROP TABLE "', ("DROP SCHEMA own CASCADE",), changes=(*OF_OTHERS, ("schema", "own"))),
+    "3D000": Row((), r"^DROP DATABASE", ('DROP DATABASE "{dropping}"',), "postgres"),
+}
+
+
+@pytest.mark.parametrize(("code", "row"), DELETED.items(), ids=DELETED)
+async def test_what_is_to_be_dropped_is_gone(server: PostgresServer, code: str, row: Row) -> None:
+    changes: dict[str, Any] = dict(row.changes)
+    wanted = desired(f"r{next(_names)}", **changes)
+    if not wanted.create_database:
+        server.execute(f'CREATE DATABASE "{wanted.database}"')
+        server.execute("GRANT ALL ON SCHEMA public TO PUBLIC", database=wanted.database)
+        server.execute(f'GRANT ALL ON DATABASE "{wanted.database}" TO PUBLIC')
+    made = superuser(server)
+    await made.provision(wanted)
+    operator = Overtaken(made.admin, statement=re.compile(row.statement))
+
+    async def meanwhile() -> None:
+        dropping = server.execute("SELECT datname FROM pg_database WHERE datname ~ '_dropping_'")
+        for statement in row.meanwhile:
+            text = filled(operator, wanted, statement.replace("{dropping}", str(dropping[0][0] if dropping else "")))
+            await asyncio.to_thread(server.execute, text, database=filled(operator, wanted, row.at))
+
+    operator.other = meanwhile
+    await operator.remove(wanted)
+    assert operator.codes == [code]
+    assert server.execute("SELECT rolname FROM pg_roles WHERE rolname ~ %s", [f"^{wanted.user}"]) == []
+    assert server.execute("SELECT datname FROM pg_database WHERE datname ~ '_dropping_'") == []
+
+
 UNTIL_WAITED_FOR = """DO $$ BEGIN
   WHILE NOT EXISTS (SELECT FROM pg_locks WHERE relation = 'public.cipher_store'::regclass AND NOT granted) LOOP
     PERFORM pg_sleep(0.02); END LOOP; END $$"""
