@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict
 
@@ -29,6 +29,7 @@ from cipher_operator.core.secret import (
 )
 from support.certificates import certificate_of_shape
 from support.golden import check_golden
+from support.names_in_urls import DATABASE_NAMES, LOGINS, TEXT
 
 GOLDEN = Path(__file__).parent / "golden"
 CA = "-----BEGIN CERTIFICATE-----\nMIH…\n-----END CERTIFICATE-----\n"
@@ -146,10 +147,6 @@ def test_dialects(mode: SSLMode, path: str | None, node: str, libpq: str, pool: 
     assert "certificates" not in data
 
 
-printable = st.text(
-    st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="\0"), min_size=1, max_size=20
-)
-password = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
 hosts = st.sampled_from(["h", "db.example.com", "10.1.2.3", "2001:db8::1"])
 
 
@@ -159,7 +156,9 @@ def decode_uri(text: str) -> str:
     return unquote(kept)
 
 
-@given(printable, password, printable.filter(lambda name: len(name.encode()) <= 63), hosts, st.integers(1, 65535))
+@given(LOGINS, TEXT, DATABASE_NAMES, hosts, st.integers(1, 65535))
+@example("u", "****", "**", "h", 1)
+@example("[USER]", "[YOUR-PASSWORD]", "a/b:c@d", "h", 1)
 def test_both_urls_read_back(role: str, word: str, database: str, host: str, port: int) -> None:
     endpoint = AppEndpoint(host, port, database, SSLMode.REQUIRE)
     data = app_secret_data(endpoint, AppCredentials(role, Password(word))).data
@@ -256,7 +255,7 @@ def test_everything_else_is_published(admin: AdminConnection, host: str | None, 
     check_publishable(admin, replace(APP, host=host), database)
 
 
-@given(printable, password)
+@given(LOGINS, TEXT)
 def test_read_back_from_the_cluster(role: str, word: str) -> None:
     data = app_secret_data(ENDPOINT, AppCredentials(role, Password(word))).data
     published = read_app_secret({key: value.encode() for key, value in data.items()})

@@ -157,7 +157,7 @@ TEMPLATES = {
     ("core/sql/composing.py", "number"): "an int",
     ("core/sql/steps.py", "_column"): "types and defaults of core/schema.py",
     ("core/sql/steps.py", "mend_table"): "a Change",
-    ("postgres/inspect.py", "catalog_query"): "constants of the module",
+    ("postgres/catalog.py", "catalog_query"): "constants of the module",
     ("postgres/rights.py", "look"): "constants of the module",
     ("postgres/proof_sql.py", "_fill"): "constants of core/cipher_sql.py",
 }

@@ -6,9 +6,8 @@ from hypothesis import strategies as st
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.reserved import DATABASES as UNUSABLE_DATABASES
 from cipher_operator.core.connection.url import parse_url, quote, unquote
-from cipher_operator.core.connection.values import NO_DATABASE
+from support.names_in_urls import DATABASE_NAMES, LOGINS, TEXT
 
 # Every part of these URLs that must not come back carries this word.
 CANARY = "s3cr3t"
@@ -163,14 +162,10 @@ def test_a_parsed_url_is_not_printed() -> None:
     assert repr(parse_url(f"postgres://u:{C}@h/d")) == "ParsedURL(***)"
 
 
-text = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
-printable = text.filter(lambda name: name.isprintable() and "://" not in name)
-
-
 @given(
-    user=printable,
-    password=text,
-    database=printable.filter(lambda name: len(name.encode()) <= 63 and name not in {*UNUSABLE_DATABASES, NO_DATABASE}),
+    user=LOGINS,
+    password=TEXT,
+    database=DATABASE_NAMES,
     port=st.integers(1, 65535),
     host=st.sampled_from(["h", "db.example.com", "10.1.2.3", "[2001:db8::1]"]),
 )
@@ -181,7 +176,7 @@ def test_round_trip(user: str, password: str, database: str, port: int, host: st
     assert parsed.host == host.strip("[]")
 
 
-@given(text)
+@given(TEXT)
 def test_quote_round_trip(value: str) -> None:
     assert unquote(quote(value)) == value
 

@@ -1,9 +1,7 @@
 """One name, several addresses: readers, servers that start, and which of them a session ends at (Patroni, repmgr)."""
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from psycopg import sql
@@ -16,63 +14,12 @@ from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
+from support.members import Members
 from support.sessions import error_of
-from support.wire import error_message
 
 POLICY = DialPolicy((), 5.0)
 NAME = "cluster.example"
 READ_ONLY = Reason.READ_ONLY_SERVER
-STARTING = error_message({"S": "FATAL", "V": "FATAL", "C": "57P03", "M": "the database system is starting up"})
-
-
-@dataclass
-class Members:
-    """The members of a cluster behind one port: each address leads to one of them."""
-
-    primary: PostgresServer
-    standby: PostgresServer
-
-    @contextlib.asynccontextmanager
-    async def behind(self, *kinds: str) -> AsyncIterator[tuple[int, tuple[str, ...]]]:
-        """Give the port and the addresses, in the order of the kinds: primary, standby, starting, silent, away."""
-        addresses = tuple(f"127.0.0.{number}" for number in range(2, 2 + len(kinds)))
-        port = 0
-        async with contextlib.AsyncExitStack() as stack:
-            for kind, address in zip(kinds, addresses, strict=True):
-                if kind == "away":
-                    continue
-                server = await asyncio.start_server(getattr(self, f"_{kind}"), address, port)
-                await stack.enter_async_context(server)
-                port = server.sockets[0].getsockname()[1]
-            yield port, addresses
-
-    async def _primary(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _pass_on(self.primary, reader, writer)
-
-    async def _standby(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _pass_on(self.standby, reader, writer)
-
-    async def _starting(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(4096)
-        writer.write(STARTING)
-        writer.close()
-
-    async def _silent(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            await reader.read()
-        writer.close()
-
-
-async def _pass_on(server: PostgresServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    behind, ahead = await asyncio.open_connection(server.host, server.port)
-
-    async def pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(65536):
-                sink.write(data)
-        sink.close()
-
-    await asyncio.gather(pump(reader, ahead), pump(behind, writer))
 
 
 @pytest.fixture(scope="module", params=[13, 16], ids=["13, which tells nothing by itself", "16"])

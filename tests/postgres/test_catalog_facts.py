@@ -75,7 +75,7 @@ async def test_facts_are_the_same_for_all_and_while_tables_are_locked(
     assert store.others.references == (("about", "notes"),)
     assert (store.others.triggers, store.others.policies) == (("audit",), ("all_rows",))
     assert store.others.rules == (("also", "4"),)
-    assert (store.others.children, store.others.publications) == (("heir",), ("some_of_it",))
+    assert (store.others.children, store.others.publications) == (("heir",), (("some_of_it", True),))
     assert store.row_security
     assert (store.indexes["once"].unique, store.indexes["once"].partial, store.indexes["once"].columns) == (
         True,

@@ -338,16 +338,6 @@ TABLES = {
         ),
         Refused(Reason.ACCESS_DENIED, ("row-level security policy",)),
     ),
-    # Replication.
-    "no-replica-identity": Break(
-        ("ALTER TABLE cipher_store REPLICA IDENTITY NOTHING", "CREATE PUBLICATION everything FOR TABLE cipher_store"),
-        conflict("replica identity"),
-        (13, 16),
-    ),
-    "publication": Break(("CREATE PUBLICATION everything FOR TABLE cipher_store",), Works()),
-    "publication-of-some-rows": Break(
-        ("CREATE PUBLICATION somewhere FOR TABLE cipher_store WHERE (value <> '')",), conflict("replica identity")
-    ),
     # What runs beside DDL.
     "event-trigger": Break((function("NULL;", returns="event_trigger"),), Works()),
     "event-trigger-that-refuses": Break(

@@ -1,6 +1,7 @@
 """Through a connection pooler: provisioning, rest, password change and deletion, in transaction and session mode."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.orders import Credential
+from cipher_operator.postgres.session import STATEMENT_SECONDS
 from devcluster import PostgresServer
 from devcluster.longrun import SetupError
 from devcluster.pgbouncer import find_pgbouncer
@@ -45,8 +47,10 @@ def admin(request: pytest.FixtureRequest, server: PostgresServer) -> Iterator[Pr
 async def remove_at_last(admin: Provisioner, wanted: Storage) -> None:
     """Remove, again while the pooler's own session, which is no business of the admin's, is still in the database."""
     for _ in range(20):
+        begun = time.monotonic()
         try:
             await admin.remove(wanted)
+            assert time.monotonic() - begun < STATEMENT_SECONDS / 2, "a closed database was waited for"
             return
         except Failure as failure:
             assert failure.reason is Reason.LOCK_TIMEOUT, failure.message
@@ -77,6 +81,18 @@ async def test_a_storage_lives_behind_a_pooler(server: PostgresServer, admin: Pr
     await admin.prove(wanted)
     await remove_at_last(admin, rotated)
     assert changed(before, footprint(server, "postgres")) == {}
+
+
+async def test_a_server_that_is_only_slow_is_looked_into_all_the_same(
+    server: PostgresServer, admin: Provisioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footprints, wanted = footprint(server, "postgres"), desired(f"slow{next(_names)}")
+    await admin.run(wanted)
+    monkeypatch.setattr("cipher_operator.postgres.remove.HASTY_SECONDS", 0.0)
+    before = len(admin.opened)
+    await admin.remove(wanted)
+    assert admin.opened[before:] == [wanted.database, "postgres", wanted.database, "postgres"]
+    assert changed(footprints, footprint(server, "postgres")) == {}
 
 
 async def test_storages_side_by_side_share_server_connections(server: PostgresServer, admin: Provisioner) -> None:

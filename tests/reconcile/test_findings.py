@@ -114,19 +114,6 @@ async def test_a_door_that_lets_the_login_in(runs: Runs, fault_proxy: Proxies) -
     assert runs.secret()["port"] == str(proxy.port)
 
 
-async def test_a_refusal_that_is_only_remembered_writes_nothing(runs: Runs) -> None:
-    """A door that knows no new login, as a pooler with its own list does: the password is set, and then only tested."""
-    await runs.ready()
-    user = runs.secret()["username"]
-    runs.sql(f'ALTER ROLE "{user}" PASSWORD NULL')
-    runs.sql(f"ALTER ROLE \"{user}\" VALID UNTIL '2001-01-01'")
-    runs.server.mark_log()
-    runs.ask()
-    for _ in range(6):
-        await runs.run()
-    assert runs.server.log_text().count("PASSWORD 'SCRAM") <= 1
-
-
 async def test_a_server_that_was_rewound_is_noticed_at_the_next_check(own: Runs, tmp_path: Path) -> None:
     await own.ready()
     data = own.server.data_path

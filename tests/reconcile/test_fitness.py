@@ -32,8 +32,8 @@ ONLY_A_PROOF_TELLS = {
         "DROP POLICY q ON cipher_store",
     ),
     "a publication": (
-        "ALTER TABLE cipher_store REPLICA IDENTITY NOTHING",
-        "CREATE PUBLICATION everything FOR TABLE cipher_store",
+        "SELECT 1",
+        "CREATE PUBLICATION everything FOR TABLE cipher_store WHERE (value <> '')",
         "DROP PUBLICATION everything",
     ),
     "a trigger's function, written anew": (
@@ -171,3 +171,87 @@ async def test_a_shared_login_whose_tables_are_elsewhere_is_never_ready(runs: Ru
     runs.sql(f"ALTER ROLE {user} SET search_path = app")
     await runs.run()
     assert runs.says() == ("False", "AccessDenied"), "the setting alone makes a proof due"
+
+
+# What stands when the storage becomes Ready, and what comes later and stops Cipher: only a new proof can tell.
+LATER = {
+    "a publication publishes more": (
+        "CREATE PUBLICATION others FOR TABLE cipher_store WHERE (value <> '') WITH (publish = 'insert')",
+        "ALTER PUBLICATION others SET (publish = 'insert, update, delete')",
+    ),
+    "the index of the identity is another": (
+        "CREATE UNIQUE INDEX a ON cipher_store (key); CREATE UNIQUE INDEX b ON cipher_store (key, updated_at); "
+        "ALTER TABLE cipher_store REPLICA IDENTITY USING INDEX b; "
+        "CREATE PUBLICATION others FOR TABLE cipher_store WHERE (updated_at > '2000-01-01')",
+        "ALTER TABLE cipher_store REPLICA IDENTITY USING INDEX a",
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after"), LATER.values(), ids=LATER)
+async def test_what_is_published_later_makes_a_proof_due(runs: Runs, before: str, after: str) -> None:
+    await runs.ready()
+    runs.sql(before, runs.database)
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+    runs.sql(after, runs.database)
+    await runs.run()
+    assert runs.says() == ("False", "SchemaConflict")
+    assert "replica identity" in runs.message()
+
+
+async def test_a_publication_of_all_tables_is_healed_when_it_comes(runs: Runs) -> None:
+    await runs.ready()
+    runs.sql("ALTER TABLE cipher_store REPLICA IDENTITY NOTHING", runs.database)
+    await runs.run()
+    runs.sql("CREATE PUBLICATION others FOR ALL TABLES", runs.database)
+    await runs.run()
+    assert runs.says() == ("True", "Ready")
+    with runs.app() as app:
+        app.execute("INSERT INTO cipher_store VALUES ('k', '1', now(), now())")
+        app.execute("DELETE FROM cipher_store WHERE key = 'k'")
+
+
+def dropped_halfway(runs: Runs) -> None:
+    runs.sql(f"UPDATE pg_database SET datconnlimit = -2 WHERE datname = '{runs.database}'")
+
+
+def says_to_drop(runs: Runs) -> bool:
+    return f'DROP DATABASE "{runs.database}"' in runs.message() and "interrupted" in runs.message()
+
+
+async def test_a_new_storage_for_a_database_whose_drop_was_interrupted(runs: Runs) -> None:
+    runs.sql(f"CREATE DATABASE {runs.database}")
+    dropped_halfway(runs)
+    runs.admin_secret()
+    runs.storage()
+    await runs.run()
+    assert runs.says() == ("False", "DatabaseLost")
+    assert says_to_drop(runs), runs.message()
+    runs.sql(f"DROP DATABASE {runs.database}")
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+
+
+async def test_the_drop_of_a_storages_database_was_interrupted(runs: Runs) -> None:
+    await runs.ready()
+    dropped_halfway(runs)
+    await runs.run()
+    assert runs.says() == ("False", "DatabaseLost")
+    assert says_to_drop(runs), runs.message()
+    runs.sql(f"DROP DATABASE {runs.database}")
+    await runs.run()
+    assert runs.says() == ("False", "DatabaseLost")
+    assert "does not exist any more" in runs.message()
+    runs.ask("recreate")
+    await runs.run()
+    assert runs.says() == ("True", "Ready"), runs.message()
+
+
+async def test_the_deletion_of_a_storage_whose_database_is_dropped_halfway(runs: Runs) -> None:
+    await runs.ready(deletionPolicy="Delete")
+    dropped_halfway(runs)
+    runs.api.delete("cipherstorages", "chat")
+    await runs.run()
+    assert runs.sql(f"SELECT 1 FROM pg_database WHERE datname = '{runs.database}'") == []
+    assert runs.sql(f"SELECT 1 FROM pg_roles WHERE rolname ~ '^app_{runs.database}_'") == []

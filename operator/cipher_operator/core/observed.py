@@ -1,5 +1,6 @@
 """What a server is, as plain values: the catalog query's answer in dataclasses."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,22 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
+class Replication:
+    """Synchronous replication, where it is set up: `names` and `commit` as the settings of their names."""
+
+    names: str
+    commit: str
+    counted: int
+    """Standbys that a commit may wait for and that are there; those too whose state the admin may not see."""
+
+    @property
+    def stuck(self) -> bool:
+        """Return whether commits wait for standbys that are away (`synchronous_standby_names` in the manual)."""
+        asked = re.match(r"\s*(?:(?:FIRST|ANY)\s+)?([0-9]+)\s*\(", self.names, re.IGNORECASE)
+        return self.counted < (int(asked[1]) if asked else 1)
+
+
+@dataclass(frozen=True, slots=True)
 class Server:
     """The server and the database the query ran in. `version` is server_version_num."""
 
@@ -45,6 +62,8 @@ class Server:
     """What version() says, cut."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Of what matters to sessions of others: what the configuration sets, as far as the admin's session shows it."""
+
+    replication: Replication | None = None
 
     @property
     def modern(self) -> bool:
@@ -106,6 +125,8 @@ class Database:
     """The session may SET ROLE to the owner."""
     connection_limit: int = -1
     encoding: str = "UTF8"
+    collation: tuple[str, str] | None = None
+    """(version that its indexes were made with, that of the server now), where it has versions."""
 
     @property
     def invalid(self) -> bool:
@@ -184,6 +205,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             configured=server["configured"],
             product=server["product"],
             settings={name: value for name, value in server["settings"].items() if value is not None},
+            replication=Replication(**found) if (found := server["replication"]) else None,
         ),
         roles={name: _role(name, role) for name, role in raw["roles"].items()},
         database=None
@@ -200,6 +222,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             settable=database["settable"],
             connection_limit=database["connlimit"],
             encoding=database["encoding"],
+            collation=tuple(database["collation"]) if database["collation"] else None,
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
         dropping=frozenset(raw["dropping"]),

@@ -53,7 +53,8 @@ class Others:
     """(name, '2' on UPDATE, '3' on INSERT or '4' on DELETE)."""
     policies: tuple[str, ...] = ()
     children: tuple[str, ...] = ()
-    publications: tuple[str, ...] = ()
+    publications: tuple[tuple[str, bool], ...] = ()
+    """(name, whether it publishes UPDATE or DELETE), for the table, its schema or all tables."""
     stamps: str = ""
     """Another where one of them, or the function of a trigger, was written anew under the same name."""
 
@@ -80,13 +81,17 @@ class Relation:
     """Partitions, of partitions too, that a crash empties."""
     gap: bool = False
     """Partitioned so that a key may find no partition."""
+    collations: tuple[str, ...] = ()
+    """Of its columns: those whose version on the server is not the one that indexes were made with."""
     partition: bool = False
     """Part of somebody's partitioned table."""
     row_security: bool = False
     """Forced on the role that Cipher acts as."""
     key_deferrable: bool = False
     replica_identity: str = "d"
-    """As pg_class.relreplident."""
+    """As pg_class.relreplident; behind it the index that is named for it."""
+    identified: bool = True
+    """Rows can be told apart by whoever replicates them: with a publication, a condition of UPDATE and DELETE."""
     others: Others = Others()
 
     @property
@@ -113,10 +118,12 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         unlogged=raw["unlogged"],
         unlogged_parts=tuple(raw["unlogged_parts"]),
         gap=raw["gap"],
+        collations=tuple(raw["collations"]),
         partition=raw["partition"],
         row_security=raw["row_security"],
         key_deferrable=raw["key_deferrable"],
         replica_identity=raw["replica_identity"],
+        identified=raw["identified"],
         others=Others(
             constraints=_pairs(raw["constraints"]),
             references=_pairs(raw["references"]),
@@ -124,7 +131,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
             rules=_pairs(raw["rules"]),
             policies=tuple(raw["policies"]),
             children=tuple(raw["children"]),
-            publications=tuple(raw["publications"]),
+            publications=tuple((name, bool(changes)) for name, changes in raw["publications"]),
             stamps=raw["stamps"],
         ),
     )

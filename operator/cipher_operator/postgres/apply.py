@@ -15,8 +15,9 @@ from cipher_operator.core.plan.plan import Fence, Message, Plan
 from cipher_operator.core.sql.composing import PasswordOf, compose, leaves
 from cipher_operator.core.sql.step import PASSWORDS, Step, statements_of
 from cipher_operator.core.sql.steps import unchanged
+from cipher_operator.postgres.catalog import catalog_query
 from cipher_operator.postgres.errors import hashes_itself
-from cipher_operator.postgres.inspect import catalog_query, read
+from cipher_operator.postgres.inspect import read
 from cipher_operator.postgres.limits import own_limits
 from cipher_operator.postgres.preamble import LIMITS, LOCK_TIMEOUT_MS, LOOKING, PREFIX
 from cipher_operator.postgres.session import Session

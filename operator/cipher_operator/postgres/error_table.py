@@ -76,6 +76,18 @@ NOT_ACCEPTING = Meaning(
     "Run as an administrator: ALTER DATABASE {database_sql} WITH ALLOW_CONNECTIONS true;",
     "55000",
 )
+INVALID_DATABASE = Meaning(
+    R.DATABASE_LOST,
+    "The database {database} is invalid: a DROP DATABASE of it was interrupted, and what was in it is lost.",
+    "Run as its owner: DROP DATABASE {database_sql};",
+    "55000",
+)
+ENDED_AT_LOGIN = Meaning(
+    R.ACCESS_DENIED,
+    "The session of {who} is ended as it starts: an event trigger ON login of the database {database} fails.{said}",
+    "Mend its function; or disable it as a superuser, with PGOPTIONS='-c event_triggers=off': ALTER EVENT TRIGGER … "
+    "DISABLE.",
+)
 READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
 SEVERAL_ADDRESSES = (
     "The host name has several addresses: add `target_session_attrs=read-write` to the connection URL, so that the one "

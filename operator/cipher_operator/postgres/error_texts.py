@@ -9,6 +9,7 @@ from cipher_operator.postgres.error_table import (
     ENTRA_TOKEN,
     FOREIGN_SESSION,
     HBA,
+    INVALID_DATABASE,
     LOST,
     NO_CONNECT,
     NO_DATABASE,
@@ -188,6 +189,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         (r'database ".*" does not exist|no such database', NO_DATABASE),
         (r"permission denied for database|does not have CONNECT privilege", NO_CONNECT),
         (r"not currently accepting connections", NOT_ACCEPTING),
+        (r"cannot connect to invalid database", INVALID_DATABASE),
         (
             r"not yet accepting connections|is starting up|is shutting down|in recovery mode|Hot standby mode is"
             r"|server is not ready",

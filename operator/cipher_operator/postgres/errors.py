@@ -10,6 +10,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
+    ENDED_AT_LOGIN,
     LOST,
     NO_TLS_REFUSED,
     NOT_READY,
@@ -38,6 +39,8 @@ _NETWORK = re.compile(
 )
 _SAY_LITTLE = frozenset({"08P01", "28000", "0A000"})
 """SQLSTATEs that servers and poolers give to many things while connecting."""
+_OF_STATEMENTS = frozenset({"21", "22", "23", "2F", "38", "39", "42", "P0"})
+"""Classes of SQLSTATE that no login gives but by what runs within it: from 17 on, event triggers ON login."""
 _REFUSES_TLS = re.compile(r"server does not support SSL")
 _HASHES_ITSELF = re.compile(r"only (?:support|accept|allow|take)\w* .{0,40}plain-?\s?text", re.IGNORECASE)
 UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
@@ -200,6 +203,8 @@ def _by_class(error: BaseException, code: str | None) -> Meaning:
         return LOST
     if isinstance(error, psycopg.ProgrammingError) and code is None:
         return Meaning(Reason.INVALID_URL, "libpq does not take one of the connection parameters.")
+    if isinstance(error, Refused) and (code or "")[:2] in _OF_STATEMENTS:
+        return ENDED_AT_LOGIN
     if is_race(error):
         return Meaning(
             Reason.UNKNOWN,
@@ -218,7 +223,7 @@ def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
         return meaning
     if code == "08P01":
         return UNKNOWN if connecting else LOST
-    if code == "55000" and (not connecting or "invalid database" in text):
+    if code == "55000" and not connecting:
         return UNKNOWN
     if code in {"0A000", "58P01"} and "extension" not in text:
         return UNKNOWN

@@ -161,8 +161,8 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
         )
     return _failure(
         Reason.SCHEMA_CONFLICT,
-        f"{what}. Change or drop what says so: a constraint, index, column, trigger, rule or event trigger that Cipher "
-        "did not make",
+        f"{what}. Change or drop what says so: a constraint, index, column, trigger, rule, publication or event "
+        "trigger that Cipher did not make",
         code,
     )
 

@@ -19,12 +19,13 @@ from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, p
 from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.bounded import Silent
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.provision import Connect, maintenance_databases
 from cipher_operator.postgres.races import in_rounds
-from cipher_operator.postgres.session import Session
+from cipher_operator.postgres.session import STATEMENT_SECONDS, Session
 
 _FOREIGN = sql.SQL(
     """SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -36,9 +37,19 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
 ORDER BY 1 LIMIT 200"""
 )
 
-_UNSEEN = frozenset({Reason.DATABASE_MISSING, Reason.SERVER_NOT_READY, Reason.DISCONNECTED, Reason.CONNECT_TIMEOUT})
+_UNSEEN = frozenset(
+    {
+        Reason.DATABASE_MISSING,
+        Reason.DATABASE_LOST,
+        Reason.SERVER_NOT_READY,
+        Reason.DISCONNECTED,
+        Reason.CONNECT_TIMEOUT,
+    }
+)
 """What says that nobody could look into a database. One that an earlier try closed is not ready; behind a pooler it
 takes the login and never answers."""
+HASTY_SECONDS = 3.0
+"""How long the first look into a database may take: behind a pooler, one that an earlier try closed never answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +81,24 @@ class _Removing:
     def __init__(self, connect: Connect, desired: Desired, orders: Orders) -> None:
         self._connect, self._desired, self._orders = connect, desired, orders
         self._unseen: Failure | None = None
+        self._seconds, self._given_up = HASTY_SECONDS, False
         self._rest_outside = True
         self.lines: list[str] = []
         self.kept: tuple[str, ...] = ()
 
     async def run(self, maintenance: str | None) -> None:
         """Drop what is inside the database, then the rest from another. Raises Failure."""
+        candidates = maintenance_databases(maintenance, self._desired.database)
+        try:
+            await self._drop(candidates)
+        except Failure as failure:
+            if failure is not self._unseen or not self._given_up:
+                raise
+            # Nobody has closed it: the server is only slow.
+            self._seconds, self._unseen = STATEMENT_SECONDS, None
+            await self._drop(candidates)
+
+    async def _drop(self, candidates: list[str]) -> None:
         try:
             async with self._connect(self._desired.database) as session:
                 await self._in(session, self._inside)
@@ -84,7 +107,7 @@ class _Removing:
                 raise
             self._unseen = failure
         if self._rest_outside:
-            await self._from_outside(maintenance_databases(maintenance, self._desired.database))
+            await self._from_outside(candidates)
 
     async def _from_outside(self, candidates: list[str]) -> None:
         """Drop database and roles, from the first other database that there is."""
@@ -111,7 +134,11 @@ class _Removing:
 
     async def _inside(self, session: Session) -> None:
         desired, orders = self._desired, self._orders
-        observed = await self._observe(session)
+        try:
+            observed = await self._observe(session, self._seconds)
+        except Silent:
+            self._given_up = True
+            raise
         marker = claimed(desired, orders, observed)
         if marker is not None and (unasked := made_extensions(marker) - set(desired.extensions)):
             desired = replace(desired, extensions=(*desired.extensions, *sorted(unasked)))
@@ -133,17 +160,19 @@ class _Removing:
 
     async def _outside(self, session: Session) -> None:
         """Drop the rest. Where nobody looked inside, only what an earlier try looked into and closed, or a database
-        that is gone, is dropped."""
-        observed = await self._observe(session)
+        that is gone or in which nothing can be had any more, is dropped."""
+        observed = await self._observe(session, STATEMENT_SECONDS)
         marker = claimed(self._desired, self._orders, observed)
         if marker is None:
             return
-        if self._unseen is not None and observed.database is not None and CLOSING not in marker.created:
+        database = observed.database
+        lost = database is None or (database.invalid and DATABASE in marker.created)
+        if self._unseen is not None and not lost and CLOSING not in marker.created:
             raise self._unseen
         await self._execute(session, plan_outside(self._desired, observed, marker))
 
-    async def _observe(self, session: Session) -> Observed:
-        observed = await observe(session, self._desired)
+    async def _observe(self, session: Session, seconds: float) -> Observed:
+        observed = await observe(session, self._desired, seconds=seconds)
         self._orders = watched(self._desired, self._orders, observed)
         return observed
 

@@ -7,20 +7,11 @@ from psycopg import sql
 
 from cipher_operator.core.observed import Admin, admin_from
 from cipher_operator.core.plan.fitness import refuse_unsupported
+from cipher_operator.postgres.catalog import ADMIN
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.session import Session
 
-ADMIN = """
-'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
-       'createdb', m.rolcreatedb, 'inherit', m.rolinherit,
-       'createrole_through', (SELECT COALESCE(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-          WHERE r.rolcreaterole AND NOT m.rolcreaterole AND pg_has_role(m.oid, r.oid, 'MEMBER')),
-       'createdb_through', (SELECT COALESCE(jsonb_agg(r.rolname ORDER BY r.rolname), '[]') FROM pg_roles r
-          WHERE r.rolcreatedb AND NOT m.rolcreatedb AND pg_has_role(m.oid, r.oid, 'MEMBER')))
-     FROM pg_roles m WHERE m.rolname = session_user)
-"""
-"""A member of a JSON object: the session's own role."""
 _QUERY = (
     """SELECT jsonb_build_object('version', current_setting('server_version_num')::int,
   'product', left(version(), 100),

@@ -85,7 +85,8 @@ class Session:
         look-up. `app_login` says that `admin` carries the published login, for the wording of failures. `run` is the
         run that it belongs to, for `application_name`. `permit` is asked before each message.
         """
-        addresses = await resolve(admin.host, admin.port, policy)
+        pinned = admin.address
+        addresses = (pinned,) if pinned is not None else await resolve(admin.host, admin.port, policy)
         timeout = max(policy.connect_timeout, admin.connect_timeout or 0.0)
         opening = _Opening(admin, database, timeout, f"{APPLICATION_NAME}/{run}" if run else APPLICATION_NAME)
         attempt = Attempt(

@@ -10,7 +10,8 @@ from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
-from cipher_operator.reconcile.prove import Proven, door_warning, login_of
+from cipher_operator.reconcile.doors import door_warning
+from cipher_operator.reconcile.prove import Proven, login_of
 from cipher_operator.reconcile.publish import Published
 from cipher_operator.reconcile.result import Facts, Result, stages
 from cipher_operator.reconcile.sessions import Remembered

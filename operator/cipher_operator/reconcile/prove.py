@@ -3,31 +3,19 @@
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
-from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import DoorVerification
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.door import app_login, door_login
 from cipher_operator.core.plan.fitness import judged_by_proof
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.reconcile.decide import Intent
+from cipher_operator.reconcile.doors import of_login, pods_way, test_doors
 from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.proof import Proof, Subject, due
 from cipher_operator.reconcile.sessions import Remembered, Sessions
 
-UNREACHABLE = frozenset(
-    {
-        Reason.CONNECTION_REFUSED,
-        Reason.CONNECT_TIMEOUT,
-        Reason.DNS_FAILURE,
-        Reason.BLOCKED_ADDRESS,
-        Reason.DISCONNECTED,
-        Reason.SERVER_NOT_READY,
-        Reason.TOO_MANY_CONNECTIONS,
-    }
-)
-"""What says that nobody was reached at the pods' door, and nothing against the login."""
 GAPS = 3
 """Tests, 2 s apart, of a password that was just set: poolers learn of it a moment after the server."""
 
@@ -79,7 +67,7 @@ async def prove(
             refusal = await test(sessions, intent, login)
     door = None
     if refusal is None:
-        refusal, door = await test_door(sessions, intent, report, login)
+        refusal, door = await test_doors(sessions, intent, login, ssl_in_use=bool(report.ssl_in_use))
     proof = Proof(of, now, refusal, isinstance(refusal, Remembered), door)
     history = history.proven(proof)
     remember(history)
@@ -126,55 +114,16 @@ async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable
                 await tables
             await prove_login(session, intent.desired, login)
     except Failure as failure:
-        return _of_login(failure, "The login test with the app's own password failed")
+        return of_login(failure, "The login test with the app's own password failed")
     return None
-
-
-async def test_door(
-    sessions: Sessions, intent: Intent, report: Report, login: str
-) -> tuple[Failure | None, Failure | None]:
-    """Test the login where pods go; return (refusal, unreachable): at most one of them is there.
-
-    Both are None where the door is the operator's own, is not to be tested, or lets the login work. Raises Busy.
-    """
-    door = pods_door(intent, report, login)
-    if door is None:
-        return None, None
-    try:
-        sessions.enter(door)
-        async with sessions.open(door, intent.desired.database, purpose="login") as session:
-            await prove_login(session, intent.desired, login)
-    except Failure as failure:
-        told = _of_login(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
-        if failure.reason in UNREACHABLE and intent.spec.app.verify is not DoorVerification.ALWAYS:
-            return None, told
-        return told, None
-    return None, None
-
-
-def pods_door(intent: Intent, report: Report, login: str) -> AdminConnection | None:
-    """Return the way in that pods take, where it is another than the operator's and is to be tested."""
-    door = intent.door(ssl_in_use=bool(report.ssl_in_use))
-    if intent.spec.app.verify is DoorVerification.NEVER or not door.other:
-        return None
-    return door_login(door, intent.admin, intent.credentials(login))
 
 
 def _ways(intent: Intent, report: Report, login: str) -> Iterator[AdminConnection]:
     """Yield the ways on which the login is tested."""
     yield app_login(intent.admin, intent.credentials(login))
-    if (door := pods_door(intent, report, login)) is not None:
-        yield door
-
-
-def door_warning(proof: Proof) -> tuple[str, ...]:
-    """Return what Ready says of a pods' door that could not be reached."""
-    if proof.door is None:
-        return ()
-    return (
-        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or "
-        "set `spec.app.verify: Never`",
-    )
+    door = pods_way(intent, login, ssl_in_use=bool(report.ssl_in_use))
+    if door is not None and door.other:
+        yield door.way
 
 
 def _after_setting(sessions: Sessions, intent: Intent, report: Report, history: History, of: Subject) -> History:
@@ -211,12 +160,4 @@ async def _set_again(sessions: Sessions, intent: Intent, report: Report) -> Repo
         executed=(*report.executed, *again.executed),
         statements=report.statements + again.statements,
         deferred=again.deferred or report.deferred,
-    )
-
-
-def _of_login(failure: Failure, what: str) -> Failure:
-    """Return the failure of a login test, at its stage; one that was only remembered stays one."""
-    kind = Remembered if isinstance(failure, Remembered) else Failure
-    return kind(
-        failure.reason, f"{what}: {failure.message}", stage=ConditionType.ACCESS_GRANTED, sqlstate=failure.sqlstate
     )

@@ -59,6 +59,8 @@ class AdminConnection:
     target_session_attrs: str | None = None
     auth: Auth = PASSWORD_AUTH
     """With another method than a password, `password` is empty until a token is asked for."""
+    address: str | None = None
+    """The one of the host's addresses that is meant, numeric; None where any of them is."""
 
     def __repr__(self) -> str:
         return "AdminConnection(***)"

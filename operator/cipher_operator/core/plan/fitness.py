@@ -19,14 +19,23 @@ OLDEST, UNTRIED = 130000, 190000
 """server_version_num of the oldest server that is supported, and of the first that the operator was not tested with."""
 POOL = 10
 """Connections that one Cipher opens."""
+_WAITS_FOR_NOBODY = frozenset({"local", "off", "false", "no", "0"})
+"""Values of synchronous_commit with which a commit waits for no standby."""
 _POSTGRES, _YUGABYTE = "PostgreSQL", "-YB-"
 
 
 def refuse_unfit(desired: Desired, observed: Observed, login: str) -> None:
-    """Raise Failure where server, database or a setting keeps Cipher from working: UnsupportedServer, SchemaConflict,
-    AccessDenied or ReadOnlyServer."""
+    """Raise Failure where server, database or a setting keeps Cipher from working: UnsupportedServer, DatabaseLost,
+    SchemaConflict, AccessDenied, ReadOnlyServer or ServerNotReady."""
     refuse_unsupported(observed.server.version, observed.server.product)
     database = observed.database
+    if database is not None and database.invalid:
+        raise Failure(
+            Reason.DATABASE_LOST,
+            f"database '{desired.database}' is invalid: a DROP DATABASE of it was interrupted, and what was in it is "
+            f"lost; run as its owner: DROP DATABASE {quoted(desired.database)}",
+            stage=ConditionType.DATABASE_READY,
+        )
     if database is not None and database.encoding != "UTF8":
         raise Failure(
             Reason.SCHEMA_CONFLICT,
@@ -44,6 +53,23 @@ def refuse_unfit(desired: Desired, observed: Observed, login: str) -> None:
             stage=ConditionType.ACCESS_GRANTED,
         )
     refuse_settings(desired, observed, login)
+    _refuse_stuck(observed, login)
+
+
+def _refuse_stuck(observed: Observed, login: str) -> None:
+    """Raise ServerNotReady where each commit of this login waits for ever. A proof, rolled back, does not."""
+    replication = observed.server.replication
+    if replication is None or not replication.stuck:
+        return
+    setting = effective(observed, login).get("synchronous_commit")
+    if (setting.value if setting is not None else replication.commit).strip().lower() in _WAITS_FOR_NOBODY:
+        return
+    raise Failure(
+        Reason.SERVER_NOT_READY,
+        "commits on the server wait for a synchronous standby that is away, so what Cipher writes hangs. Bring it "
+        "back, or name those that are there: ALTER SYSTEM SET synchronous_standby_names = '…'; SELECT pg_reload_conf()",
+        stage=ConditionType.DATABASE_READY,
+    )
 
 
 def refuse_unsupported(version: int, product: str = _POSTGRES) -> None:
@@ -69,6 +95,23 @@ def fitness_warnings(desired: Desired, observed: Observed, login: str) -> Iterat
         yield (
             f"database '{desired.database}' has CONNECTION LIMIT {database.connection_limit}, and each Cipher opens up "
             f"to {POOL}"
+        )
+    if database is not None and database.collation is not None and database.collation[0] != database.collation[1]:
+        made, now = database.collation
+        yield (
+            f"database '{desired.database}' was made with version {made} of its collation, and the server has {now}: "
+            f"indexes on text may miss rows; run in it: REINDEX DATABASE {quoted(desired.database)}; ALTER DATABASE "
+            f"{quoted(desired.database)} REFRESH COLLATION VERSION"
+        )
+    if (
+        desired.shared
+        and role is not None
+        and 0 < role.connection_limit <= POOL
+        and not observed.server.admin.superuser
+    ):
+        yield (
+            f"login '{login}' has CONNECTION LIMIT {role.connection_limit}, each Cipher opens up to {POOL}, and the "
+            f"operator logs in with it too; run: ALTER ROLE {quoted(login)} CONNECTION LIMIT -1"
         )
     if desired.shared and role is not None and role.expires:
         yield f"login '{login}' has an end (VALID UNTIL), after which pods are refused"
@@ -96,7 +139,7 @@ def _put_on(relation: Relation) -> Iterator[str]:
         ("trigger", others.triggers),
         ("policy", others.policies),
         ("child", others.children),
-        ("publication", others.publications),
+        ("publication", tuple(name for name, _ in others.publications)),
         ("constraint", tuple(map(" ".join, others.constraints))),
         ("reference", tuple(map(" ".join, others.references))),
         ("rule", tuple(map(" ".join, others.rules))),

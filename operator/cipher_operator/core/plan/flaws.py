@@ -41,7 +41,7 @@ class Mend:
 
 def mends(desired: Desired, observed: Observed) -> tuple[Mend, ...]:
     """Return what brings tables back to what Cipher makes, where that is quick: columns that lost NOT NULL, DEFAULT or
-    room for long text, and UNLOGGED tables."""
+    room for long text, UNLOGGED tables, and a replica identity without which a publication stops UPDATE and DELETE."""
     return tuple(
         Mend(steps.mend_table(desired.schema, table.name, column, change, desired.owner), table.name, column)
         for table, relation in tables_there(observed)
@@ -58,6 +58,11 @@ def told(desired: Desired, observed: Observed) -> Iterator[str]:
             yield from _too_large(desired.schema, table, relation)
         for part in relation.unlogged_parts[:SHOWN]:
             yield f"partition '{part}' of {where} is UNLOGGED, so a crash empties it: run ALTER TABLE … SET LOGGED"
+        for collation in relation.collations[:SHOWN]:
+            yield (
+                f"collation '{collation}' of {where} has another version than its indexes were made with, so they may "
+                f"miss rows; run: REINDEX TABLE {_name(desired.schema, table.name)}; ALTER COLLATION … REFRESH VERSION"
+            )
         if relation.row_security and others.policies:
             yield f"row security is forced on {where}: Cipher has what {_named('policy', others.policies)} lets through"
         checks = [name for name, kind in others.constraints if kind != "f"]
@@ -108,16 +113,34 @@ def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
         if facts.primary and not facts.valid:
             yield f"the index of its primary key is invalid: REINDEX INDEX {_name(schema, index)}"
         elif facts.primary and relation.key_deferrable and table.name in UPSERTED:
-            key = ", ".join(map(quoted, table.primary_key))
             yield (
-                "its primary key is DEFERRABLE, which ON CONFLICT does not take: ALTER TABLE "
-                f"{name} DROP CONSTRAINT {quoted(facts.constraint or index)}, ADD PRIMARY KEY ({key})"
+                "its primary key is DEFERRABLE, which ON CONFLICT does not take: "
+                f"{_anew(table, name, facts.constraint or index)}"
+            )
+        elif facts.primary and _unidentified(relation) and relation.key_deferrable:
+            yield (
+                f"its primary key is DEFERRABLE and so no replica identity, which {_published(relation)} asks for: "
+                f"{_anew(table, name, facts.constraint or index)}"
             )
         elif _refuses(relation, facts) and not facts.partial:
             drop = f"DROP INDEX {_name(schema, index)}"
             if facts.constraint is not None:
                 drop = f"ALTER TABLE {name} DROP CONSTRAINT {quoted(facts.constraint)}"
             yield f"unique index '{index}' refuses rows that Cipher writes: {drop}"
+
+
+def _anew(table: Table, name: str, constraint: str) -> str:
+    key = ", ".join(map(quoted, table.primary_key))
+    return f"ALTER TABLE {name} DROP CONSTRAINT {quoted(constraint)}, ADD PRIMARY KEY ({key})"
+
+
+def _unidentified(relation: Relation) -> bool:
+    """Return whether PostgreSQL refuses UPDATE or DELETE because a publication has the table and it no identity."""
+    return not relation.identified and any(changes for _, changes in relation.others.publications)
+
+
+def _published(relation: Relation) -> str:
+    return _named("publication", [name for name, changes in relation.others.publications if changes])
 
 
 def _judged(relation: Relation) -> list[tuple[str, IndexFacts]]:
@@ -174,6 +197,8 @@ def _lost(table: Table, relation: Relation) -> Iterator[tuple[str | None, Change
             yield column.name, Change.SET_NOT_NULL
     if relation.unlogged:
         yield None, Change.SET_LOGGED
+    if _unidentified(relation) and relation.kind == "r" and not relation.key_deferrable:
+        yield None, Change.SET_IDENTITY
 
 
 def _too_large(schema: str, table: Table, relation: Relation) -> Iterator[str]:

@@ -1,0 +1,158 @@
+"""The pods' way in: the login does there what Cipher does, at each address of its host."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import DoorVerification
+from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.door import app_login, door_login
+from cipher_operator.postgres.dial import resolve
+from cipher_operator.postgres.login import prove_login
+from cipher_operator.postgres.session import Session
+from cipher_operator.reconcile.decide import Intent
+from cipher_operator.reconcile.proof import Proof
+from cipher_operator.reconcile.sessions import ACCEPTED, Remembered, Sessions
+
+UNREACHABLE = frozenset(
+    {
+        Reason.CONNECTION_REFUSED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.DNS_FAILURE,
+        Reason.BLOCKED_ADDRESS,
+        Reason.DISCONNECTED,
+        Reason.SERVER_NOT_READY,
+        Reason.TOO_MANY_CONNECTIONS,
+    }
+)
+"""What says that nobody was reached at the pods' door, and nothing against the login."""
+_ANY = "Cipher's client goes to any of them, whatever `target_session_attrs` says"
+
+
+@dataclass(frozen=True, slots=True)
+class PodsWay:
+    """The way in that pods take; `other` says that it is not the operator's own. `strict`: all of it must work."""
+
+    way: AdminConnection
+    other: bool
+    strict: bool
+
+
+def pods_way(intent: Intent, login: str, *, ssl_in_use: bool) -> PodsWay | None:
+    """Return the way in that pods take, None where it is not to be tested."""
+    verify = intent.spec.app.verify
+    if verify is DoorVerification.NEVER:
+        return None
+    door, credentials = intent.door(ssl_in_use=ssl_in_use), intent.credentials(login)
+    way = door_login(door, intent.admin, credentials) if door.other else app_login(intent.admin, credentials)
+    return PodsWay(way, door.other, strict=verify is DoorVerification.ALWAYS)
+
+
+async def test_doors(
+    sessions: Sessions, intent: Intent, login: str, *, ssl_in_use: bool
+) -> tuple[Failure | None, Failure | None]:
+    """Test the login where pods go; return (refusal, what is only told): at most one of them is there.
+
+    Both are None where the way is the operator's own, tested already and with one address, where it is not to be
+    tested, or where the login works at each address. Raises Busy where the pods' door has no free slot.
+    """
+    door = pods_way(intent, login, ssl_in_use=ssl_in_use)
+    if door is None:
+        return None, None
+    addresses = await _addresses(sessions, door.way)
+    if len(addresses) > 1:
+        return await _test_each(sessions, intent.desired, login, door, addresses)
+    if not door.other:
+        return None, None
+    try:
+        sessions.enter(door.way)
+        async with sessions.open(door.way, intent.desired.database, purpose="login") as session:
+            await prove_login(session, intent.desired, login)
+    except Failure as failure:
+        told = of_login(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
+        return (None, told) if failure.reason in UNREACHABLE and not door.strict else (told, None)
+    return None, None
+
+
+def door_warning(proof: Proof) -> tuple[str, ...]:
+    """Return what Ready says of a pods' door that could not be reached, or that leads to readers too."""
+    if proof.door is None:
+        return ()
+    if proof.door.reason is Reason.READ_ONLY_SERVER:
+        return (proof.door.message,)
+    return (
+        f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or "
+        "set `spec.app.verify: Never`",
+    )
+
+
+def of_login(failure: Failure, what: str) -> Failure:
+    """Return the failure of a login test, at its stage; one that was only remembered stays one."""
+    kind = Remembered if isinstance(failure, Remembered) else Failure
+    return kind(
+        failure.reason, f"{what}: {failure.message}", stage=ConditionType.ACCESS_GRANTED, sqlstate=failure.sqlstate
+    )
+
+
+async def _addresses(sessions: Sessions, way: AdminConnection) -> Sequence[str]:
+    try:
+        return await resolve(way.host, way.port, sessions.policy)
+    except Failure:
+        # Whoever opens a session there is told.
+        return ()
+
+
+async def _test_each(
+    sessions: Sessions, desired: Desired, login: str, door: PodsWay, addresses: Sequence[str]
+) -> tuple[Failure | None, Failure | None]:
+    """Test the login at each address: one that cannot be reached is passed over by clients, too; one that refuses the
+    login, or takes no writes, is met by some pod. With `target_session_attrs` the second is told, not refused: it
+    guards what is not Cipher, and whoever set it knows that there are readers."""
+    try:
+        sessions.enter(door.way)
+    except Failure as known:
+        return of_login(known, "The login test at the pods' host failed"), None
+    away: list[Failure] = []
+    reader: Failure | None = None
+    for address in addresses:
+        failure = await _test_at(sessions, replace(door.way, address=address), desired, login)
+        if failure is None:
+            continue
+        if failure.reason in UNREACHABLE and not door.strict:
+            away.append(failure)
+        elif failure.reason is not Reason.READ_ONLY_SERVER:
+            where = f"The login test at one of the {len(addresses)} addresses of the pods' host failed"
+            return of_login(failure, where), None
+        else:
+            reader = _reader(failure, len(addresses))
+            if door.strict or door.way.target_session_attrs is None:
+                return reader, None
+    return None, away[0] if len(away) == len(addresses) else reader
+
+
+async def _test_at(sessions: Sessions, way: AdminConnection, desired: Desired, login: str) -> Failure | None:
+    """Return why the login does not work at one address. The lane is not told: its server has others."""
+    try:
+        session = await Session.open(
+            way, desired.database, sessions.policy, app_login=True, run=sessions.run, permit=sessions.permit
+        )
+        sessions.counters.connection("login")
+        async with session:
+            await prove_login(session, desired, login)
+    except Failure as failure:
+        sessions.counters.login("login", str(failure.reason))
+        return failure
+    sessions.counters.login("login", ACCEPTED)
+    return None
+
+
+def _reader(failure: Failure, addresses: int) -> Failure:
+    return Failure(
+        Reason.READ_ONLY_SERVER,
+        f"one of the {addresses} addresses of the pods' host takes no writes (a standby), and {_ANY}; name the writer "
+        "endpoint in `spec.app.host`",
+        stage=ConditionType.ACCESS_GRANTED,
+        sqlstate=failure.sqlstate,
+    )

@@ -1,0 +1,136 @@
+"""The pods' host has several addresses: Cipher's client goes to any of them, so each lets the login work or is told of.
+
+node-pg knows no `target_session_attrs`: what guards libpq does not guard Cipher.
+"""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+
+from cipher_operator.queue.following import Next
+from devcluster import PostgresServer
+from support.members import Members
+from support.runs import Runs
+
+NAME = "cluster.example"
+READY = ("True", "Ready")
+READER, REFUSED, AWAY = ("False", "ReadOnlyServer"), ("False", "AuthenticationFailed"), ("False", "ConnectionRefused")
+GUARD = "read-write"
+
+
+@pytest.fixture(scope="module")
+def members() -> Iterator[Members]:
+    with PostgresServer(16, settings={"log_statement": "all"}) as primary:
+        standby = primary.standby()
+        try:
+            yield Members(primary, standby)
+        finally:
+            standby.close()
+
+
+_numbers = iter(range(10_000))
+
+
+@pytest.fixture
+async def runs(members: Members) -> AsyncIterator[Runs]:
+    number = next(_numbers)
+    made = Runs(members.primary, f"several_{number}", instance=f"several-{number}")
+    yield made
+    await made.close()
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]) -> None:
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in {NAME, NAME.encode()}:
+            return real(host, *args, **kwargs)
+        if kwargs.get("flags", 0) & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "not a number")
+        return [found for address in addresses for found in real(address, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def administered_at(runs: Runs, port: int, attrs: str | None) -> None:
+    query = {} if attrs is None else {"target_session_attrs": attrs}
+    url = runs.server.admin_url(sslmode="disable", **query)
+    runs.api.secret(
+        "pg-admin", {"CIPHER_PG_URL": url.replace(f"{runs.server.host}:{runs.server.port}", f"{NAME}:{port}")}
+    )
+
+
+# the members in the resolver's order, target_session_attrs of the URL, app.verify, what Ready says, words of it
+ROWS = {
+    "all are the primary": (("primary", "primary"), None, "IfReachable", READY, ""),
+    "one is a standby": (("primary", "standby"), None, "IfReachable", READER, "one of the 2 addresses"),
+    "one of three is a standby": (("primary", "primary", "standby"), None, "IfReachable", READER, "of the 3 addresses"),
+    "a standby, and libpq is guarded": (("primary", "standby"), GUARD, "IfReachable", READY, "goes to any of them"),
+    "a standby first, and libpq is guarded": (("standby", "primary"), GUARD, "IfReachable", READY, "goes to any"),
+    "a standby, guarded, and all are to work": (("primary", "standby"), GUARD, "Always", READER, "one of the 2"),
+    "a standby, and nobody is to look": (("primary", "standby"), None, "Never", READY, ""),
+    "one refuses the login": (("primary", "refusing"), None, "IfReachable", REFUSED, "one of the 2 addresses"),
+    "one refuses the login, all are to work": (("primary", "refusing"), None, "Always", REFUSED, "one of the 2"),
+    "one is away": (("primary", "away"), None, "IfReachable", READY, ""),
+    "one is away, and all are to work": (("primary", "away"), None, "Always", AWAY, "one of the 2 addresses"),
+}
+
+
+async def settled(runs: Runs, wanted: tuple[str, str]) -> Next:
+    """Run until it says so: a standby is a moment behind."""
+    for _ in range(20):
+        following = await runs.run()
+        if runs.says() == wanted:
+            return following
+        await asyncio.sleep(0.1)
+    raise AssertionError(runs.condition())
+
+
+# What the URL asks for holds for its own host alone.
+CASES = [
+    pytest.param(row, own, id=f"{name}-{'own' if own else 'other'}-door")
+    for name, row in ROWS.items()
+    for own in (True, False)
+    if own or row[1] is None
+]
+
+
+@pytest.mark.parametrize(("case", "own"), CASES)
+async def test_each_address_of_the_pods_host(
+    members: Members,
+    runs: Runs,
+    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[tuple[str, ...], str | None, str, tuple[str, str], str],
+    own: bool,
+) -> None:
+    kinds, attrs, verify, ready, said = case
+    async with members.behind(*kinds) as (port, addresses):
+        resolve_to(monkeypatch, addresses)
+        if own:
+            administered_at(runs, port, attrs)
+        else:
+            runs.admin_secret()
+        app = {"verify": verify} | ({} if own else {"host": NAME, "port": port})
+        runs.storage(app=app)
+        await settled(runs, ready)
+        assert said in runs.message()
+        if ready == READY and not said:
+            assert "address" not in runs.message()
+        for hidden in (NAME, *addresses):
+            assert hidden not in runs.message()
+        assert runs.outages == [], "one address says nothing of the server"
+
+
+async def test_an_address_that_comes_back_is_ready_by_itself(
+    members: Members, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members.behind("primary", "standby") as (port, addresses):
+        resolve_to(monkeypatch, addresses)
+        administered_at(runs, port, None)
+        runs.storage()
+        await settled(runs, READER)
+        resolve_to(monkeypatch, addresses[:1])
+        await settled(runs, READY)
