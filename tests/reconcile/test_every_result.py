@@ -48,7 +48,7 @@ def result(**fields: Any) -> st.SearchStrategy[Result]:
         handled=REQUESTS,
         executed=LINES,
         statements=st.integers(0, 99),
-        held=st.lists(NAME, max_size=2, unique=True).map(tuple),
+        held=st.lists(st.tuples(st.sampled_from(["Secret", "CipherServer"]), NAME), max_size=2, unique=True).map(tuple),
         soon=st.none() | st.floats(0, 9),
         interval=st.none() | st.sampled_from([0.0, 300.0]),
         **fields,
