@@ -32,11 +32,26 @@ PURE = ("api/", "core/")
 MAJOR = re.compile(r"\[pg(1[3-8])(?:-(?!to-)|\])")
 """The servers of a test, in its id."""
 
+LENGTHY = (
+    "identity/",
+    "manifests/test_alerts.py",
+    "manifests/test_servers_only.py",
+    "reconcile/test_builds.py",
+    "reconcile/test_caching_poolers.py",
+    "reconcile/test_cloud_identity.py",
+    "reconcile/test_one_hour.py",
+    "reconcile/test_permit.py",
+    "reconcile/test_several_addresses.py",
+    "test_run_order.py",
+)
+"""What `make check` leaves to `make test`: seconds each, and half of the time of all that needs no cluster."""
+
 BUILT = {"control_plane", "helm", "helm4"}
 """Fixtures of programs that may have to be built, which takes minutes."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "lengthy: left to `make test` (set by itself)")
     config.addinivalue_line("markers", "cluster: needs a Kubernetes control plane or Helm (set by itself)")
 
 
@@ -65,6 +80,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if BUILT & set(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
+        if _file(item).startswith(LENGTHY):
+            item.add_marker("lengthy")
     if config.getoption("dist", "no") != "no":
         items.sort(key=_place)
 
