@@ -21,6 +21,9 @@ MANIFESTS = ROOT / "manifests"
 HOME, ACCOUNT = "cipher-system", "cipher-operator"
 USER = f"system:serviceaccount:{HOME}:{ACCOUNT}"
 
+IN_USE = "storage.cipher.dev/in-use"
+SERVER = {"apiVersion": "storage.cipher.dev/v1alpha1", "kind": "CipherServer", "metadata": {"name": "prod"}}
+
 pytestmark = pytest.mark.cluster
 
 
@@ -100,6 +103,46 @@ class Life:
             self.namespace.annotate("chat", "reconcile-requested-at", request)
             wait_until(lambda: self.namespace.handled("chat").get("reconcile") == request, "it was looked at")  # noqa: B023
 
+    def shares_a_server(self) -> None:
+        """The platform team's side, and a tenant whose namespace is let in by a label."""
+        url = self.server.admin_url().replace(self.server.host, "localhost")
+        self.platform("Secret", "prod-admin", stringData={"CIPHER_PG_URL": url})
+        self.platform("ConfigMap", "prod-ca", data={"ca.crt": self.authority.certificate.read_text()})
+        connection = {
+            "secretRef": {"name": "prod-admin"},
+            "sslMode": "verify-full",
+            "caRef": {"kind": "ConfigMap", "name": "prod-ca"},
+        }
+        allowed = {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}
+        spec = {"connection": connection, "allowedNamespaces": allowed, "limits": {"deletionPolicies": ["Delete"]}}
+        self.kubectl("apply", "-f", "-", given=json.dumps(SERVER | {"spec": spec}))
+        self.namespace.storage(
+            "shared",
+            {
+                "connection": {"serverRef": {"name": "prod"}},
+                "app": {"caPath": "/etc/cipher/ca.crt"},
+                "deletionPolicy": "Delete",
+            },
+        )
+        wait_until(
+            lambda: self.namespace.condition("shared").get("reason") == "ServerNotAvailable", "nobody let it in yet"
+        )
+        self.kubectl("label", "namespace", self.namespace.name, "cipher=yes")
+        self.namespace.wait_ready("shared")
+        wait_until(lambda: IN_USE in self.kubectl("get", "cserver", "prod", "-o", "yaml"), "the server is held")
+
+    def takes_the_server_away(self) -> None:
+        self.kubectl("delete", "cserver", "prod", "--wait=false")
+        self.namespace.delete("cipherstorages", "shared")
+        wait_until(lambda: not self.kubectl("get", "cserver", "-o", "name"), "server and tenant are gone")
+
+    def platform(self, kind: str, name: str, **content: object) -> None:
+        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": HOME}, **content}
+        self.kubectl("apply", "-f", "-", given=json.dumps(body))
+
+    def kubectl(self, *arguments: str, given: str | None = None) -> str:
+        return self.namespace.plane.kubectl(*arguments, input=given)
+
     def drops(self) -> None:
         self.namespace.delete("cipherstorages", "chat")
         wait_until(lambda: self.namespace.get("cipherstorages", "chat") is None, "the storage is gone")
@@ -108,11 +151,12 @@ class Life:
         self.operator.stop()
 
 
+WATCHED = ("cipherstorages", "cipherservers", "namespaces", "secrets", "configmaps")
 DRIVEN: dict[str, tuple[Callable[[Life], None], set[str]]] = {
     "start": (
         Life.starts,
         {
-            *(f"{kind} {verb}" for kind in ("cipherstorages", "secrets", "configmaps") for verb in ("list", "watch")),
+            *(f"{kind} {verb}" for kind in WATCHED for verb in ("list", "watch")),
             "namespaces get",
             "leases get",
             "leases create",
@@ -135,6 +179,11 @@ DRIVEN: dict[str, tuple[Callable[[Life], None], set[str]]] = {
     "drift of the app Secret": (Life.mends_the_app_secret, {"secrets update"}),
     "a deleted app Secret": (Life.makes_the_app_secret_anew, {"secrets create"}),
     "drift on the server, twice": (Life.heals_drift_twice, {"events patch"}),
+    "a CipherServer and a tenant": (
+        Life.shares_a_server,
+        {"cipherservers get", "cipherservers patch", "cipherservers/status patch", "secrets patch"},
+    ),
+    "a CipherServer that is deleted": (Life.takes_the_server_away, {"cipherservers patch", "cipherservers list"}),
     "a deletion with policy Delete": (Life.drops, {"cipherstorages patch", "secrets patch"}),
     "the end": (Life.ends, {"leases update"}),
 }
@@ -162,7 +211,7 @@ def test_every_right_is_used_every_request_has_its_right_and_none_is_refused(
 ) -> None:
     before = len(plane.audit.requests())
     server = postgres_server(16, tls=certificate_authority.server())
-    flags = ("--leader-election", f"--leader-election-namespace={HOME}")
+    flags = ("--leader-election", f"--leader-election-namespace={HOME}", f"--server-secrets-namespace={HOME}")
     operator = Operator(plane, tmp_path, *flags)
     life = Life(plane, server, certificate_authority, operator)
     life.asked = before
