@@ -33,7 +33,7 @@ from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.report.server import ServerResult, only_counted, server_status
 from cipher_operator.reconcile.result import Result
 from cipher_operator.reconcile.run_id import begin_run
-from cipher_operator.reconcile.sessions import Remembered
+from cipher_operator.reconcile.sessions import Remembered, Sessions
 from cipher_operator.reconcile.snapshot import note
 from cipher_operator.reconcile.surroundings import Surroundings
 
@@ -103,10 +103,13 @@ class ServerReconciler:
             spec = parse_server_spec(resource.raw_spec)
             result = replace(result, storages=self._users(resource.name, spec))
             check_server(spec)
+            admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
+            # Also where nothing is looked at anew: what its lane knows is said.
+            sessions.enter(admin, spec.max_connections)
             rights = self._rights_at(resource, contents)
             if rights is None:
                 async with asyncio.timeout(limit):
-                    rights = await self._log_in(contents.admin(spec.connection), spec, ticket)
+                    rights = await _log_in(sessions, admin)
                 self._seen(resource, contents, rights)
             result = replace(result, version=rights.version, admin=rights.admin)
             return replace(result, warnings=tuple(judge(rights, spec)))
@@ -116,6 +119,7 @@ class ServerReconciler:
             ticket.hung(failure)
         except Failure as raised:
             failure = raised
+        self._looks.pop(resource.name, None)
         return replace(result, failure=failure)
 
     def _rights_at(self, resource: Resource, contents: Contents) -> Rights | None:
@@ -134,12 +138,6 @@ class ServerReconciler:
         """Return what a look depends on."""
         seen = ((*ref, version_of(content, self._around.digest).digest) for ref, content in contents.found.items())
         return resource.uid, resource.generation, tuple(sorted(seen))
-
-    async def _log_in(self, admin: AdminConnection, spec: ServerSpec, ticket: Ticket) -> Rights:
-        sessions = self._around.sessions(ticket)
-        sessions.enter(admin, spec.max_connections)
-        async with sessions.open(admin, admin.database or DEFAULT_MAINTENANCE, purpose="admin") as session:
-            return await look(session)
 
     def _users(self, name: str, spec: ServerSpec) -> int:
         """Return how many storages use it: those of allowed namespaces that name it."""
@@ -213,6 +211,11 @@ class ServerReconciler:
             note=message,
             action="Reconcile",
         )
+
+
+async def _log_in(sessions: Sessions, admin: AdminConnection) -> Rights:
+    async with sessions.open(admin, admin.database or DEFAULT_MAINTENANCE, purpose="admin") as session:
+        return await look(session)
 
 
 def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
