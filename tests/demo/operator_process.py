@@ -31,6 +31,9 @@ class OperatorProcess:
                 # The demo's PostgreSQL is on loopback, which the operator does not dial by default.
                 "--blocked-ranges",
                 "none",
+                # In a Pod this is its own namespace.
+                "--server-secrets-namespace",
+                "cipher-system",
                 "--health-address",
                 "127.0.0.1:0",
                 "--metrics-address",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from demo import app, screen
+from demo import app, screen, sharing
 from demo.stage import REPOSITORY, STORAGE, Stage, StepError
 
 _EXAMPLE = REPOSITORY / "manifests" / "examples" / "local.yaml"
@@ -39,7 +39,7 @@ def install(stage: Stage) -> None:
     """Install the CRD and the operator's manifests, as on any cluster."""
     for folder in ("crds", "manifests/base"):
         stage.kubectl("apply", "-k", str(REPOSITORY / folder))
-    stage.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd/cipherstorages.storage.cipher.dev")
+    stage.kubectl("wait", "--for=condition=Established", "--timeout=20s", "crd", "--all")
     stage.use_namespace()
 
 
@@ -181,4 +181,8 @@ STEPS = (
     Step("Drop a table and an index", drop_relations),
     Step("Drop the database", drop_database),
     Step("Delete the CipherStorage", delete_it),
+    Step("A platform team shares its server", sharing.share_a_server),
+    Step("Two tenants without a Secret", sharing.two_tenants),
+    Step("A tenant asks for more than he may have", sharing.beyond_a_limit),
+    Step("Delete the server while it is used", sharing.end_of_sharing),
 )
