@@ -1,6 +1,8 @@
 """CipherServers on a real API server: how soon what a platform team does is felt by its tenants, and by whom not."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,40 @@ def test_what_people_see(platform: Platform, tenant: Namespace) -> None:
     assert status["database"] == derived_name(f"{tenant.name}_chat", tenant.name, "chat", 63)
     assert status["user"] == default_user_name(tenant.name, "chat")
     assert platform.server.host not in json.dumps(status)
+
+
+def examine(platform: Platform, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run `plan` or `check` as a person does who has a kubeconfig."""
+    environment = {"KUBECONFIG": str(platform.plane.kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
+    command = [sys.executable, "-m", "cipher_operator", *arguments, "--blocked-ranges", "none"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_plan_and_check_of_what_is_in_the_cluster(platform: Platform, tenant: Namespace) -> None:
+    where = ("-n", tenant.name)
+    done = examine(platform, "plan", "chat", *where)
+    assert (done.returncode, done.stdout) == (0, f"{tenant.name}/chat: nothing to do\n"), done.stderr
+    checked = examine(platform, "check", "chat", *where)
+    assert (checked.returncode, checked.stdout.rpartition(" ")[0]) == (0, f"{tenant.name}/chat: usable; PostgreSQL")
+    database = (tenant.get("cipherstorages", "chat") or {})["status"]["database"]
+    platform.server.execute("DROP INDEX idx_cipher_lists_key", database=database)
+    planned = examine(platform, "plan", "chat", *where)
+    assert 'CREATE INDEX "idx_cipher_lists_key"' in planned.stdout
+    assert planned.stdout.endswith(f"{tenant.name}/chat: 3 statements to run\n")
+    assert platform.server.execute("SELECT to_regclass('idx_cipher_lists_key')", database=database) == [(None,)]
+    tenant.storage("greedy", spec(extensions=[{"name": "vector"}]))
+    refused = examine(platform, "check", "greedy", *where)
+    assert (refused.returncode, "LimitExceeded" in refused.stderr) == (1, True)
+    tenant.delete("cipherstorages", "greedy")
+    missing = examine(platform, "plan", "nothing", *where)
+    assert (missing.returncode, missing.stderr) == (
+        1,
+        f"cipher-operator plan: there is no CipherStorage {tenant.name}/nothing\n",
+    )
+    elsewhere = examine(platform, "plan", "chat", *where, "--context", "prod")
+    assert elsewhere.returncode == 1
+    assert "context 'prod' of the kubeconfig cannot be used" in elsewhere.stderr
+    assert "Traceback" not in elsewhere.stderr
 
 
 def test_a_label_that_comes_and_goes(platform: Platform, namespace: Namespace) -> None:

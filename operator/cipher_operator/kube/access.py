@@ -180,6 +180,8 @@ async def load_access(
         await loader.load(configuration)
     except _UNUSABLE as error:
         what = "the Pod's ServiceAccount" if in_cluster(environ, folder) else "the kubeconfig in KUBECONFIG"
+        if context is not None:
+            what = f"context '{context}' of the kubeconfig"
         # The text of a parser's error may quote the file, and the file holds credentials.
         raise AccessError(f"{what} cannot be used ({type(error).__name__}); mend it or name another one") from None
     return Access(configuration, loader, namespace)
