@@ -10,6 +10,7 @@ COMMANDS = {
     "memory": "large ConfigMaps and Secrets of others in the cluster",
     "throttled": "an API server that answers 429 to everything, with 1,000 storages known",
     "scale": "10,000 storages: a cold start, and a new storage among 2,000 due checks",
+    "tenants": "200 storages of 20 namespaces on one CipherServer, most of them of one namespace",
     "latency": "a slow network: the operator's messages beside one statement at a time",
     "takeover": "two replicas: what befalls the leader in the midst of its work, and when the other goes on",
     "rollout": "200 storages applied while both replicas are replaced",
