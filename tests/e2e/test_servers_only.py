@@ -1,4 +1,4 @@
-"""overlays/servers-only: an operator that finds no Secret outside its own namespace, and serves tenants all the same."""
+"""overlays/servers-only: an operator that finds no Secret outside its own namespace, and serves tenants."""
 
 import json
 from collections.abc import Callable, Iterator
