@@ -62,6 +62,16 @@ async def test_a_spec_that_serves_nobody_is_said(tenants: Tenants) -> None:
     assert "databaseNames" not in tenants.text()
 
 
+async def test_what_cannot_be_read_is_not_let_go_while_somebody_names_it(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.ready_tenant()
+    await tenants.look_at_server()
+    stored = tenants.api.store.objects["/apis/storage.cipher.dev/v1alpha1/cipherservers", "", PROD]
+    stored["spec"]["allowedNamespaces"] = {"from": "Everywhere"}
+    await tenants.look_at_server()
+    assert tenants.held("cipherservers", PROD)
+
+
 async def test_users_are_counted_where_they_are_allowed(tenants: Tenants) -> None:
     tenants.platform(allowedNamespaces={"from": "Selector", "names": [NAMESPACE]})
     await tenants.ready_tenant()

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from cipher_operator.api.names import API_VERSION, SERVER_PLURAL
+from cipher_operator.api.spec import Resource
+from cipher_operator.kube.finalizers import Holdable
 from cipher_operator.kube.objects import get_object, pages, patch_status_of
 from cipher_operator.kube.port import ApiError, Json, Kube, Reading
 
@@ -26,6 +28,12 @@ async def servers(kube: Kube) -> AsyncIterator[Json]:
     except ApiError as error:
         if error.status != 404:
             raise
+
+
+def holdable(server: Resource) -> Holdable:
+    """Return a CipherServer as an object that finalizers are put on."""
+    path = server_path(server.name)
+    return Holdable(path, server.uid, server.resource_version, server.finalizers, server.deleting)
 
 
 async def patch_server_status(kube: Kube, name: str, uid: str, status: dict[str, Any]) -> bool:

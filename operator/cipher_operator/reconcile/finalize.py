@@ -9,7 +9,7 @@ from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource,
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.desired import desired_from
 from cipher_operator.core.orders import Orders
-from cipher_operator.kube.cipherservers import server_path, servers
+from cipher_operator.kube.cipherservers import holdable, servers
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
 from cipher_operator.kube.finalizers import TRIES, Holdable, add, find, remove
 from cipher_operator.kube.port import Json, Kube
@@ -58,10 +58,7 @@ async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec
 def _ways(snapshot: Snapshot, spec: Spec) -> list[Holdable]:
     """Return what leads to the server and can be held; nothing where the connection Secret is missing."""
     if spec.tenant is not None and snapshot.offer is not None:
-        server = snapshot.offer.resource
-        return [
-            Holdable(server_path(server.name), server.uid, server.resource_version, server.finalizers, server.deleting)
-        ]
+        return [holdable(snapshot.offer.resource)]
     contents = snapshot.contents
     if contents.secret(spec.connection.secret_name) is None:
         return []

@@ -16,9 +16,9 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.plan.privileges import elsewhere, lacking
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.tenancy import check_server
-from cipher_operator.kube.cipherservers import get_server, patch_server_status, server_path
+from cipher_operator.kube.cipherservers import get_server, holdable, patch_server_status
 from cipher_operator.kube.events import Recorder
-from cipher_operator.kube.finalizers import Holdable, add, remove
+from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
@@ -39,6 +39,9 @@ from cipher_operator.reconcile.surroundings import Surroundings
 
 COUNT_SECONDS = 30.0
 """How often the number of storages is written at most: a namespace that fills would write it each time."""
+
+UNSAID_SECONDS = 300.0
+"""How long a look counts where `--interval 0s` asks for none but on change."""
 
 logger = logging.getLogger(__name__)
 
@@ -98,10 +101,12 @@ class ServerReconciler:
 
     async def _within_limit(self, resource: Resource, contents: Contents, ticket: Ticket) -> ServerResult:
         limit = self._around.rules.reconcile_timeout
-        result = ServerResult(storages=0)
+        users = self._around.inputs.users((SERVER_KIND, "", resource.name))
+        # Until it is known whom the spec allows, all count: what may be used is not let go.
+        result = ServerResult(storages=len(tuple(users)))
         try:
             spec = parse_server_spec(resource.raw_spec)
-            result = replace(result, storages=self._users(resource.name, spec))
+            result = replace(result, storages=self._allowed(users, spec))
             check_server(spec)
             admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
             # Also where nothing is looked at anew: what its lane knows is said.
@@ -131,7 +136,7 @@ class ServerReconciler:
 
     def _seen(self, resource: Resource, contents: Contents, rights: Rights) -> None:
         # A little less than the interval, which is spread: the check that it is for is not taken for another.
-        until = self._around.monotonic() + 0.8 * self._around.rules.interval
+        until = self._around.monotonic() + 0.8 * (self._around.rules.interval or UNSAID_SECONDS)
         self._looks[resource.name] = _Look(self._moment(resource, contents), until, rights)
 
     def _moment(self, resource: Resource, contents: Contents) -> tuple[object, ...]:
@@ -139,22 +144,15 @@ class ServerReconciler:
         seen = ((*ref, version_of(content, self._around.digest).digest) for ref, content in contents.found.items())
         return resource.uid, resource.generation, tuple(sorted(seen))
 
-    def _users(self, name: str, spec: ServerSpec) -> int:
+    def _allowed(self, users: Iterable[Key], spec: ServerSpec) -> int:
         """Return how many storages use it: those of allowed namespaces that name it."""
-        around = self._around
-        users = around.inputs.users((SERVER_KIND, "", name))
-        return sum(spec.allowed.admits(space, around.namespaces.labels(space)) for space, _ in users)
+        namespaces = self._around.namespaces
+        return sum(spec.allowed.admits(space, namespaces.labels(space)) for space, _ in users)
 
     async def _hold(self, resource: Resource, contents: Contents, *, used: bool) -> bool:
         """Hold the server and its Secrets while they are used, and let go of them else; return whether that is done."""
         kube = self._around.kube
-        held = Holdable(
-            server_path(resource.name),
-            resource.uid,
-            resource.resource_version,
-            resource.finalizers,
-            resource.deleting,
-        )
+        held = holdable(resource)
         there = IN_USE_FINALIZER in resource.finalizers
         secrets = [each.holdable for each in contents.found.values() if isinstance(each, SecretObject)]
         if used:
