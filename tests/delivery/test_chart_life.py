@@ -97,7 +97,8 @@ def test_storages_and_data_outlive_upgrade_rollback_uninstall_and_return(
     release.install(version_before)
     assert _image(plane).endswith(":0.0.9") and not _knows_suspend(plane)
 
-    namespace = Namespace(plane, "team")
+    # Names on the server follow from it, and the other Helm's cluster is another instance.
+    namespace = Namespace(plane, f"team-{release.major}")
     operator = Operator(plane, tmp_path, "--interval", "10s").start()
     database = f"kept_{release.major}"
     namespace.admin_secret(server)
@@ -119,7 +120,10 @@ def test_storages_and_data_outlive_upgrade_rollback_uninstall_and_return(
     operator.stop()
 
     release.do("uninstall", RELEASE)
-    assert release.kept() == ["customresourcedefinition.apiextensions.k8s.io/cipherstorages.storage.cipher.dev"]
+    kinds = ("cipherservers", "cipherstorages")
+    assert release.kept() == [
+        f"customresourcedefinition.apiextensions.k8s.io/{kind}.storage.cipher.dev" for kind in kinds
+    ]
     assert _uid(namespace) == uid
     with psycopg.connect(namespace.app_secret("chat")["uri"]) as app:
         assert app.execute("SELECT value FROM cipher_store").fetchall() == [("v",)]
@@ -214,7 +218,7 @@ def test_what_kubectl_installed_is_taken_over(release: Release, plane: ControlPl
     # Helm 4 applies server-side, and what kubectl owns it takes when told to.
     force = ["--force-conflicts"] if release.major == 4 else []
     release.install(CHART, "--take-ownership", *force)
-    assert len(release.kept()) == 12
+    assert len(release.kept()) == 15
 
 
 def test_an_older_crd_is_refused_where_the_chart_fences_upgrades(

@@ -178,10 +178,11 @@ def test_endless_retry_is_said_to_be_stalled(scene: Scene, short_deadline: None,
 
 
 def test_every_reason_is_in_the_table() -> None:
-    # Above, of Observe mode, in tests/reconcile/test_builds.py, in tests/postgres/test_unsupported_servers.py, and in
-    # tests/identity.
+    # Above, of Observe mode, in tests/reconcile/test_builds.py, in tests/postgres/test_unsupported_servers.py, in
+    # tests/identity, and of tenants in tests/reconcile/test_tenants.py.
     reasons = {Reason.PROGRESS_DEADLINE_EXCEEDED, Reason.CHANGES_PENDING, Reason.BUILDING_INDEX}
     reasons |= {Reason.UNSUPPORTED_SERVER, Reason.IDENTITY_UNAVAILABLE}
+    reasons |= {Reason.SERVER_NOT_AVAILABLE, Reason.LIMIT_EXCEEDED}
     for path in Path(__file__).parent.glob("test_failure_table_*.py"):
         spec = importlib.util.spec_from_file_location(path.stem, path)
         assert spec is not None and spec.loader is not None
