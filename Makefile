@@ -14,7 +14,7 @@ WORKERS ?= 3
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	cluster-down lock chart release-check release-files image-test
+	cluster-down lock chart chart-test release-check release-files image-test
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ release-check: setup ## the version is one, and the chart is made from what is t
 	$(PY) -m release.versions check $(ARGS)
 	$(PY) -m release.chart check
 	$(PY) -m pytest -q tests/delivery -m "not cluster"
+
+chart-test: programs ## the chart by Helm 3 and 4, which the first run builds: rendered, installed, upgraded, rolled back, removed
+	HELM=1 $(PY) -m pytest -q tests/delivery tests/devcluster/test_helm.py $(ARGS)
 
 release-files: setup ## install.yaml, chart and notes into dist/ (ARGS='--image NAME --digest sha256:… --repository OWNER/NAME')
 	$(PY) -m release.files $(ARGS)

@@ -12,8 +12,6 @@ from pathlib import Path
 
 from devcluster import detached
 from devcluster.cache import say
-from devcluster.helm import MAJORS as HELMS
-from devcluster.helm import find_helm
 from devcluster.longrun import SetupError
 from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_programs import MAJORS, find_postgres
@@ -75,8 +73,6 @@ def _majors(text: str) -> list[int]:
 def _setup(majors: list[int] | None, *, tls: bool, vector: bool) -> None:
     programs = find_programs()
     say(f"Kubernetes: {programs.apiserver.parent}")
-    for helm in HELMS:
-        say(f"Helm {helm}: {find_helm(helm)}")
     wanted: list[int | None] = [*majors] if majors else [None]
     for major in wanted:
         found = find_postgres(major, tls=tls, vector=vector)

@@ -62,7 +62,7 @@ def find_helm(major: int, *, fetch: bool = True) -> Path:
     if (found := shutil.which("helm")) and _major(found) == major:
         return Path(found)
     if not fetch:
-        raise SetupError(f"Helm {major} is not there yet; run `python -m devcluster setup`")
+        raise SetupError(f"Helm {major} is not there yet; `make chart-test` builds it, in some minutes")
     return filled(name, lambda folder: _build(major, folder)) / "helm"
 
 
