@@ -12,6 +12,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.reconcile.manifests import load
 from cipher_operator.reconcile.offline import Means, examine
 from support.runs import Runs
+from support.tenants import Tenants
 
 
 def _nothing(runs: Runs) -> None:
@@ -80,6 +81,39 @@ async def test_the_plan_of_files_is_that_of_a_run(runs: Runs, tmp_path: Path, ca
     uid = storage["metadata"]["uid"]
     assert list(found.pending) == [line.replace(uid, "") for line in planned]
     assert len(planned) > 3
+
+
+async def test_files_with_a_server_of_the_platform_team(tenants: Tenants, tmp_path: Path) -> None:
+    """CipherServer, Secret and Namespace are in the files too; what is not allowed is said as in a cluster."""
+    selected = {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}
+    tenants.platform(allowedNamespaces=selected)
+    tenants.tenant(managementPolicy="Observe")
+    tenants.label("ns", cipher="yes")
+    await tenants.look()
+    bodies = {
+        "CipherStorage": tenants.api.read("cipherstorages", "chat"),
+        "CipherServer": tenants.api.read("cipherservers", "prod", namespace=""),
+        "Secret": tenants.api.read("secrets", "prod-admin", namespace="cipher-system"),
+    }
+    documents: list[dict[str, Any]] = []
+    for kind, body in bodies.items():
+        assert body is not None
+        metadata = {key: body["metadata"][key] for key in ("name", "namespace") if key in body["metadata"]}
+        kept: dict[str, Any] = {key: body[key] for key in ("spec", "data", "type") if key in body}
+        documents.append({"apiVersion": "v1", "kind": kind, "metadata": metadata, **kept})
+    means = Means(tenants.around.rules, tenants.policy, tenants.tokens)
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all(documents))
+    refused = await examine(load([path]), means)
+    assert isinstance(refused, Failure)
+    assert refused.reason is Reason.SERVER_NOT_AVAILABLE
+    labelled = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns", "labels": {"cipher": "yes"}}}
+    path.write_text(yaml.safe_dump_all([*documents, labelled]))
+    found = await examine(load([path]), means)
+    assert not isinstance(found, Failure), found
+    storage = tenants.api.read("cipherstorages", "chat")
+    assert storage is not None
+    assert list(found.pending) == [line.replace(storage["metadata"]["uid"], "") for line in storage["status"]["plan"]]
 
 
 async def test_what_a_run_refuses_is_refused_in_its_words(runs: Runs, tmp_path: Path) -> None:

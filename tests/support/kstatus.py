@@ -57,6 +57,21 @@ def violations(storage: Json, previous: Json | None = None, secrets: Iterable[st
     ]
 
 
+def server_violations(server: Json, previous: Json | None = None) -> list[str]:
+    """Return which rules a CipherServer's status breaks: the same, without stages and a storage's own facts."""
+    listed = _status(server).get("conditions") or []
+    conditions = {condition["type"]: condition for condition in listed}
+    generation = conditions.get("Ready", {}).get("observedGeneration", 0)
+    return [
+        *_fluxs(_status(server), conditions, generation),
+        *_kstatuss(server, conditions, generation),
+        *(rule for condition in listed for rule in _shape(condition)),
+        *(rule for rule in _reasons(conditions) if not rule.startswith("no stage says")),
+        *(_changes(server, conditions, previous) if previous is not None else ()),
+        *(f"it tells {what}" for what in _told(_status(server), ())),
+    ]
+
+
 def kstatus(storage: Json) -> str:
     """Return what kstatus computes: Current, InProgress, Failed or Terminating."""
     metadata, status = storage["metadata"], _status(storage)
