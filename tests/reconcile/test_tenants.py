@@ -425,6 +425,16 @@ async def test_the_servers_trouble_is_the_storages_without_its_secrets(
         assert f"namespace '{SERVERS}'" in ready["message"], "said where it is looked for"
 
 
+async def test_a_servers_own_spec_is_not_shown_to_its_tenants(tenants: Tenants) -> None:
+    tenants.platform()
+    stored = tenants.api.store.objects["/apis/storage.cipher.dev/v1alpha1/cipherservers", "", PROD]
+    stored["spec"]["connection"]["host"] = "db prod.example.com"
+    tenants.tenant()
+    assert await tenants.look() == ("False", "InvalidSpec")
+    assert "spec.connection.host" not in tenants.text()
+    assert f"CipherServer '{PROD}' cannot be used" in tenants.api.condition()["message"]
+
+
 async def test_a_certificate_that_pods_must_mount_is_asked_for(tenants: Tenants) -> None:
     tenants.platform(
         connection={"secretRef": {"name": "prod-admin"}, "sslMode": "verify-full", "caRef": {"name": "ca"}}

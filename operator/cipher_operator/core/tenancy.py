@@ -143,6 +143,11 @@ def discreet(failure: Failure, server: str) -> Failure:
         Reason.SECRET_KEY_MISSING,
     }:
         return failure
+    return withheld(failure, server)
+
+
+def withheld(failure: Failure, server: str) -> Failure:
+    """Return a failure whose cause is for whoever runs the CipherServer."""
     return failure.saying(
         f"CipherServer '{server}' cannot be used: {failure.reason}. Whoever runs it finds the cause in its status and "
         "in the operator's log; this storage goes on by itself"

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from cipher_operator.api.connection import Scope
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
 from cipher_operator.api.spec import Resource, Spec, parse_resource
+from cipher_operator.core import tenancy
 from cipher_operator.core.connection.admin import AdminConnection
-from cipher_operator.core.tenancy import check_server
 from cipher_operator.kube.cipherservers import get_server
 from cipher_operator.kube.cipherstorages import get_storage, older_tenants
 from cipher_operator.kube.port import Reading
@@ -59,7 +60,13 @@ class Snapshot:
 
     def admin(self, spec: Spec) -> AdminConnection:
         """Return how to log in as administrator. Raises Failure, stage Connected."""
-        return self.login(spec).admin(spec.connection)
+        try:
+            return self.login(spec).admin(spec.connection)
+        except Failure as failure:
+            if spec.tenant is None or failure.reason is not Reason.INVALID_SPEC:
+                raise
+            # Not the tenant's own spec, which that reason is about elsewhere.
+            raise tenancy.withheld(failure, spec.tenant.server) from None
 
 
 async def read_snapshot(
@@ -115,7 +122,7 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
     if spec is None:
         return None
     try:
-        check_server(spec)
+        tenancy.check_server(spec)
     except Failure as failure:
         return Offer(server, failure, Contents(namespaces.servers, Scope.SERVER, {}))
     refs = login_references(namespaces.servers, server.raw_spec)
