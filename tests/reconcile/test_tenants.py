@@ -429,6 +429,7 @@ async def test_a_servers_own_spec_is_not_shown_to_its_tenants(tenants: Tenants) 
     tenants.platform()
     stored = tenants.api.store.objects["/apis/storage.cipher.dev/v1alpha1/cipherservers", "", PROD]
     stored["spec"]["connection"]["host"] = "db prod.example.com"
+    stored["metadata"]["finalizers"] = ["storage.cipher.dev/in-use"]
     tenants.tenant()
     assert await tenants.look() == ("False", "InvalidSpec")
     assert "spec.connection.host" not in tenants.text()
