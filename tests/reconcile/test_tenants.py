@@ -427,6 +427,8 @@ async def test_the_servers_trouble_is_the_storages_without_its_secrets(
 
 async def test_a_servers_own_spec_is_not_shown_to_its_tenants(tenants: Tenants) -> None:
     tenants.platform()
+    login = {"STORAGE_DATABASE_USER": "boss", "STORAGE_DATABASE_PASSWORD": "pw"}
+    tenants.api.secret("prod-admin", login, namespace=SERVERS)
     stored = tenants.api.store.objects["/apis/storage.cipher.dev/v1alpha1/cipherservers", "", PROD]
     stored["spec"]["connection"]["host"] = "db prod.example.com"
     stored["metadata"]["finalizers"] = ["storage.cipher.dev/in-use"]
