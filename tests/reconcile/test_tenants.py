@@ -425,6 +425,31 @@ async def test_the_servers_trouble_is_the_storages_without_its_secrets(
         assert f"namespace '{SERVERS}'" in ready["message"], "said where it is looked for"
 
 
+OWN_TROUBLE: dict[str, tuple[dict[str, Any], str, str]] = {
+    "nobody at the pods' door that he names": (
+        {"app": {"host": "127.0.0.1", "port": 1, "verify": "Always"}},
+        "ConnectionRefused",
+        "pods' door",
+    ),
+    "a password that he brings and has not": (
+        {"user": {"passwordSecretRef": {"name": "mine", "key": "password"}}},
+        "SecretNotFound",
+        "Secret 'mine'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spec", "reason", "says"), OWN_TROUBLE.values(), ids=OWN_TROUBLE)
+async def test_a_tenants_own_trouble_is_told_as_it_is(
+    tenants: Tenants, spec: dict[str, Any], reason: str, says: str
+) -> None:
+    tenants.platform()
+    tenants.tenant(**spec)
+    assert await tenants.look() == ("False", reason)
+    assert says in tenants.api.condition()["message"]
+    assert f"CipherServer '{PROD}' cannot be used" not in tenants.text()
+
+
 async def test_a_servers_own_spec_is_not_shown_to_its_tenants(tenants: Tenants) -> None:
     tenants.platform()
     login = {"STORAGE_DATABASE_USER": "boss", "STORAGE_DATABASE_PASSWORD": "pw"}

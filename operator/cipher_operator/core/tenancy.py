@@ -39,6 +39,28 @@ OWN = frozenset(
     }
 )
 """Reasons whose messages are about the storage itself wherever they arise."""
+OF_THE_LOGIN = frozenset(
+    {
+        Reason.AUTHENTICATION_FAILED,
+        Reason.ACCESS_DENIED,
+        Reason.BLOCKED_ADDRESS,
+        Reason.CONNECTION_REFUSED,
+        Reason.CONNECT_TIMEOUT,
+        Reason.DISCONNECTED,
+        Reason.DNS_FAILURE,
+        Reason.NOT_POSTGRES,
+        Reason.READ_ONLY_SERVER,
+        Reason.SECRET_KEY_MISSING,
+        Reason.SECRET_NOT_FOUND,
+        Reason.TLS_HOSTNAME_MISMATCH,
+        Reason.TLS_NOT_SUPPORTED,
+        Reason.TLS_REQUIRED,
+        Reason.TLS_UNTRUSTED,
+        Reason.TOO_MANY_CONNECTIONS,
+    }
+)
+"""Reasons that, at the stage AccessGranted, only the storage's own login and its password have: in its test, at the
+pods' door too."""
 _DERIVED = re.compile(rf"_[0-9a-f]{{{names.DIGEST_LENGTH}}}\Z")
 
 
@@ -131,18 +153,14 @@ def refuse_beyond(desired: Desired, orders: Orders, observed: Observed, claim: C
 def discreet(failure: Failure, server: str) -> Failure:
     """Return a failure as a tenant may read it: what is about the way in, or about others' objects, is for whoever runs
     the CipherServer, and stands in its status and the operator's log."""
-    if failure.reason in OWN or failure.stage is ConditionType.SECRET_PUBLISHED:
+    tested = failure.stage is ConditionType.ACCESS_GRANTED and failure.reason in OF_THE_LOGIN
+    if failure.reason in OWN or tested or failure.stage is ConditionType.SECRET_PUBLISHED:
         return failure
     if failure.reason in {Reason.CONFLICT, Reason.ALREADY_EXISTS}:
         return failure.saying(
             "a role, database or table of the names that this storage uses is there already and is not its own; "
             "nothing was written. Create a new CipherStorage with another name"
         )
-    if failure.stage is ConditionType.ACCESS_GRANTED and failure.reason in {
-        Reason.SECRET_NOT_FOUND,
-        Reason.SECRET_KEY_MISSING,
-    }:
-        return failure
     return withheld(failure, server)
 
 
