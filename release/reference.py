@@ -74,7 +74,8 @@ def _group(path: str, node: Schema, depth: int) -> Iterator[str]:
     yield f"## {path}"
     if node.get("description"):
         yield _inline(node["description"])
-    here, below = [], []
+    here: list[tuple[str, ...]] = []
+    below: list[tuple[str, Schema]] = []
     for name, child in node["properties"].items():
         if depth < _GROUP_DEPTH and "properties" in child:
             below.append((f"{path}.{name}", child))
