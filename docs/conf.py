@@ -47,8 +47,15 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Operations",
         (
-            *("operations", "running/upgrade", "running/backup", "running/rotation", "running/disaster", "running/moving"),
-            *("metrics", "runbooks/index", "performance"),
+            *(
+                "operations",
+                "running/upgrade",
+                "running/backup",
+                "running/rotation",
+                "running/disaster",
+                "running/moving",
+            ),
+            *("metrics", "runbooks", "performance"),
         ),
     ),
     (
@@ -97,9 +104,9 @@ def _read(app: Sphinx, name: str, source: list[str]) -> None:
     text = text.replace("```mermaid\n", "```text\n")
     if name == "index":
         text += navigation()
-    if name == "runbooks/index":
-        pages = sorted(path.stem for path in (DOCS / "runbooks").glob("*.md") if path.stem != "index")
-        text += "\n".join(("", "```{toctree}", ":hidden:", "", *pages, "```", ""))
+    if name == "runbooks":
+        pages = sorted(path.stem for path in (DOCS / "runbooks").glob("*.md"))
+        text += "\n".join(("", "```{toctree}", ":hidden:", "", *(f"runbooks/{page}" for page in pages), "```", ""))
     source[0] = text
 
 
