@@ -14,7 +14,7 @@ WORKERS ?= 3
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	cluster-down lock chart chart-test release-check release-files image-test
+	cluster-down lock chart chart-test reference docs docs-serve release-check release-files image-test
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,17 @@ cluster-down: setup ## stop what `make cluster` started and throw its data away
 
 chart: setup ## make the parts of the Helm chart that come from crds/, manifests/, the flags and values.yaml
 	$(PY) -m release.chart write
+
+reference: setup ## make the pages of docs/reference from crds/
+	$(PY) -m release.reference write
+
+docs: setup ## build the docs site into dist/docs; a broken link or anchor fails
+	$(PY) -m release.reference check
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet -d dist/doctrees docs dist/docs
+	@echo "docs: dist/docs/index.html"
+
+docs-serve: docs ## show the docs site on http://127.0.0.1:8000 (ARGS=PORT for another port)
+	$(PY) -m http.server --bind 127.0.0.1 --directory dist/docs $(or $(ARGS),8000)
 
 release-check: setup ## the version is one, and the chart is made from what is there (ARGS='--tag v0.1.0': and may be released)
 	$(PY) -m release.versions check $(ARGS)

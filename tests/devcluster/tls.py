@@ -52,6 +52,10 @@ class CertificateAuthority:
         """Return a good certificate for localhost, 127.0.0.1 and ::1."""
         return self._issue("server", "localhost", ("localhost",), ("127.0.0.1", "::1"))
 
+    def for_hosts(self, *hosts: str) -> TlsFixture:
+        """Return a good certificate for hosts with these names."""
+        return self._issue("for-hosts", "a server of several names", hosts, ())
+
     def expired(self) -> TlsFixture:
         """Return a certificate for localhost that ended yesterday."""
         return self._issue("expired", "localhost", ("localhost",), ("127.0.0.1", "::1"), expired=True)
