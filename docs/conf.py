@@ -25,6 +25,9 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
+html_domain_indices = False
+html_use_index = False
 templates_path: list[str] = []
 exclude_patterns = ["_static"]
 # The pages' own style: `$ command` and what it printed.
@@ -90,7 +93,7 @@ def outside(page: Path, text: str) -> str:
         if target.is_relative_to(DOCS):
             return found[0]
         if not target.exists():
-            _logger.warning("%s links to %s, which is not there", page.name, link, location=page.name)
+            _logger.warning("%s links to %s, which is not there", page.name, link)
         if SOURCE_URL:
             return f"[{label}]({SOURCE_URL}/{target.relative_to(REPOSITORY)}{anchor and '#'}{anchor})"
         return label if target.is_dir() or target.suffix == ".md" else found[0]

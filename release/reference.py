@@ -66,7 +66,7 @@ def _facts(crd: Mapping[str, Any], version: Mapping[str, Any]) -> str:
         "categories": ", ".join(f"`{name}`" for name in names["categories"]),
         "field selectors": ", ".join(f"`{each['jsonPath']}`" for each in version.get("selectableFields", [])) or "none",
     }
-    return _table(("", ""), rows.items())
+    return _table(("of the kind", "value"), rows.items())
 
 
 def _group(path: str, node: Schema, depth: int) -> Iterator[str]:
