@@ -98,8 +98,8 @@ def test_whole_examples_apply(installed: ControlPlane, namespace: str, path: Pat
 @_by_name
 def test_patches_and_annotations_of_a_storage_are_taken(installed: ControlPlane, namespace: str, path: Path) -> None:
     """Each changes a storage of its own, by the API server's word alone: nothing is stored."""
-    wanted = re.compile(r"^\s*kubectl (?:patch|annotate) cstore \S+ .*$", re.MULTILINE)
-    lines = [line for block in _blocks(path, "sh") for line in wanted.findall(block)]
+    wanted = re.compile(r"^ *kubectl (?:patch|annotate) cstore (?:[^'\n]|'[^']*')*$", re.MULTILINE)
+    lines = [line for block in _blocks(path, "sh") for line in wanted.findall(block.replace("\\\n", " "))]
     if lines:
         storage = '{"apiVersion":"%s","kind":"CipherStorage","metadata":{"name":"chat"},"spec":%s}'
         spec = '{"connection":{"secretRef":{"name":"pg-admin"}}}'

@@ -32,7 +32,11 @@ def test_check_and_plan_say_what_the_page_shows(postgres: PostgresServer, tmp_pa
             [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
         )
         said += ended.stdout
-    said = said.replace(str(postgres.installation.version), "16.14")
     for line in SAID:
-        assert line.replace("21 statements", "") in said or re.search(r"\d+ statements to run", said), line
+        assert _anywhere(line) in _anywhere(said)
     assert postgres.execute("SELECT 1 FROM pg_database WHERE datname = 'cipher_db'") == [], "nothing was run"
+
+
+def _anywhere(text: str) -> str:
+    """Return it without what depends on the server's version."""
+    return re.sub(r"PostgreSQL [\d.]+", "PostgreSQL", re.sub(r"\d+ statements", "statements", text))
