@@ -25,7 +25,7 @@ demo: setup ## show a CipherStorage from apply to Ready, break it, watch it heal
 check: lint ## lint, types, layer contracts and the tests that need no cluster: under a minute
 	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster and not lengthy" --ignore tests/postgres --ignore tests/e2e $(ARGS)
 
-test: lint programs devcluster-if-changed ## everything: lint, types, layers and every test (ALL=1: on all six majors)
+test: lint docs programs devcluster-if-changed ## everything: lint, types, layers, docs and every test (ALL=1: on all six majors)
 	$(PY) -m pytest $(SHARED_OUT) $(ARGS)
 
 lint: setup guard ## ruff, mypy --strict and the layer contracts

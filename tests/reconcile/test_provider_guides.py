@@ -161,6 +161,7 @@ def spec_of(case: Case, guide: Guide, server: PostgresServer) -> dict[str, Any]:
     return spec
 
 
+@pytest.mark.lengthy
 @_by_case
 async def test_a_guide_leads_to_ready_and_to_a_login_that_works(
     case: Case, run: tuple[Runs, Guide], certificate_authority: CertificateAuthority, tmp_path: Path
