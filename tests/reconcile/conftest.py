@@ -43,5 +43,7 @@ async def tenants(server: PostgresServer) -> AsyncIterator[Tenants]:
     own = "datname NOT IN ('postgres', 'template0', 'template1')"
     for (name,) in server.execute(f"SELECT datname FROM pg_database WHERE {own}"):
         server.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
-    for (name,) in server.execute("SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND NOT rolsuper"):
+    # Who has made others last: memberships depend on who granted them.
+    roles = "SELECT rolname FROM pg_roles WHERE rolname !~ '^pg_' AND NOT rolsuper ORDER BY rolcreaterole"
+    for (name,) in server.execute(roles):
         server.execute(f'DROP ROLE "{name}"')

@@ -177,9 +177,7 @@ async def test_a_status_that_says_it_stood_before_opens_nothing(
     tenants.platform()
     await tenants.ready_tenant(namespace=VICTIM)
     tenants.tenant(database={"name": database}, deletionPolicy="Delete")
-    tenants.api.change(
-        "cipherstorages", "chat", {"status": {"database": database, "user": default_user_name(NAMESPACE, "chat")}}
-    )
+    tenants.forge(database)
     if recreate:
         tenants.ask("recreate")
     before = tenants.there()

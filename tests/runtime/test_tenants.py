@@ -8,7 +8,7 @@ import pytest
 from cipher_operator.kube.reflector import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
-from cipher_operator.reconcile.inputs import Key, Ref, references
+from cipher_operator.reconcile.inputs import PLACE, Key, Ref, references
 from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.runtime.tenants import COUNTED_AFTER, Tenants
 
@@ -110,6 +110,27 @@ def test_labels_start_the_storages_of_their_namespace_alone(world: World) -> Non
     assert world.namespaces.labels("shop") == {}
     world.tenants.namespace(("Namespace", "", "shop"), None)
     assert world.namespaces.labels("shop") is None
+
+
+def test_a_place_that_is_left_starts_who_waits_for_it(world: World) -> None:
+    waiting: Key = ("shop", "second")
+    world.inputs.set_references(waiting, {*references(waiting, SPEC), (PLACE, "shop", "prod")})
+    world.tenants.left("lab", [PROD])
+    assert world.storages.taken() == [], "of another namespace"
+    world.tenants.left("shop", [PROD])
+    assert world.storages.taken() == [waiting]
+    world.tenants.follow()
+    world.tenants.left("shop", [PROD])
+    assert world.storages.taken() == []
+
+
+def test_a_server_that_goes_while_another_leads_needs_its_secret_no_more(world: World) -> None:
+    secret: Ref = ("Secret", "cipher-system", "prod-admin")
+    world.server()
+    world.inputs.set_references(("", "prod"), {secret})
+    world.tenants.follow()
+    world.tenants.server(PROD, None)
+    assert not world.inputs.watched(secret), "else it is held for ever when this process leads again"
 
 
 def test_a_namespace_without_tenants_starts_nobody(world: World) -> None:

@@ -21,7 +21,7 @@ from cipher_operator.core.marker import DATABASE, parse_marker
 from cipher_operator.core.name_pattern import PatternError, name_matches
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import Claim
+from cipher_operator.core.ownership import Claim, standing_comment
 
 UNLIMITED = -1
 OWN = frozenset(
@@ -115,7 +115,8 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
         settled = replace(settled, adoption_policy=AdoptionPolicy.NEVER, adopt_from=None)
     elif not _adopts_at_home(resource, spec):
         settled = replace(settled, adopt_from=None)
-    _check_ca_path(settled)
+    if not resource.deleting:
+        _check_ca_path(settled)
     return settled
 
 
@@ -128,26 +129,34 @@ def exceeded(what: str) -> Failure:
     )
 
 
-def refuse_beyond(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> None:
-    """Raise LimitExceeded where a tenant would begin to use what the limits close, as it was found on the server.
+def refuse_beyond(desired: Desired, orders: Orders, observed: Observed) -> None:
+    """Raise LimitExceeded where a tenant is beyond the limits and did not stand there before they came, as the server
+    itself tells. Before anything else is said, or looked into: whether a database exists is others' business."""
+    tenant = desired.tenant
+    if tenant is not None and tenant.beyond and not _stood(desired, orders, standing_comment(desired, observed)):
+        raise exceeded(tenant.beyond[0])
 
-    What stood before, ready and with this storage's own marker for this database, goes on: the status alone proves
-    nothing, it came from another server perhaps.
-    """
+
+def refuse_foreign_database(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> None:
+    """Raise LimitExceeded where a tenant would begin to use a database of others that the limits close."""
     tenant, database = desired.tenant, observed.database
     if tenant is None:
         return
-    standing = parse_marker(claim.standing)
-    ours = standing is not None and standing.identity.same_storage(desired.identity)
-    stood = orders.established and ours and standing is not None and standing.place.database == desired.database
-    if tenant.beyond and not stood:
-        raise exceeded(tenant.beyond[0])
+    stood = _stood(desired, orders, claim.standing)
     made = orders.database_made or claim.created(DATABASE)
     if database is not None and not (made or stood or tenant.foreign_database):
         raise exceeded(
             f"database '{desired.database}' exists and was not created by this storage: `limits.existingDatabases` of "
             "the CipherServer does not allow to use it"
         )
+
+
+def _stood(desired: Desired, orders: Orders, standing: str | None) -> bool:
+    """Return whether a storage was ready in this database, with its own marker for it: the status alone proves nothing,
+    it came from another server perhaps."""
+    marker = parse_marker(standing)
+    ours = marker is not None and marker.identity.same_storage(desired.identity)
+    return orders.established and ours and marker is not None and marker.place.database == desired.database
 
 
 def discreet(failure: Failure, server: str) -> Failure:

@@ -18,6 +18,7 @@ from cipher_operator.core.plan.extensions import unavailable
 from cipher_operator.core.plan.foresight import after
 from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
+from cipher_operator.core.tenancy import exceeded, refuse_beyond
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
@@ -77,14 +78,15 @@ async def converge(
     """Make the server as desired and return what was found and done; with `write` False, only plan.
 
     An established storage goes straight to its database; a new one asks the maintenance database first,
-    because a login to a missing database costs a connection and says nothing of the roles. In a database that this
+    because a login to a missing database costs a connection and says nothing of the roles; so does a tenant's that is
+    beyond his limits, for the database that his status names may be another's. In a database that this
     run created, `prove` runs beside the schema: everything of the login is there before. Raises no Failure: it is in
     the report.
     """
     run = _Run(connect, desired, orders, write)
     failure: Failure | None = None
     try:
-        if not orders.established or orders.recreate:
+        if not orders.established or orders.recreate or run.beyond:
             await run.prepare(maintenance)
         if not run.pending:
             await run.finish(prove)
@@ -109,6 +111,11 @@ class _Run:
         self._seen_from: str | None = None
         self._stood: str | None = None
         self.pending: tuple[str, ...] = ()
+
+    @property
+    def beyond(self) -> tuple[str, ...]:
+        """Return what a tenant asks for beyond his limits."""
+        return self._desired.tenant.beyond if self._desired.tenant is not None else ()
 
     def report(self, failure: Failure | None) -> Report:
         """Return what the run found and did."""
@@ -168,6 +175,8 @@ class _Run:
 
     async def _without_database(self) -> Failure:
         """Return why there is no way into the database, which may have been seen from another a moment ago."""
+        if self._observed is None and self.beyond:
+            return exceeded(self.beyond[0])
         if self._observed is None:
             # Without a database to create it from, what keeps us out of that one is what must be mended.
             return self._kept_out or database_gone(self._desired, self._orders)
@@ -206,6 +215,7 @@ class _Run:
                 observed = self._observed = await observe(session, self._desired)
             self._orders = watched(self._desired, self._orders, observed)
             self._stood = self._orders.standing if self._stood is None else self._stood
+            refuse_beyond(self._desired, self._orders, observed)
             if only_missing_database and observed.database is not None:
                 return True
             self._orders = settle(self._desired, self._orders, observed)

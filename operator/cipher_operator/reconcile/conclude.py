@@ -8,6 +8,7 @@ from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
+from cipher_operator.core.sql.composing import quoted
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
 from cipher_operator.reconcile.doors import door_warning
@@ -21,6 +22,8 @@ FOLLOW_UP_SECONDS = 1.0
 GAP_SECONDS = 2.0
 """Before a password that was just set is tested again."""
 RETEST_SECONDS = 60.0
+ADMINISTRATOR = "<administrator>"
+"""In SQL that a tenant reads, for the login of the CipherServer."""
 
 
 def refused(snapshot: Snapshot, failure: Failure) -> Result:
@@ -42,7 +45,7 @@ def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure,
         handled=answered(snapshot.resource),
         unpublished=unpublished(snapshot),
         warnings=report.warnings,
-        executed=report.executed,
+        executed=_told(intent, report, report.executed),
         statements=report.statements,
         taken_over=report.taken_over,
         change=intent.change,
@@ -60,16 +63,24 @@ def discreet(snapshot: Snapshot, result: Result) -> Result:
     return result if failure is None else replace(result, failure=shown(snapshot, failure), cause=failure)
 
 
-def planned(snapshot: Snapshot, report: Report) -> Result:
+def planned(snapshot: Snapshot, intent: Intent, report: Report) -> Result:
     """Return the end of a run in Observe mode."""
     reached = STAGES[:1] if report.pending else STAGES[:4]
     return Result(
-        plan=report.pending,
+        plan=_told(intent, report, report.pending),
         reached=reached,
         handled=answered(snapshot.resource),
         warnings=report.warnings,
         unpublished=unpublished(snapshot),
     )
+
+
+def _told(intent: Intent, report: Report, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return SQL as whoever reads the storage's status may know it: a tenant without the administrator's name."""
+    if intent.spec.tenant is None or report.observed is None:
+        return lines
+    login = quoted(report.observed.server.admin.name)
+    return tuple(line.replace(login, ADMINISTRATOR) for line in lines)
 
 
 def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool, now: datetime) -> Result:
@@ -105,7 +116,7 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         handled=handled,
         ignored=tuple(impossible.values()),
         warnings=(*_of_the_way(intent), *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
-        executed=report.executed,
+        executed=_told(intent, report, report.executed),
         statements=report.statements,
         taken_over=report.taken_over,
         change=intent.change,

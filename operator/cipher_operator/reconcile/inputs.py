@@ -16,6 +16,8 @@ Ref = tuple[str, str, str]
 SECRET: Final = "Secret"
 CONFIG_MAP: Final = "ConfigMap"
 NAMESPACE: Final = "Namespace"
+PLACE: Final = "Place"
+"""Kind of what a storage waits for that is one too many on its CipherServer: named by namespace and server."""
 CONTENTS: Final = frozenset({SECRET, CONFIG_MAP})
 """Kinds whose content is read."""
 

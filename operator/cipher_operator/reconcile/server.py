@@ -97,7 +97,7 @@ class ServerReconciler:
         if not await self._hold(resource, contents, used=bool(result.storages)):
             return Next(after=0.0)
         await self._let_go(dropped)
-        return await self._tell(resource, replace(result, held=resource.deleting and bool(result.storages)))
+        return await self._tell(resource, _waited_for(resource, contents, result))
 
     async def _within_limit(self, resource: Resource, contents: Contents, ticket: Ticket) -> ServerResult:
         limit = self._around.rules.reconcile_timeout
@@ -209,6 +209,14 @@ class ServerReconciler:
             note=message,
             action="Reconcile",
         )
+
+
+def _waited_for(resource: Resource, contents: Contents, result: ServerResult) -> ServerResult:
+    """Return the result with what somebody deletes and is held while storages use the server."""
+    if not result.storages:
+        return result
+    losing = (each.name for each in contents.found.values() if isinstance(each, SecretObject) and each.deleting)
+    return replace(result, held=resource.deleting, losing=() if resource.deleting else tuple(sorted(losing)))
 
 
 async def _log_in(sessions: Sessions, admin: AdminConnection) -> Rights:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cipher_operator.api.connection import Scope
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.names import FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
 from cipher_operator.api.spec import Resource, Spec, parse_resource
@@ -17,7 +18,16 @@ from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
 from cipher_operator.reconcile.digest import Digest
-from cipher_operator.reconcile.inputs import CONTENTS, Key, Ref, app_secret, login_references, references, server_of
+from cipher_operator.reconcile.inputs import (
+    CONTENTS,
+    PLACE,
+    Key,
+    Ref,
+    app_secret,
+    login_references,
+    references,
+    server_of,
+)
 from cipher_operator.reconcile.namespaces import Namespaces
 
 
@@ -93,12 +103,20 @@ async def read_snapshot(
         return Snapshot(resource, Contents(resource.namespace, Scope.STORAGE, {}))
     offer = await _offer(kube, namespaces, resource)
     offered = login_references(offer.contents.namespace, offer.resource.raw_spec) if offer is not None else frozenset()
-    inputs.set_references(key, refs | offered)
+    inputs.set_references(key, refs | offered | _awaited(offer, resource))
     contents = await read_contents(kube, resource.namespace, Scope.STORAGE, refs)
     note(inputs, key, contents, refs, digest)
     if offer is not None:
         note(inputs, key, offer.contents, offered, digest)
     return Snapshot(resource, contents, offer)
+
+
+def _awaited(offer: Offer | None, resource: Resource) -> frozenset[Ref]:
+    """Return the place that a storage waits for where its namespace has as many as its CipherServer allows."""
+    if offer is None or isinstance(offer.spec, Failure) or offer.spec.limits.storages is None:
+        return frozenset()
+    full = offer.others >= offer.spec.limits.storages
+    return frozenset({(PLACE, resource.namespace, offer.resource.name)}) if full else frozenset()
 
 
 def note(inputs: "References[Key, Ref]", key: Key, contents: Contents, refs: Iterable[Ref], digest: Digest) -> None:
@@ -133,10 +151,11 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
 
 def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> ServerSpec | None:
     """Return the server's spec where it may be used; one that cannot be read admits nobody, and one that is being
-    deleted nobody new."""
+    deleted nobody new: who has something there, ready or not, can still take it away."""
     try:
         spec = parse_server_spec(server.raw_spec)
     except Failure:
         return None
     admitted = spec.allowed.admits(resource.namespace, namespaces.labels(resource.namespace))
-    return spec if admitted and not (server.deleting and not resource.status.get("database")) else None
+    there = bool(resource.status.get("database")) or FINALIZER in resource.finalizers
+    return spec if admitted and (there or not server.deleting) else None

@@ -147,7 +147,7 @@ class Reconciler:
         history = self._history(snapshot.resource)
         self._remember(snapshot.resource, history.connected(intent.admin, intent.spec))
         if intent.observe:
-            return planned(snapshot, report)
+            return planned(snapshot, intent, report)
         return await self._publish(snapshot, intent, report, sessions)
 
     async def _publish(self, snapshot: Snapshot, intent: Intent, report: Report, sessions: Sessions) -> Result:

@@ -6,7 +6,7 @@ from cipher_operator.api.names import SERVER_KIND
 from cipher_operator.kube.reflector import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
-from cipher_operator.reconcile.inputs import NAMESPACE, Key, Ref
+from cipher_operator.reconcile.inputs import NAMESPACE, PLACE, Key, Ref
 from cipher_operator.reconcile.namespaces import Namespaces
 
 COUNTED_AFTER = 1.0
@@ -55,6 +55,9 @@ class Tenants:
             # The first list brings each once, and tells of no change.
             if before is not None:
                 self._touch(self._inputs.users(ref))
+            if now is None:
+                # What it named is nobody's any more, also for a process that ran it before: let go when it leads.
+                self._inputs.forget(("", name))
             return
         self._servers.enqueue(("", name), changed=True)
         self._storages.relearn(ref)
@@ -81,3 +84,10 @@ class Tenants:
         if not self._follows:
             for name in {ref[2] for ref in refs if ref[0] == SERVER_KIND}:
                 self._servers.enqueue(("", name), urgent=False, after=COUNTED_AFTER)
+
+    def left(self, namespace: str, refs: Iterable[Ref]) -> None:
+        """Run who waits for the place that a storage of its namespace has left on the CipherServers among these."""
+        if not self._follows:
+            for name in {ref[2] for ref in refs if ref[0] == SERVER_KIND}:
+                for key in self._inputs.users((PLACE, namespace, name)):
+                    self._storages.enqueue(key, urgent=False)

@@ -39,7 +39,7 @@ class Triggers:
     `look` is called with an input of which somebody has read another revision, and with a Secret that has our finalizer
     and that no known storage needs, or that is being deleted. Between `follow` and `lead` nothing is run or looked at:
     another process does that, and `standby` keeps what this one must know when its turn comes. `used` is called with
-    inputs that a storage has begun or ceased to name.
+    inputs that a storage has begun or ceased to name, `left` with its namespace and those that it has ceased to name.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Triggers:
         look: Callable[[Ref], None] = lambda ref: None,
         standby: Standby | None = None,
         used: Callable[[Iterable[Ref]], None] = lambda refs: None,
+        *,
+        left: Callable[[str, Iterable[Ref]], None] = lambda namespace, refs: None,
     ) -> None:
-        self._queue, self._inputs, self._look, self._used = queue, inputs, look, used
+        self._queue, self._inputs, self._look, self._used, self._left = queue, inputs, look, used, left
         self._standby, self._follows = standby, False
         self._known: dict[Key, Fingerprint] = {}
         self._existing: dict[Key, str] = {}
@@ -110,6 +112,7 @@ class Triggers:
             if ref in self._held and not self._follows:
                 self._look(ref)
         self._used(dropped | named)
+        self._left(key[0], dropped)
         if self._follows:
             self._touched(key)
         else:
@@ -121,6 +124,7 @@ class Triggers:
             named = self._inputs.references(key)
             self._inputs.forget(key)
             self._used(named)
+            self._left(key[0], named)
         if self._standby is not None:
             self._standby.drop(key)
         if self._follows:

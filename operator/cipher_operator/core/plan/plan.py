@@ -20,7 +20,7 @@ from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import PASSWORDS, Step, lines_of
-from cipher_operator.core.tenancy import refuse_beyond
+from cipher_operator.core.tenancy import refuse_beyond, refuse_foreign_database
 
 OPEN_GRANTEES = frozenset({"PUBLIC", "anon"})
 """Everybody with a login, and on Supabase everybody with the public API key."""
@@ -109,7 +109,8 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     login = orders.login or desired.user
     if desired.tenant is not None:
         # Before anything is said of a database that may be another's.
-        refuse_beyond(desired, orders, observed, judge(desired, orders, observed))
+        refuse_beyond(desired, orders, observed)
+        refuse_foreign_database(desired, orders, observed, judge(desired, orders, observed))
     refuse_unfit(desired, observed, login)
     claim = judge(desired, orders, observed)
     # Judged before any step is planned: a conflict on a table must leave the server without new roles.

@@ -23,6 +23,8 @@ class ServerResult:
     admin: Admin | None = None
     warnings: tuple[str, ...] = ()
     held: bool = False
+    losing: tuple[str, ...] = ()
+    """Its Secrets that are being deleted and wait for them."""
 
     @property
     def reason(self) -> Reason:
@@ -82,12 +84,20 @@ def _ready(result: ServerResult) -> str:
 
 
 def _sentence(result: ServerResult, text: str) -> str:
+    text = "; ".join((text, *map(_losing, result.losing)))
     if not result.held:
         return text
     what = "1 CipherStorage uses it" if result.storages == 1 else f"{result.storages} CipherStorages use it"
     return (
         f"It is being deleted and is held, because {what} (finalizer `storage.cipher.dev/in-use`): it goes when they "
         f"are deleted or name another server; {text}"
+    )
+
+
+def _losing(secret: str) -> str:
+    return (
+        f"Secret '{secret}' is being deleted and is held for the storages that use this server (finalizer "
+        "`storage.cipher.dev/in-use`): it goes with the last of them; name another Secret in its place"
     )
 
 
