@@ -48,6 +48,7 @@ async def test_a_key_never_runs_twice_at_once() -> None:
         world.queue.enqueue(CHAT)
         await world.clock.advance(0.3)
     assert at_once[1] == 1
+    await world.queue.drain(0)
 
 
 @pytest.mark.parametrize(

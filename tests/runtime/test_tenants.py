@@ -11,6 +11,7 @@ from cipher_operator.queue.references import References
 from cipher_operator.reconcile.inputs import PLACE, Key, Ref, references
 from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.runtime.tenants import COUNTED_AFTER, Tenants
+from cipher_operator.runtime.triggers import Triggers
 
 CHAT: Key = ("shop", "chat")
 OTHER: Key = ("lab", "chat")
@@ -47,6 +48,7 @@ class World:
         self.tenants = Tenants(*queues, self.inputs, self.namespaces, self.touched.extend)
         for key in (CHAT, OTHER):
             self.inputs.set_references(key, references(key, SPEC))
+        self.servers.taken()
 
     def server(self, generation: int = 1, *, version: int = 1, deleting: bool = False, uid: str = "u") -> None:
         self.tenants.server(PROD, Seen(uid, str(version), deleting=deleting, generation=generation))
@@ -115,13 +117,43 @@ def test_labels_start_the_storages_of_their_namespace_alone(world: World) -> Non
 def test_a_place_that_is_left_starts_who_waits_for_it(world: World) -> None:
     waiting: Key = ("shop", "second")
     world.inputs.set_references(waiting, {*references(waiting, SPEC), (PLACE, "shop", "prod")})
-    world.tenants.left("lab", [PROD])
+    world.inputs.forget(OTHER)
     assert world.storages.taken() == [], "of another namespace"
-    world.tenants.left("shop", [PROD])
+    world.inputs.forget(CHAT)
     assert world.storages.taken() == [waiting]
     world.tenants.follow()
-    world.tenants.left("shop", [PROD])
+    world.inputs.set_references(CHAT, references(CHAT, SPEC))
+    world.inputs.forget(CHAT)
     assert world.storages.taken() == []
+
+
+ELSEWHERE = {"connection": {"serverRef": {"name": "test"}}}
+USES: dict[str, tuple[dict[str, Any] | None, list[str]]] = {
+    "gone": (None, ["prod"]),
+    "names another": (ELSEWHERE, ["prod", "test"]),
+    "names a Secret": ({"connection": {"secretRef": {"name": "pg"}}}, ["prod"]),
+    "as before": (SPEC, []),
+}
+
+
+@pytest.mark.parametrize("first", ["the run", "the watch"])
+@pytest.mark.parametrize(("spec", "counts"), USES.values(), ids=USES)
+def test_servers_count_whoever_is_first_to_know_of_a_change(
+    world: World, spec: dict[str, Any] | None, counts: list[str], first: str
+) -> None:
+    """A run reads the API server, and may know of a deletion or a spec before its event comes."""
+    triggers = Triggers(cast(Queue[Key], world.storages), world.inputs)
+    metadata = {"namespace": "shop", "name": "chat", "uid": "1"}
+    body: dict[str, Any] = {"metadata": {**metadata, "generation": 1}, "spec": SPEC}
+    triggers.storage("ADDED", body)
+    world.servers.taken()
+    if first == "the run":
+        world.inputs.set_references(CHAT, references(CHAT, spec) if spec is not None else ())
+    if spec is None:
+        triggers.storage("DELETED", body)
+    else:
+        triggers.storage("MODIFIED", {"metadata": {**metadata, "generation": 2}, "spec": spec})
+    assert sorted(world.servers.taken()) == [(("", name), COUNTED_AFTER) for name in counts]
 
 
 def test_a_server_that_goes_while_another_leads_needs_its_secret_no_more(world: World) -> None:
@@ -142,7 +174,8 @@ def test_a_follower_keeps_what_it_sees_and_runs_it_when_it_leads(world: World) -
     world.tenants.follow()
     world.server()
     world.namespace("shop", cipher="yes")
-    world.tenants.used([PROD])
+    world.inputs.forget(CHAT)
+    world.inputs.set_references(CHAT, references(CHAT, SPEC))
     assert (world.servers.taken(), world.storages.taken()) == ([], [])
     assert world.touched == [], "the first list tells of no change"
     world.namespace("shop", cipher="no")

@@ -185,12 +185,22 @@ def test_a_secret_that_an_operator_before_held_is_let_go(queue: Recorded, case: 
     assert bool(looked) is expected
 
 
-def test_an_input_that_a_storage_has_left_is_looked_at_where_it_was_held(queue: Recorded) -> None:
-    left = list[Ref]()
-    triggers = Triggers(cast("Queue[Key]", queue), references_of(queue), left.append)
+@pytest.mark.parametrize("change", ["another Secret", "deleted"])
+@pytest.mark.parametrize("first", ["the run", "the watch"])
+def test_an_input_that_a_storage_has_left_is_looked_at_where_it_was_held(
+    queue: Recorded, first: str, change: str
+) -> None:
+    left, inputs = list[Ref](), references_of(queue)
+    triggers = Triggers(cast("Queue[Key]", queue), inputs, left.append)
     triggers.storage("ADDED", storage())
     triggers.input(PG, seen(5, held=True))
-    triggers.storage("MODIFIED", storage({"connection": {"secretRef": {"name": "other"}}}, generation=2))
+    other = {"connection": {"secretRef": {"name": "other"}}}
+    if first == "the run":
+        inputs.set_references(KEY, references(KEY, other) if change == "another Secret" else ())
+    if change == "another Secret":
+        triggers.storage("MODIFIED", storage(other, generation=2))
+    else:
+        triggers.storage("DELETED", storage())
     assert left == [PG]
 
 

@@ -25,7 +25,8 @@ ABSENT = Version(0, "")
 
 
 class References(Generic[K, R]):
-    """Which keys read which inputs, and what each has read last. `enqueue` is called for those that must read again."""
+    """Which keys read which inputs, and what each has read last. `enqueue` is called for those that must read again,
+    and who listens is told what a key begins and ceases to read, whoever says so: a watch, or a run that was faster."""
 
     def __init__(self, enqueue: Callable[[K], None]) -> None:
         self._enqueue = enqueue
@@ -33,20 +34,29 @@ class References(Generic[K, R]):
         self._users: dict[R, dict[K, Version | None]] = {}
         self._newest: dict[R, int] = {}
         self._gone: set[R] = set()
+        self._listeners: list[Callable[[K, frozenset[R], frozenset[R]], None]] = []
+
+    def listen(self, listener: Callable[[K, frozenset[R], frozenset[R]], None]) -> None:
+        """Call `listener` from now on with a key, the inputs that it begins to read, and those that it ceases to."""
+        self._listeners.append(listener)
 
     def set_references(self, key: K, references: Iterable[R]) -> frozenset[R]:
         """Say which inputs a key reads, in place of what was said before; return those that it reads no more."""
         wanted = frozenset(references)
         before = self._references.get(key, frozenset())
-        for ref in wanted - before:
+        begun, ceased = wanted - before, before - wanted
+        for ref in begun:
             self._users.setdefault(ref, {})[key] = None
-        for ref in before - wanted:
+        for ref in ceased:
             self._drop(ref, key)
         if wanted:
             self._references[key] = wanted
         else:
             self._references.pop(key, None)
-        return before - wanted
+        if begun or ceased:
+            for listener in self._listeners:
+                listener(key, begun, ceased)
+        return ceased
 
     def references(self, key: K) -> frozenset[R]:
         """Return the inputs that a key reads."""

@@ -162,7 +162,7 @@ class Parts:
         )
         standby = Standby(settings.interval, time.monotonic)
         tenants = Tenants(queue, servers_queue, inputs, namespaces, standby.touch)
-        triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby, tenants.used, left=tenants.left)
+        triggers = Triggers(queue, inputs, inputs_queue.enqueue, standby)
         metrics.watch_lanes(lanes.counts)
         kinds: list[tuple[Watched, Changed, tuple[str, ...]]] = [
             (SECRETS.selected(settings.secret_selector), triggers.input, settings.secret_namespaces),

@@ -1,6 +1,6 @@
 """From a watch event of a CipherServer or a Namespace to what is run: the server, and the storages it concerns."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 from cipher_operator.api.names import SERVER_KIND
 from cipher_operator.kube.reflector import Seen
@@ -29,6 +29,7 @@ class Tenants:
         self._inputs, self._namespaces, self._touch = inputs, namespaces, touch
         self._known: dict[str, tuple[str, int, bool]] = {}
         self._follows = False
+        inputs.listen(self._named)
 
     def follow(self) -> None:
         """Run nothing from now on."""
@@ -77,17 +78,21 @@ class Tenants:
             return
         for key in keys:
             self._storages.enqueue(key)
-        self.used(found for key in keys for found in self._inputs.references(key))
+        self._count({found for key in keys for found in self._inputs.references(key)})
 
-    def used(self, refs: Iterable[Ref]) -> None:
-        """Let the CipherServers among these count their users soon."""
-        if not self._follows:
-            for name in {ref[2] for ref in refs if ref[0] == SERVER_KIND}:
-                self._servers.enqueue(("", name), urgent=False, after=COUNTED_AFTER)
+    def _named(self, key: Key, begun: frozenset[Ref], ceased: frozenset[Ref]) -> None:
+        """Let the CipherServers that a storage begins or ceases to name count; run who waits for its place there."""
+        if self._follows:
+            return
+        self._count(begun | ceased)
+        for server in _servers(ceased):
+            for waiting in self._inputs.users((PLACE, key[0], server)):
+                self._storages.enqueue(waiting, urgent=False)
 
-    def left(self, namespace: str, refs: Iterable[Ref]) -> None:
-        """Run who waits for the place that a storage of its namespace has left on the CipherServers among these."""
-        if not self._follows:
-            for name in {ref[2] for ref in refs if ref[0] == SERVER_KIND}:
-                for key in self._inputs.users((PLACE, namespace, name)):
-                    self._storages.enqueue(key, urgent=False)
+    def _count(self, refs: Set[Ref]) -> None:
+        for name in _servers(refs):
+            self._servers.enqueue(("", name), urgent=False, after=COUNTED_AFTER)
+
+
+def _servers(refs: Set[Ref]) -> frozenset[str]:
+    return frozenset(name for kind, _, name in refs if kind == SERVER_KIND)

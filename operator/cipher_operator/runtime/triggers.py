@@ -1,6 +1,6 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,8 +38,7 @@ class Triggers:
 
     `look` is called with an input of which somebody has read another revision, and with a Secret that has our finalizer
     and that no known storage needs, or that is being deleted. Between `follow` and `lead` nothing is run or looked at:
-    another process does that, and `standby` keeps what this one must know when its turn comes. `used` is called with
-    inputs that a storage has begun or ceased to name, `left` with its namespace and those that it has ceased to name.
+    another process does that, and `standby` keeps what this one must know when its turn comes.
     """
 
     def __init__(
@@ -48,17 +47,15 @@ class Triggers:
         inputs: "References[Key, Ref]",
         look: Callable[[Ref], None] = lambda ref: None,
         standby: Standby | None = None,
-        used: Callable[[Iterable[Ref]], None] = lambda refs: None,
-        *,
-        left: Callable[[str, Iterable[Ref]], None] = lambda namespace, refs: None,
     ) -> None:
-        self._queue, self._inputs, self._look, self._used, self._left = queue, inputs, look, used, left
+        self._queue, self._inputs, self._look = queue, inputs, look
         self._standby, self._follows = standby, False
         self._known: dict[Key, Fingerprint] = {}
         self._existing: dict[Key, str] = {}
         self._held: dict[Ref, bool] = {}
         """Secrets with our finalizer, and whether they are being deleted."""
         self._complete = False
+        inputs.listen(self._named)
 
     def knows(self, key: Key) -> bool:
         """Return whether an event for this storage has come, and it is not gone."""
@@ -105,14 +102,7 @@ class Triggers:
         if before == now or (before is not None and not before.held and before == now.without_hold()):
             return
         spec = body.get("spec")
-        named = references(key, spec)
-        dropped = self._inputs.set_references(key, named)
-        for ref in dropped:
-            # Held perhaps for this storage alone, and its deletion may be waiting already.
-            if ref in self._held and not self._follows:
-                self._look(ref)
-        self._used(dropped | named)
-        self._left(key[0], dropped)
+        self._inputs.set_references(key, references(key, spec))
         if self._follows:
             self._touched(key)
         else:
@@ -121,10 +111,7 @@ class Triggers:
     def gone(self, key: Key) -> None:
         """Let a storage go that does not exist any more."""
         if self._known.pop(key, None) is not None:
-            named = self._inputs.references(key)
             self._inputs.forget(key)
-            self._used(named)
-            self._left(key[0], named)
         if self._standby is not None:
             self._standby.drop(key)
         if self._follows:
@@ -162,6 +149,12 @@ class Triggers:
         elif self._inputs.seen(ref, revision(seen.version)):
             self._queue.relearn(ref)
             self._look(ref)
+
+    def _named(self, key: Key, begun: frozenset[Ref], ceased: frozenset[Ref]) -> None:
+        for ref in ceased:
+            # Held perhaps for this storage alone, and its deletion may be waiting already.
+            if ref in self._held and not self._follows:
+                self._look(ref)
 
     def _touched(self, *keys: Key) -> None:
         # The first lists bring everything once, and tell of no change.
