@@ -12,8 +12,10 @@ import yaml
 from cipher_operator.kube.port import JSON_PATCH
 from devcluster import ControlPlane
 from devcluster.stored import Follower
+from support import argo_agreement
 from support.cluster import Namespace, install
 from support.memory_api import MemoryApi
+from support.servers import LEAST
 from support.status_records import no_violations
 from support.status_versions import FOLDER, Records, record, recorded
 
@@ -51,8 +53,8 @@ def team(plane: ControlPlane, followers: tuple[Follower, ...]) -> Iterator[Names
     made.let_go()
 
 
-def status(message: str = "m", time: str = NOW, **changes: Any) -> dict[str, Any]:
-    ready = {"type": "Ready", "status": "True", "reason": "Observed", "message": message}
+def status(message: str = "m", time: str = NOW, *, reason: str = "Observed", **changes: Any) -> dict[str, Any]:
+    ready = {"type": "Ready", "status": "True", "reason": reason, "message": message}
     rest = {"observedGeneration": 1, "lastTransitionTime": time}
     unlooked = [
         {"type": each, "status": "Unknown", "reason": "Observed", "message": "not looked at"} for each in STAGES
@@ -81,7 +83,7 @@ def test_every_version_is_seen_though_the_api_server_goes_away(
     caught_up(followers)
     no_violations(records)
     # With the one of the new object.
-    assert (records.sums["versions"], records.sums["storages"]) == (VERSIONS + 1, 1)
+    assert (records.sums["versions"], records.sums["CipherStorages"]) == (VERSIONS + 1, 1)
 
 
 BROKEN: dict[str, tuple[list[dict[str, Any]], str]] = {
@@ -107,6 +109,64 @@ def test_a_version_that_breaks_the_contract_fails(
         no_violations(records)
     assert records.sums["violations"] >= 1
     no_violations(records)
+
+
+SERVER_BROKEN: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "a time moves": ([status(reason="Ready"), status(reason="Ready", time=LATER)], "the time of condition Ready moved"),
+    "a generation that does not exist": ([status(reason="Ready", observedGeneration=2)], "FAIL 6"),
+    "a word of a Secret of any namespace": (
+        [status("no answer from db.example", reason="Ready")],
+        "it tells a secret of 10 characters",
+    ),
+    "a reason of Observe mode": ([status(reason="ChangesPending")], "Ready=True with reason ChangesPending"),
+}
+
+
+@pytest.mark.parametrize("case", list(SERVER_BROKEN))
+def test_so_does_one_of_a_server(
+    plane: ControlPlane, team: Namespace, records: Records, followers: tuple[Follower, ...], case: str
+) -> None:
+    versions, rule = SERVER_BROKEN[case]
+    name = f"server-{next(_numbers)}"
+    metadata = {"apiVersion": "storage.cipher.dev/v1alpha1", "kind": "CipherServer", "metadata": {"name": name}}
+    plane.kubectl("apply", "-f", "-", input=json.dumps({**metadata, "spec": LEAST}))
+    for each in versions:
+        ready = {**each, "conditions": each["conditions"][:1]}
+        plane.kubectl(
+            *("patch", "cserver", name, "--subresource=status", "--type=merge", "-p", json.dumps({"status": ready}))
+        )
+    plane.kubectl("delete", "cserver", name)
+    caught_up(followers)
+    with pytest.raises(pytest.fail.Exception, match=rule):
+        no_violations(records)
+    # Its storage has a version of its own: the new object.
+    assert records.sums["CipherServers"] == 1
+
+
+def test_a_tenant_is_told_nothing_of_other_namespaces(
+    plane: ControlPlane, team: Namespace, records: Records, followers: tuple[Follower, ...]
+) -> None:
+    other = Namespace(plane, f"recorded-{next(_numbers)}")
+    other.secret("prod-admin", {"host": "db.internal.example"})
+    team.delete("cipherstorages", "chat")
+    team.storage("chat", {"connection": {"serverRef": {"name": "prod"}}})
+    write(team, status("no answer from db.internal.example"))
+    caught_up(followers)
+    with pytest.raises(pytest.fail.Exception, match="it tells a secret of 19 characters"):
+        no_violations(records)
+
+
+def test_argo_cds_answer_is_compared(
+    team: Namespace, records: Records, followers: tuple[Follower, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(team, status("as the health check of manifests/argocd has it"))
+    caught_up(followers)
+    assert records.judged() == []
+    monkeypatch.setattr(argo_agreement, "health", lambda script, stored: ("Degraded", ""))
+    write(team, status("as another has it"))
+    caught_up(followers)
+    (found,) = records.judged()
+    assert "Argo CD says Degraded, kstatus Current" in found
 
 
 @pytest.mark.parametrize("case", list(BROKEN))

@@ -10,12 +10,12 @@ from lupa import lua51
 
 from cipher_operator.api.reasons import Reason
 from manifests.argocd_files import CUSTOMIZATION, HEALTH, check_recorded
+from support.argo_agreement import AGREED
 from support.argo_fixtures import NEW, READY, UNFINISHED, Fixture, fixtures, status_of, stored
 from support.argo_lua import health, run, scripted_health
 from support.kstatus import kstatus
 
 FIXTURES = fixtures()
-AGREED = {"Current": "Healthy", "Failed": "Degraded", "InProgress": "Progressing", "Terminating": "Progressing"}
 each_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.name)
 
 

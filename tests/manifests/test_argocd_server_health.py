@@ -7,13 +7,13 @@ import yaml
 
 from manifests.argocd_files import SERVER_CUSTOMIZATION, SERVER_HEALTH, check_recorded
 from support import crd
+from support.argo_agreement import AGREED
 from support.argo_fixtures import NEW, UNFINISHED, Fixture
 from support.argo_lua import health, scripted_health
 from support.argo_servers import ready, server, server_fixtures
 from support.kstatus import kstatus
 
 FIXTURES = server_fixtures()
-AGREED = {"Current": "Healthy", "Failed": "Degraded", "InProgress": "Progressing", "Terminating": "Progressing"}
 each_fixture = pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.name)
 
 

@@ -57,9 +57,13 @@ def violations(storage: Json, previous: Json | None = None, secrets: Iterable[st
     ]
 
 
-def server_violations(server: Json, previous: Json | None = None) -> list[str]:
+def server_violations(server: Json, previous: Json | None = None, secrets: Iterable[str] = ()) -> list[str]:
     """Return which rules a CipherServer's status breaks: the same, without stages and a storage's own facts."""
+    if previous is not None and previous["metadata"].get("uid") != server["metadata"].get("uid"):
+        previous = None
     listed = _status(server).get("conditions") or []
+    if not listed:
+        return [] if _status(server) in ({}, NEW) and not _conditions(previous) else ["a status without conditions"]
     conditions = {condition["type"]: condition for condition in listed}
     generation = conditions.get("Ready", {}).get("observedGeneration", 0)
     return [
@@ -68,7 +72,7 @@ def server_violations(server: Json, previous: Json | None = None) -> list[str]:
         *(rule for condition in listed for rule in _shape(condition)),
         *(rule for rule in _reasons(conditions) if not rule.startswith("no stage says")),
         *(_changes(server, conditions, previous) if previous is not None else ()),
-        *(f"it tells {what}" for what in _told(_status(server), ())),
+        *(f"it tells {what}" for what in _told(_status(server), secrets)),
     ]
 
 

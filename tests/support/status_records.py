@@ -47,6 +47,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     sums, reasons = _SUMS + RECORDS.sums, _REASONS | RECORDS.reasons
     if sums["versions"]:
         terminalreporter.write_line(
-            f"statuses: {sums['versions']} versions of {sums['storages']} storages recorded, {len(reasons)} reasons, "
+            f"statuses: {sums['versions']} versions of {sums['CipherStorages']} CipherStorages and "
+            f"{sums['CipherServers']} CipherServers recorded, {len(reasons)} reasons, "
             f"{sums['late']} about a spec that had changed meanwhile; {sums['violations']} violations"
         )

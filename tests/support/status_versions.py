@@ -7,7 +7,7 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,8 @@ import yaml
 from cipher_operator.api import names
 from devcluster import ControlPlane
 from devcluster.stored import Follower, Stored, secret_data
-from support.kstatus import violations
+from support.argo_agreement import disagreements
+from support.kstatus import NEW, server_violations, violations
 from support.memory_api.kinds import address_api, kind_of
 from support.memory_api.store import Change, Store
 
@@ -30,6 +31,8 @@ _URL = re.compile(rb"\w+://(?:[^\s/@]*?:(?P<password>[^\s/@]*)@)?(?P<hosts>[^\s/
 
 Json = dict[str, Any]
 
+_PLURALS = (names.PLURAL, names.SERVER_PLURAL)
+
 
 @dataclass
 class Records:
@@ -40,7 +43,8 @@ class Records:
 
     sums: Counter[str] = field(default_factory=Counter)
     reasons: set[str] = field(default_factory=set)
-    _storages: set[str] = field(default_factory=set)
+    _objects: dict[str, set[str]] = field(default_factory=dict)
+    """The uids of a kind."""
     _last: dict[tuple[str, str], Json] = field(default_factory=dict)
     _secrets: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     _unjudged: list[tuple[str, Json, Json | None]] = field(default_factory=list)
@@ -49,9 +53,9 @@ class Records:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     """Versions come from threads of their own."""
 
-    def storage(self, where: str, key: str, body: Json | None, *, judge: bool = True) -> None:
-        """Take a version of a CipherStorage of the cluster `where`, None where it is gone; without `judge` only as
-        what later ones are compared with."""
+    def version(self, where: str, key: str, body: Json | None, *, judge: bool = True) -> None:
+        """Take a version of a CipherStorage or CipherServer of the cluster `where`, None where it is gone; without
+        `judge` only as what later ones are compared with."""
         with self._lock:
             previous = self._last.pop((where, key), None)
             if body is None:
@@ -61,7 +65,8 @@ class Records:
                 self._unjudged.append((where, body, previous))
 
     def secret(self, where: str, namespace: str, data: Mapping[str, bytes]) -> None:
-        """Take a version of a Secret: what is in it may stand in no status of its namespace."""
+        """Take a version of a Secret: what is in it may stand in no status of its namespace, nor in one of a
+        CipherServer or of a storage that names one."""
         with self._lock:
             self._secrets.setdefault((where, namespace), set()).update(_confidential(data))
 
@@ -72,22 +77,18 @@ class Records:
             batch, self._unjudged = self._unjudged, []
             secrets = {place: frozenset(texts) for place, texts in self._secrets.items()}
         for where, body, previous in batch:
-            metadata = body["metadata"]
-            spec = json.dumps(body.get("spec", {}))
-            told = {each for each in secrets.get((where, metadata["namespace"]), ()) if each not in spec}
-            broken = violations(body, previous, told - _names(body))
+            broken = _broken(body, previous, _told(body, where, secrets))
             self._count(body, broken)
-            found += [
-                f"{metadata['namespace']}/{metadata['name']}: {rule}\n{_shown(body, previous)}" for rule in broken
-            ]
+            found += [f"{_called(body)}: {rule}\n{_shown(body, previous)}" for rule in broken]
         return found
 
     def _count(self, body: Json, broken: list[str]) -> None:
         metadata, conditions = body["metadata"], body.get("status", {}).get("conditions") or []
         ready: Json = next((each for each in conditions if each["type"] == "Ready"), {})
-        self._storages.add(metadata["uid"])
+        uids = self._objects.setdefault(body["kind"], set())
+        uids.add(metadata["uid"])
         self.reasons.update(each["reason"] for each in conditions)
-        self.sums["storages"] = len(self._storages)
+        self.sums[f"{body['kind']}s"] = len(uids)
         self.sums["versions"] += 1
         self.sums["violations"] += len(broken)
         self.sums["late"] += 0 < ready.get("observedGeneration", 0) < metadata["generation"]
@@ -102,15 +103,17 @@ RECORDS = Records()
 @contextmanager
 def recorded(plane: ControlPlane, records: Records = RECORDS) -> Iterator[tuple[Follower, ...]]:
     """Record the statuses of a cluster while the block runs and `records.following` is true. Every version stored since
-    its begin is seen, whatever the API server does meanwhile; `catch_up` of both followers tells that those up to now
+    its begin is seen, whatever the API server does meanwhile; `catch_up` of all followers tells that those up to now
     are recorded."""
     begun = False
 
-    def storage(stored: Stored) -> None:
+    def version(stored: Stored) -> None:
         body = json.loads(stored.value) if stored.value is not None else None
         if body is not None:
             body["metadata"]["resourceVersion"] = str(stored.revision)
-        records.storage(plane.url, stored.key, body, judge=begun and records.following)
+            # The CRD's default, which whoever reads is given: a new object is stored without a status.
+            body.setdefault("status", dict(NEW))
+        records.version(plane.url, stored.key, body, judge=begun and records.following)
 
     def secret(stored: Stored) -> None:
         if stored.value is not None:
@@ -118,7 +121,7 @@ def recorded(plane: ControlPlane, records: Records = RECORDS) -> Iterator[tuple[
 
     followers = (
         Follower(plane.etcd_url, "secrets", secret),
-        Follower(plane.etcd_url, f"{names.GROUP}/{names.PLURAL}", storage),
+        *(Follower(plane.etcd_url, f"{names.GROUP}/{plural}", version) for plural in _PLURALS),
     )
     begun = True
     try:
@@ -132,12 +135,12 @@ def recorded(plane: ControlPlane, records: Records = RECORDS) -> Iterator[tuple[
 
 def record(store: Store, records: Records = RECORDS) -> None:
     """Record the statuses of an API server in memory from now on."""
-    storages, secrets = (address_api(kind_of(plural)) for plural in (names.PLURAL, "secrets"))
+    *ours, secrets = (address_api(kind_of(plural)) for plural in (*_PLURALS, "secrets"))
 
     def take(change: Change) -> None:
         api, namespace, name = change.address
-        if api == storages:
-            records.storage(str(id(store)), f"{namespace}/{name}", change.after)
+        if api in ours:
+            records.version(str(id(store)), f"{namespace}/{name}", change.after)
         elif api == secrets and change.after is not None:
             data = change.after.get("data") or {}
             content = {key: base64.b64decode(value) for key, value in data.items()}
@@ -168,10 +171,35 @@ def _text(value: bytes) -> Iterator[str]:
         yield text
 
 
+def _broken(body: Json, previous: Json | None, secrets: Set[str]) -> list[str]:
+    rules = violations if body["kind"] == names.KIND else server_violations
+    return [*rules(body, previous, secrets), *disagreements(body)]
+
+
+def _told(body: Json, where: str, secrets: Mapping[tuple[str, str], Set[str]]) -> Set[str]:
+    """Return what may not stand in a status: of the Secrets beside it, or of all where it is about those of others."""
+    spec, namespace = body.get("spec", {}), body["metadata"].get("namespace")
+    own = namespace is not None and "serverRef" not in spec.get("connection", {})
+    found = {
+        text
+        for place, texts in secrets.items()
+        if place == (where, namespace) or (not own and place[0] == where)
+        for text in texts
+    }
+    written = json.dumps(spec)
+    return {each for each in found if each not in written} - _names(body)
+
+
+def _called(body: Json) -> str:
+    return "/".join(filter(None, (body["metadata"].get("namespace"), body["metadata"]["name"])))
+
+
 def _names(body: Json) -> set[str]:
     """Return the names that may be shown although a Secret holds the same word."""
     status, metadata = body.get("status", {}), body["metadata"]
-    return {str(each) for each in (status.get("database"), status.get("user"), metadata["name"], metadata["namespace"])}
+    return {
+        str(each) for each in (status.get("database"), status.get("user"), metadata["name"], metadata.get("namespace"))
+    }
 
 
 def _keep(folder: Path, body: Json, ready: Json, conditions: list[Json]) -> None:
