@@ -10,7 +10,7 @@ from support import crd
 from support.argo_agreement import AGREED
 from support.argo_fixtures import NEW, UNFINISHED, Fixture
 from support.argo_lua import health, scripted_health
-from support.argo_servers import ready, server, server_fixtures
+from support.argo_servers import READY, server, server_fixtures, status_of
 from support.kstatus import kstatus
 
 FIXTURES = server_fixtures()
@@ -54,7 +54,7 @@ def test_without_a_status_it_is_progressing(status: dict[str, Any] | None) -> No
 
 
 def test_ready_is_not_ready_without_its_own_generation() -> None:
-    status = ready()
+    status = status_of(READY)
     del status["conditions"][0]["observedGeneration"]
     assert health(SERVER_HEALTH, server(status))[0] == "Progressing"
 
