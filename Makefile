@@ -22,7 +22,7 @@ help: ## list the commands
 demo: setup ## show a CipherStorage from apply to Ready, break it, watch it heal; ends by itself
 	@$(PY) -m demo
 
-check: lint ## lint, types, layer contracts and the tests that need no cluster: under a minute
+check: lint docs ## lint, types, layer contracts, docs and the tests that need no cluster: about a minute
 	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster and not lengthy" --ignore tests/postgres --ignore tests/e2e $(ARGS)
 
 test: lint docs programs devcluster-if-changed ## everything: lint, types, layers, docs and every test (ALL=1: on all six majors)

@@ -243,19 +243,21 @@ def settle(both: Pair, here: Namespace) -> None:
 
 def recover(both: Pair, here: Namespace, former: Replica, kind: str) -> tuple[str, ...]:
     """Let the former leader go on, or start it again; return what changed when it did."""
-    if kind in ("end", "kill"):
+    ended = kind in ("end", "kill")
+    if ended:
         wait_until(lambda: former.returncode is not None, "the former leader has ended", 90)
-        former.start()
-        return ()
     before = state(both, here)
-    if kind == "stop":
+    if ended:
+        former.start()
+    elif kind == "stop":
         os.kill(former.pid, signal.SIGCONT)
     else:
         former.api.mode = "forward"
         former.api.reset_open()
     time.sleep(AFTER_WAKING)
     after = state(both, here)
-    wait_until(lambda: "does not lead any more" in former.log(), "it knows that it does not lead")
+    if not ended:
+        wait_until(lambda: "does not lead any more" in former.log(), "it knows that it does not lead")
     return tuple(
         f"{what}: {_difference(before.get(what), after.get(what))}"
         for what in sorted({*before, *after})
