@@ -88,11 +88,12 @@ def _server() -> dict[str, Any]:
 def _said(plane: ControlPlane, verb: str, body: dict[str, Any] | str, *target: str) -> str:
     """Return what the API server says against a request of the operator's account, empty where it would do it."""
     account = plane.kubeconfig_for_service_account("cipher-system", "cipher-operator")
-    arguments = ("-f", "-") if verb == "create" else (*target, "-p", str(body))
+    whole = isinstance(body, dict)
+    arguments = (*target, "-f", "-") if whole else (*target, "-p", str(body))
     try:
         plane.kubectl(
             "-n", "fenced", verb, *arguments, "--dry-run=server",
-            input=json.dumps(body) if verb == "create" else None, kubeconfig=account,
+            input=json.dumps(body) if whole else None, kubeconfig=account,
         )  # fmt: skip
     except KubectlError as error:
         return error.stderr
@@ -113,10 +114,12 @@ CREATED: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("how", [("create",), ("apply", "--server-side")], ids=" ".join)
 @pytest.mark.parametrize("case", CREATED)
-def test_what_it_may_create(fenced: ControlPlane, case: str) -> None:
+def test_what_it_may_create(fenced: ControlPlane, case: str, how: tuple[str, ...]) -> None:
     body, refusal = CREATED[case]
-    said = _said(fenced, "create", body)
+    verb, *flags = how
+    said = _said(fenced, verb, body, *flags)
     assert refusal in said
     assert bool(said) == bool(refusal)
 
