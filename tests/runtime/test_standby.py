@@ -105,7 +105,7 @@ class Process:
         self.inputs: References[Key, Ref] = References(self.world.queue.enqueue)
         standby = Standby(INTERVAL, self.world.clock.now)
         queue = self.world.queue
-        self.triggers = Triggers(queue, self.inputs, self.looked.append, standby)
+        self.triggers = Triggers(queue, self.inputs, lambda ref, /, *, after=0.0: self.looked.append(ref), standby)
 
     async def _run(self, world: World, key: Key, ticket: Ticket) -> Next:
         ticket.enter(LANE, "admin")

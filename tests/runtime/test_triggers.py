@@ -34,6 +34,13 @@ class Recorded:
         """Needs are the queue's own business."""
 
 
+class Looked(list[Ref]):
+    """Which inputs were to be looked at."""
+
+    def __call__(self, ref: Ref, /, *, after: float = 0.0) -> None:
+        self.append(ref)
+
+
 def references_of(queue: Recorded) -> "References[Key, Ref]":
     return References(queue.enqueue)
 
@@ -139,8 +146,8 @@ def seen(revision: int, *, deleting: bool = False, held: bool = False) -> Seen:
 
 
 def test_a_secret_is_looked_at_when_somebody_has_read_another_revision(queue: Recorded) -> None:
-    inputs, looked = references_of(queue), list[Ref]()
-    triggers = Triggers(cast("Queue[Key]", queue), inputs, looked.append)
+    inputs, looked = references_of(queue), Looked()
+    triggers = Triggers(cast("Queue[Key]", queue), inputs, looked)
     triggers.storage("ADDED", storage())
     queue.started.clear()
     inputs.read(KEY, PG, Version(5, "a"))
@@ -174,8 +181,8 @@ HOLDS: dict[str, tuple[bool, dict[str, bool], bool]] = {
 @pytest.mark.parametrize("case", list(HOLDS))
 def test_a_secret_that_an_operator_before_held_is_let_go(queue: Recorded, case: str, when: str) -> None:
     known, facts, expected = HOLDS[case]
-    looked = list[Ref]()
-    triggers = Triggers(cast("Queue[Key]", queue), references_of(queue), looked.append)
+    looked = Looked()
+    triggers = Triggers(cast("Queue[Key]", queue), references_of(queue), looked)
     if known:
         triggers.storage("ADDED", storage())
     if when == "seen later":
@@ -190,8 +197,8 @@ def test_a_secret_that_an_operator_before_held_is_let_go(queue: Recorded, case: 
 def test_an_input_that_a_storage_has_left_is_looked_at_where_it_was_held(
     queue: Recorded, first: str, change: str
 ) -> None:
-    left, inputs = list[Ref](), references_of(queue)
-    triggers = Triggers(cast("Queue[Key]", queue), inputs, left.append)
+    left, inputs = Looked(), references_of(queue)
+    triggers = Triggers(cast("Queue[Key]", queue), inputs, left)
     triggers.storage("ADDED", storage())
     triggers.input(PG, seen(5, held=True))
     other = {"connection": {"secretRef": {"name": "other"}}}

@@ -1,8 +1,8 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, REQUEST_ANNOTATIONS
 from cipher_operator.kube.reflector import Seen
@@ -12,9 +12,19 @@ from cipher_operator.reconcile.contents import revision
 from cipher_operator.reconcile.inputs import Key, Ref, references, way
 from cipher_operator.runtime.standby import Standby
 
+LEFT_AFTER = 2.0
+"""Seconds after which a held input that a storage has left is looked at: the run that ends it lets it go itself."""
+
 _ANNOTATIONS = (*REQUEST_ANNOTATIONS.values(), ANNOTATION_FORCE_DELETE)
 
 Body = Mapping[str, Any]
+
+
+class Look(Protocol):
+    """Looks at an input, in `after` seconds."""
+
+    def __call__(self, ref: Ref, /, *, after: float = 0.0) -> None:
+        """Return at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +55,7 @@ class Triggers:
         self,
         queue: Queue[Key],
         inputs: "References[Key, Ref]",
-        look: Callable[[Ref], None] = lambda ref: None,
+        look: Look = lambda ref, /, *, after=0.0: None,
         standby: Standby | None = None,
     ) -> None:
         self._queue, self._inputs, self._look = queue, inputs, look
@@ -154,7 +164,7 @@ class Triggers:
         for ref in ceased:
             # Held perhaps for this storage alone, and its deletion may be waiting already.
             if ref in self._held and not self._follows:
-                self._look(ref)
+                self._look(ref, after=LEFT_AFTER)
 
     def _touched(self, *keys: Key) -> None:
         # The first lists bring everything once, and tell of no change.
