@@ -1,12 +1,14 @@
 """An administrator's login that comes again hashes nothing. Whatever the server does meanwhile ends as with the
 password, with no login more that fails."""
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from cipher_operator.api.choices import AuthMethod
 from cipher_operator.api.connection import Auth
@@ -16,6 +18,7 @@ from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.core.connection.scram import Keys, Terms, derive
 from cipher_operator.postgres import hashing, opening
+from cipher_operator.postgres.bounded import Silent
 from cipher_operator.postgres.hashing import FEW_ROUNDS, MAX_ROUNDS
 from cipher_operator.postgres.login_keys import ENOUGH, MORE, LoginKeys
 from cipher_operator.postgres.session import Session
@@ -202,6 +205,21 @@ async def test_a_connection_that_is_given_up_says_nothing_in_the_servers_log(
         assert session.connections_made == 2
     assert server.connections_authorized() == 1
     assert not re.search("FATAL|ERROR|WARNING", server.log_text())
+
+
+async def test_a_statement_of_such_a_session_can_be_cancelled(server: PostgresServer, admin: AdminConnection) -> None:
+    """libpq makes a second connection for it, with what the first was given."""
+    keys = LoginKeys()
+    await warm(admin, keys)
+    server.mark_log()
+    async with await Session.open(admin, "postgres", POLICY, keys=keys) as session:
+        with pytest.raises(Silent):
+            await session.execute(sql.SQL("SELECT pg_sleep(30)"), seconds=0.3)
+    for _ in range(200):
+        if "canceling statement due to user request" in server.log_text():
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(server.log_text())
 
 
 async def test_two_logins_never_share_keys(server: PostgresServer, begun: list[bool]) -> None:
