@@ -50,10 +50,12 @@ class LoginKeys:
         return hmac.digest(self._secret, b"".join(b"%d:%b" % (len(p := part.encode()), p) for part in parts), "sha256")
 
     async def of(self, login: bytes, password: Password) -> Keys | None:
-        """Return the keys for a login; None where the password is to be used. They are made here, at most once."""
+        """Return the keys for a login, made when they are first asked for; None where the password is to be used."""
         known = self._known.get(login)
-        if known is None or known.keys is not None:
-            return None if known is None else known.keys
+        if known is None:
+            return None
+        if known.keys is not None:
+            return known.keys
         if known.times < known.enough or pq.version() < _LIBPQ or not may_be_derived(password):
             return None
         keys = await derived(password, known.terms)
