@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cipher_operator.core.connection.password import Password
-from cipher_operator.core.connection.scram import saslprep
+from cipher_operator.core.connection.scram import Terms, derive, may_be_derived, read_terms, saslprep
 from cipher_operator.core.sql.composing import PasswordOf
 from cipher_operator.postgres.apply import verifier
 
@@ -30,6 +30,37 @@ def expected_verifier(word: str, salt: bytes) -> str:
 
 def salt_of(made: str) -> bytes:
     return base64.b64decode(made.split("$")[1].split(":")[1])
+
+
+CHALLENGES = {
+    b"r=nonce,s=c2FsdA==,i=4096": Terms(b"salt", 4096),
+    b"r=n!+%~-/,s=c2Fs,i=1": Terms(b"sal", 1),
+    b"r=nonce,s=c2FsdA==,i=04096": None,
+    b"r=nonce,s=c2FsdA==,i=+4096": None,
+    b"r=nonce,s=c2FsdA==,i=4096,x=1": None,
+    b"m=1,r=nonce,s=c2FsdA==,i=4096": None,
+    b"r=nonce,s=c2FsdA=,i=4096": None,
+    b"r=nonce,s=c2 FsdA==,i=4096": None,
+    b"r=nonce,s=,i=4096": None,
+    b"r=,s=c2FsdA==,i=4096": None,
+    b"r=nonce,s=c2FsdA==,i=": None,
+    b"r=nonce,s=c2FsdA==,i=4096\0": None,
+    b"": None,
+}
+
+
+@pytest.mark.parametrize(("challenge", "terms"), CHALLENGES.items(), ids=ascii)
+def test_terms_are_read_where_they_are_as_the_rfc_writes_them(challenge: bytes, terms: Terms | None) -> None:
+    assert read_terms(challenge) == terms
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=40))
+def test_keys_are_those_of_libpqs_verifier(word: str) -> None:
+    made = libpq_verifier(word)
+    assert may_be_derived(Password(word))
+    keys = derive(Password(word), Terms(salt_of(made), 4096))
+    stored = base64.b64encode(hashlib.sha256(base64.b64decode(keys.client)).digest()).decode()
+    assert made.split("$")[2] == f"{stored}:{keys.server}"
 
 
 ODD = ["pencil", "a b", "pässwörd", "\u00aa", "\u2168", "I\u00adX", "\u00a0x", "ﬀ", "\u0627\u0031", "\u06271\u0628",

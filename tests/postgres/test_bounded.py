@@ -17,7 +17,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.postgres import bounded
-from cipher_operator.postgres import session as session_module
+from cipher_operator.postgres import opening as opening_module
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
@@ -105,7 +105,7 @@ async def test_a_flood_before_the_session_is_bounded(
             await writer.drain()
 
     async with hostile(talk) as port:
-        monkeypatch.setattr(session_module, "_accepted_methods", lambda admin: "none")
+        monkeypatch.setattr(opening_module, "_accepted_methods", lambda admin: "none")
         there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE)
         with pytest.raises(Failure) as caught:
             await Session.open(there, "postgres", DialPolicy((), 3.0))
@@ -123,7 +123,7 @@ async def test_a_message_that_announces_a_gigabyte_gets_no_room_for_it(
         await reader.read()
 
     async with hostile(talk) as port:
-        monkeypatch.setattr(session_module, "_accepted_methods", lambda admin: "none")
+        monkeypatch.setattr(opening_module, "_accepted_methods", lambda admin: "none")
         there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE)
         before = forget_peak()
         with pytest.raises(Failure) as caught:
@@ -167,7 +167,7 @@ async def test_values_that_are_none_are_an_error_of_the_server() -> None:
     async with hostile(talk) as port:
         there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, SSLMode.DISABLE, require_auth="none")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(session_module, "_accepted_methods", lambda admin: "none")
+            patch.setattr(opening_module, "_accepted_methods", lambda admin: "none")
             session = await Session.open(there, "postgres", POLICY)
         async with session:
             error = await error_of(session, "SELECT 1")

@@ -2,13 +2,10 @@
 
 import asyncio
 import base64
-import contextlib
-import hashlib
-import hmac
 import ssl
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,35 +13,24 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
+from cipher_operator.core.connection.scram import Terms
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.hashing import FEW_ROUNDS, MAX_ROUNDS
+from cipher_operator.postgres.login_keys import ENOUGH, LoginKeys
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority
+from support.scram import AUTHENTICATION_OK, READY, SALT, Cut, asking, verifier
 from support.sessions import POLICY
+from support.wire import message
 
-SSL_REQUEST = struct.pack("!I", 80877103)
-MECHANISMS = struct.pack("!I", 10) + b"SCRAM-SHA-256\0\0"
-
-
-def packet(kind: bytes, body: bytes) -> bytes:
-    return kind + struct.pack("!I", len(body) + 4) + body
-
-
-def challenge(nonce: bytes, rounds: bytes) -> bytes:
-    return packet(
-        b"R", struct.pack("!I", 11) + b"r=" + nonce + b"srv,s=" + base64.b64encode(b"0123456789") + b",i=" + rounds
-    )
-
-
-Cut = Callable[[bytes], Iterable[bytes]]
 CUTS: dict[str, tuple[bool, Cut]] = {
     "whole": (False, lambda text: [text]),
     "a byte at a time": (False, lambda text: [text[at : at + 1] for at in range(len(text))]),
     "in the midst of the number": (False, lambda text: [text[:-3], text[-3:]]),
     "behind the header": (False, lambda text: [text[:5], text[5:]]),
     "begun behind the message before": (True, lambda text: [text[11:]]),
-    "with another before it": (False, lambda text: [packet(b"v", struct.pack("!II", 3, 0)) + text]),
+    "with another before it": (False, lambda text: [message(b"v", struct.pack("!II", 3, 0)) + text]),
 }
 """How the challenge comes; True: the server has sent its first bytes, which need no nonce, with what came before."""
 NUMBERS = {
@@ -56,84 +42,90 @@ NUMBERS = {
 }
 
 
-@contextlib.asynccontextmanager
-async def asking(
-    rounds: bytes, ahead: bool, cut: Cut, context: ssl.SSLContext | None
-) -> AsyncIterator[tuple[int, bytearray]]:
-    """Yield the port of a server that asks for so many rounds, and what it gets as an answer."""
-    got = bytearray()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        async def packet_of(header: int) -> bytes:
-            head = await reader.readexactly(header)
-            return await reader.readexactly(int.from_bytes(head[-4:], "big") - 4)
-
-        if (await packet_of(4))[:4] == SSL_REQUEST:
-            writer.write(b"S")
-            await writer.drain()
-            assert context is not None
-            await writer.start_tls(context)
-            await packet_of(4)
-        length = len(challenge(b"n" * 24, rounds)) - 1
-        head = b"R" + struct.pack("!II", length, 11) + b"r="
-        writer.write(packet(b"R", MECHANISMS) + (head if ahead else b""))
-        await writer.drain()
-        nonce = (await packet_of(5)).split(b"r=")[1]
-        for part in cut(challenge(nonce, rounds)):
-            writer.write(part)
-            await writer.drain()
-            await asyncio.sleep(0.003)
-        got.extend(await reader.read(4096))
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            await talk(reader, writer)
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1], got
-
-
 CASES = [pytest.param(NUMBERS["five million"], *how, id=name) for name, how in CUTS.items()] + [
     pytest.param(number, *CUTS["whole"], id=name) for name, number in NUMBERS.items()
 ]
 
 
-@pytest.mark.parametrize("encrypted", [False, True], ids=["plain", "TLS"])
+@pytest.fixture(params=[SSLMode.DISABLE, SSLMode.REQUIRE], ids=["plain", "TLS"])
+def mode(request: pytest.FixtureRequest) -> SSLMode:
+    return SSLMode(request.param)
+
+
+@pytest.fixture
+def context(certificate_authority: CertificateAuthority, mode: SSLMode) -> ssl.SSLContext | None:
+    if mode is SSLMode.DISABLE:
+        return None
+    certificate = certificate_authority.server()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate.certificate, certificate.key)
+    return context
+
+
+def login_at(port: int, mode: SSLMode) -> AdminConnection:
+    return AdminConnection("127.0.0.1", port, "u", Password("p"), None, mode, channel_binding="disable")
+
+
+def known(there: AdminConnection, rounds: int) -> LoginKeys:
+    """Return what is known of a login that was taken on other terms, or on the same."""
+    keys = LoginKeys()
+    for _ in range(ENOUGH):
+        keys.accepted(keys.login(there, there.host), Terms(SALT, rounds))
+    return keys
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["by password", "with keys"])
 @pytest.mark.parametrize(("rounds", "ahead", "cut"), CASES)
 async def test_too_many_rounds_are_refused_before_the_first(
-    certificate_authority: CertificateAuthority, rounds: bytes, ahead: bool, cut: Cut, encrypted: bool
+    mode: SSLMode, context: ssl.SSLContext | None, rounds: bytes, ahead: bool, cut: Cut, kept: bool
 ) -> None:
-    context = None
-    if encrypted:
-        certificate = certificate_authority.server()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate.certificate, certificate.key)
     used = time.process_time()
-    async with asking(rounds, ahead, cut, context) as (port, got):
-        mode = SSLMode.REQUIRE if encrypted else SSLMode.DISABLE
-        there = AdminConnection("127.0.0.1", port, "u", Password("p"), None, mode, channel_binding="disable")
+    async with asking(rounds, cut, ahead=ahead, context=context) as (port, answers):
+        there = login_at(port, mode)
+        keys = known(there, 4096) if kept else None
         with pytest.raises(Failure) as refused:
-            await Session.open(there, "postgres", DialPolicy((), 2.0 if ahead else 10.0))
-    if ahead and not encrypted:
+            await Session.open(there, "postgres", DialPolicy((), 2.0 if ahead else 10.0), keys=keys)
+    if ahead and mode is SSLMode.DISABLE:
         # libpq is given whole messages alone, and what comes out of turn is never whole.
         assert refused.value.reason is Reason.CONNECT_TIMEOUT
     else:
         assert refused.value.reason is Reason.ACCESS_DENIED
         assert "more than a million times" in refused.value.message
-    assert not got.startswith(b"p"), "nothing was answered"
+    assert not any(answers), "nothing was answered"
+    assert len(answers) <= 1, "nor is it asked again"
     assert time.process_time() - used < 2.0, "five million take 18 s"
 
 
-def verifier(password: str, rounds: int) -> str:
-    """Return a SCRAM verifier with so many rounds (RFC 5803)."""
-    salt = b"salt-of-sixteen!"
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
-    client = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    texts = [base64.b64encode(each).decode() for each in (salt, client, server)]
-    return f"SCRAM-SHA-256${rounds}:{texts[0]}${texts[1]}:{texts[2]}"
+@pytest.mark.parametrize(("ahead", "cut"), CUTS.values(), ids=CUTS)
+async def test_keys_for_other_terms_prove_nothing(
+    mode: SSLMode, context: ssl.SSLContext | None, ahead: bool, cut: Cut
+) -> None:
+    async with asking(b"4097", cut, ahead=ahead, context=context) as (port, answers):
+        there = login_at(port, mode)
+        with pytest.raises(Failure):
+            await Session.open(there, "postgres", DialPolicy((), 2.0), keys=known(there, 4096))
+    never_whole = ahead and mode is SSLMode.DISABLE
+    assert len(answers) == (1 if never_whole else 2), "the second is the password's"
+    assert not answers[0]
+
+
+FINAL = message(b"R", struct.pack("!I", 12) + b"v=" + base64.b64encode(b"no server key of a password here"))
+UNPROVEN = {"another's signature": [FINAL, AUTHENTICATION_OK, READY], "no signature": [AUTHENTICATION_OK, READY]}
+
+
+@pytest.mark.parametrize("then", UNPROVEN.values(), ids=UNPROVEN)
+async def test_a_server_that_names_the_known_terms_must_know_the_password_too(
+    mode: SSLMode, context: ssl.SSLContext | None, then: list[bytes]
+) -> None:
+    failures = []
+    async with asking(b"4096", context=context, then=then) as (port, answers):
+        there = login_at(port, mode)
+        for keys in (None, known(there, 4096)):
+            with pytest.raises(Failure) as refused:
+                await Session.open(there, "postgres", DialPolicy((), 2.0), keys=keys)
+            failures.append((refused.value.reason, refused.value.message))
+    assert [answer[:1] for answer in answers] == [b"p", b"p"]
+    assert failures[0] == failures[1], "the keys say the same as the password"
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +149,11 @@ class TestARealServer:
         with pytest.raises(Failure, match="scram_iterations"):
             await Session.open(there, "postgres", POLICY)
 
-    async def test_that_has_many_holds_nobody_else_up(self, both: PostgresServer, mode: SSLMode) -> None:
+    @pytest.mark.parametrize("kept", [False, True], ids=["by password", "while keys are made"])
+    async def test_that_has_many_holds_nobody_else_up(self, both: PostgresServer, mode: SSLMode, kept: bool) -> None:
         there = AdminConnection(both.host, both.port, "rounds_600000", Password("p"), None, mode)
-        opening = asyncio.create_task(Session.open(there, "postgres", DialPolicy((), 30.0)))
+        keys = known(there, 600_000) if kept else None
+        opening = asyncio.create_task(Session.open(there, "postgres", DialPolicy((), 30.0), keys=keys))
         begun, longest, ticks = time.monotonic(), 0.0, 0
         while not opening.done():
             before = time.monotonic()

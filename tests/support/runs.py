@@ -10,6 +10,7 @@ import psycopg
 
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
 from cipher_operator.queue.following import Next
@@ -105,6 +106,7 @@ class Runs:
             namespaces=self.namespaces,
             policy=self.policy,
             tokens=self.tokens,
+            keys=LoginKeys(),
             rules=rules,
             digest=Digest(),
             counters=self.counts,

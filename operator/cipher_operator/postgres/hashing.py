@@ -21,6 +21,9 @@ import psycopg
 from psycopg import pq
 from psycopg.pq.abc import PGconn
 
+from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.scram import Keys, Terms, derive, read_terms
+
 MAX_ROUNDS = 1_000_000
 """About 4 s of CPU time. PostgreSQL's own default is 4096 (`scram_iterations`), the highest advice in use 600000."""
 FEW_ROUNDS = 10_000
@@ -50,6 +53,10 @@ class TooManyRounds(psycopg.OperationalError):
         super().__init__("the server asks for too many rounds of hashing")
 
 
+class OtherTerms(Exception):
+    """The server has the password hashed in another way than the keys were made in. Nothing was proven to it yet."""
+
+
 class Next(Enum):
     """What libpq may do now: read, read and hash for long, or wait for more to arrive."""
 
@@ -63,15 +70,19 @@ class Broken(Exception):
 
 
 class LoginWatch:
-    """Looks at what a server says until the login has succeeded or failed."""
+    """Looks at what a server says until the login has succeeded or failed.
 
-    def __init__(self, connection: PGconn) -> None:
-        self._connection = connection
+    `terms` are those that it named, None where it named none or they could not be seen. `keys` are what libpq has.
+    """
+
+    def __init__(self, connection: PGconn, keys: Keys | None = None) -> None:
+        self._connection, self._keys = connection, keys
+        self.terms: Terms | None = None
         self._kept = b""
         self._begun = self._over = False
 
     def next(self) -> Next:
-        """Return what may happen now that something arrived. Raises TooManyRounds, and Broken."""
+        """Return what may happen now that something arrived. Raises TooManyRounds, OtherTerms, and Broken."""
         connection = self._connection
         if self._over or connection.status != pq.ConnStatus.AWAITING_RESPONSE:
             return Next.READ
@@ -105,14 +116,29 @@ class LoginWatch:
             self._over = kind == b"R" and code == _OK
             if self._over:
                 return verdict
-            rounds = _ROUNDS.search(view[at:end]) if code == _CONTINUE else None
-            if rounds is not None and _number(rounds[1]) > FEW_ROUNDS:
+            if code == _CONTINUE and self._hashes_long(view[at + _HEADER + 4 : end]):
                 verdict = Next.HASH
             at, self._begun = end, True
         if at < len(view) and whole:
             return Next.WAIT
         self._kept = view[at:]
         return verdict
+
+    def _hashes_long(self, challenge: bytes) -> bool:
+        self.terms = read_terms(challenge)
+        if self._keys is not None:
+            if self.terms != self._keys.terms:
+                raise OtherTerms
+            return False
+        rounds = _ROUNDS.search(challenge)
+        return rounds is not None and _number(rounds[1]) > FEW_ROUNDS
+
+
+async def derived(password: Password, terms: Terms) -> Keys:
+    """Return the keys of a password that may be derived; of many rounds in a thread."""
+    if terms.rounds <= FEW_ROUNDS:
+        return derive(password, terms)
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, derive, password, terms)
 
 
 async def hashed(connection: Any) -> pq.PollingStatus:

@@ -11,32 +11,20 @@ from typing import Any
 import psycopg
 from psycopg import pq, sql
 
-from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.postgres.bounded import BoundedConnection, Silent
 from cipher_operator.postgres.dial import DialPolicy, resolve
-from cipher_operator.postgres.errors import (
-    Attempt,
-    classify,
-    leads_on,
-    reached_server,
-    refuses_plaintext,
-    refuses_tls,
-    tells_most,
-)
-from cipher_operator.postgres.lookup import Address
-from cipher_operator.postgres.startup import connect
+from cipher_operator.postgres.errors import Attempt, classify
+from cipher_operator.postgres.login_keys import LoginKeys
+from cipher_operator.postgres.opening import Opening
 from cipher_operator.postgres.tls import NO_FILE, certificate_file
 
 APPLICATION_NAME = "cipher-operator"
 STATEMENT_SECONDS = 45.0
 """How long a message may take: longer than the server's own limits for it, so that it is the server that ends it."""
 CANCEL_SECONDS = 1.0
-
-_WRITERS = frozenset({"read-write", "primary"})
-"""Values of `target_session_attrs` with which libpq turns away from a server that takes no writes."""
 
 # It logs host names and connection parameters; what matters is raised.
 logging.getLogger("psycopg").disabled = True
@@ -78,17 +66,20 @@ class Session:
         app_login: bool = False,
         run: str = "",
         permit: Permit = unlimited,
+        keys: LoginKeys | None = None,
     ) -> "Session":
         """Return a session in the named database. Raises Failure with stage CONNECTED.
 
         It takes three times the connect timeout at most, however many addresses the host has, and once more for their
         look-up. `app_login` says that `admin` carries the published login, for the wording of failures. `run` is the
-        run that it belongs to, for `application_name`. `permit` is asked before each message.
+        run that it belongs to, for `application_name`. `permit` is asked before each message. `keys` spare the hashing
+        of a password that has logged in before.
         """
         pinned = admin.address
         addresses = (pinned,) if pinned is not None else await resolve(admin.host, admin.port, policy)
         timeout = max(policy.connect_timeout, admin.connect_timeout or 0.0)
-        opening = _Opening(admin, database, timeout, f"{APPLICATION_NAME}/{run}" if run else APPLICATION_NAME)
+        name = f"{APPLICATION_NAME}/{run}" if run else APPLICATION_NAME
+        opening = Opening(admin, database, timeout, name, keys)
         attempt = Attempt(
             database,
             admin.user,
@@ -199,96 +190,3 @@ async def _stands_by(connection: BoundedConnection) -> bool:
     if told is not None:
         return told == b"on"
     return bool((await _results(connection, sql.SQL("SELECT pg_catalog.pg_is_in_recovery()")))[0][0][0])
-
-
-class _Opening:
-    """The tries that opening one session takes: TLS modes outside, addresses inside."""
-
-    def __init__(self, admin: AdminConnection, database: str, timeout: float, application_name: str) -> None:
-        self._admin, self._database, self._application_name = admin, database, application_name
-        self._timeout = timeout
-        self._deadline = asyncio.get_running_loop().time() + 2 * timeout
-        self.wanted = admin.target_session_attrs if admin.target_session_attrs in _WRITERS else None
-        self.made = 0
-
-    async def connect(self, addresses: tuple[Address, ...], root: str) -> BoundedConnection:
-        """Return the first connection that works. Raises psycopg.Error."""
-        mode = self._admin.ssl_mode
-        if mode is SSLMode.PREFER:
-            try:
-                return await self._any(addresses, SSLMode.REQUIRE, root)
-            except psycopg.OperationalError as error:
-                if not refuses_tls(error):
-                    raise
-            return await self._any(addresses, SSLMode.DISABLE, root)
-        if mode is SSLMode.ALLOW:
-            try:
-                return await self._any(addresses, SSLMode.DISABLE, root)
-            except psycopg.OperationalError as error:
-                if not refuses_plaintext(error):
-                    raise
-            return await self._any(addresses, SSLMode.REQUIRE, root)
-        return await self._any(addresses, mode, root)
-
-    async def _any(self, addresses: tuple[Address, ...], mode: SSLMode, root: str) -> BoundedConnection:
-        """Try the addresses in turn; a login that was refused ends it, so it fails only once."""
-        failed: list[psycopg.Error] = []
-        for position, address in enumerate(addresses):
-            try:
-                return await self._one(address, mode, root, self._seconds(len(addresses) - position))
-            except psycopg.OperationalError as error:
-                if not leads_on(error):
-                    raise
-                failed.append(error)
-        raise tells_most(failed)
-
-    def _seconds(self, addresses: int) -> float:
-        """Return the seconds for the next of so many addresses: a fair share of what is left for all of them."""
-        left = self._deadline - asyncio.get_running_loop().time()
-        return min(self._timeout, max(left / addresses, self._timeout / 4))
-
-    async def _one(self, address: Address, mode: SSLMode, root: str, seconds: float) -> BoundedConnection:
-        try:
-            async with asyncio.timeout(seconds):
-                connection = await connect(self._keywords(address, mode, root))
-        except TimeoutError:
-            raise psycopg.errors.ConnectionTimeout("connection timeout expired") from None
-        except psycopg.Error as error:
-            self.made += reached_server(error)
-            raise
-        self.made += 1
-        return connection
-
-    def _keywords(self, address: Address, mode: SSLMode, root: str) -> dict[str, Any]:
-        """Return everything libpq is told. What is named here is looked up nowhere else."""
-        admin = self._admin
-        verified = mode in VERIFYING
-        return {
-            "host": admin.host,
-            "hostaddr": address,
-            "port": admin.port,
-            "user": admin.user,
-            "password": admin.password.reveal(),
-            "dbname": self._database,
-            "sslmode": mode.value,
-            "sslrootcert": root,
-            "sslcrl": NO_FILE,
-            "sslcertmode": "disable",
-            "sslnegotiation": admin.ssl_negotiation if mode is not SSLMode.DISABLE else None,
-            "channel_binding": admin.channel_binding,
-            "require_auth": None if verified else _accepted_methods(admin),
-            "gssencmode": "disable",
-            "passfile": NO_FILE,
-            "client_encoding": "UTF8",
-            "application_name": self._application_name,
-            "target_session_attrs": self.wanted,
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 30_000,
-        }
-
-
-def _accepted_methods(admin: AdminConnection) -> str:
-    """Return how an unverified server may ask for the password: never so that it learns it."""
-    return "scram-sha-256,md5" if admin.require_auth == "md5" else "scram-sha-256"

@@ -17,6 +17,7 @@ from psycopg import pq
 from psycopg.conninfo import make_conninfo
 from psycopg.pq.abc import PGconn
 
+from cipher_operator.core.connection.scram import Keys, Terms
 from cipher_operator.postgres.bounded import BoundedConnection, check_input, step
 from cipher_operator.postgres.hashing import Broken, LoginWatch, Next, hashed
 
@@ -39,17 +40,20 @@ class Refused(psycopg.OperationalError):
         super().__init__(text.replace(f":  {self.code}: ", ":  ", 1) if self.code else text)
 
 
-async def connect(keywords: Mapping[str, Any]) -> BoundedConnection:
+async def connect(keywords: Mapping[str, Any], keys: Keys | None = None) -> tuple[BoundedConnection, Terms | None]:
     """Return a connection in autocommit mode, made with these libpq keywords; None stands for libpq's default.
 
-    Raises Refused, TooMuch, TooManyRounds, or ProgrammingError for keywords that libpq does not know. It has no time
-    limit of its own.
+    With it comes on which terms the server took the password, None where it did not ask for SCRAM. With `keys` libpq
+    hashes nothing; the password among the keywords is for a server that asks for it in another way. Raises Refused,
+    TooMuch, TooManyRounds, OtherTerms for keys that are made for others, or ProgrammingError for keywords that libpq
+    does not know. It has no time limit of its own.
     """
-    starting = pq.PGconn.connect_start(make_conninfo(**keywords).encode())
+    ready = {} if keys is None else {"scram_client_key": keys.client, "scram_server_key": keys.server}
+    starting = pq.PGconn.connect_start(make_conninfo(**keywords, **ready).encode())
     try:
         set_verbosity(starting, _VERBOSE)
         try:
-            await _drive(starting)
+            terms = await _drive(starting, keys)
         except Broken as broken:
             raise Refused(f"connection failed: {broken}") from None
         if starting.status != pq.ConnStatus.OK:
@@ -62,7 +66,7 @@ async def connect(keywords: Mapping[str, Any]) -> BoundedConnection:
     connection = BoundedConnection(starting)
     connection.prepare_threshold = None
     await connection.set_autocommit(True)
-    return connection
+    return connection, terms
 
 
 def set_verbosity(connection: Any, verbosity: int) -> None:
@@ -83,9 +87,9 @@ def _set_error_verbosity() -> Callable[[int | None, int], int] | None:
     return function
 
 
-async def _drive(connection: PGconn) -> None:
-    """Let libpq go on until the connection stands or has failed."""
-    wanted, watch = pq.PollingStatus.WRITING, LoginWatch(connection)
+async def _drive(connection: PGconn, keys: Keys | None) -> Terms | None:
+    """Let libpq go on until the connection stands or has failed; return the terms that the server named."""
+    wanted, watch = pq.PollingStatus.WRITING, LoginWatch(connection, keys)
     ended = connection.status == pq.ConnStatus.BAD
     while not ended:
         await _ready(connection.socket, wanted)
@@ -99,6 +103,7 @@ async def _drive(connection: PGconn) -> None:
             case Next.READ:
                 wanted = pq.PollingStatus(step(connection.connect_poll))
         ended = wanted in {pq.PollingStatus.OK, pq.PollingStatus.FAILED}
+    return watch.terms
 
 
 async def _ready(descriptor: int, wanted: pq.PollingStatus) -> None:

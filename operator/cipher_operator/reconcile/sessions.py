@@ -12,6 +12,7 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.identity.port import Login, Tokens
 from cipher_operator.postgres.dial import DialPolicy, NotAsked
+from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.needs import Closed
 from cipher_operator.queue.ticket import Ticket
@@ -49,6 +50,7 @@ class Sessions:
     counters: Counters
     run: str
     tokens: Tokens
+    keys: LoginKeys
     permit: Permit = unlimited
 
     def lane(self, connection: AdminConnection) -> tuple[str, int]:
@@ -116,9 +118,12 @@ class Sessions:
             yield session
 
     async def _opened(self, connection: AdminConnection, database: str, purpose: str) -> Session:
+        test = purpose == "login"
+        # A test proves the password itself.
+        keys = None if test else self.keys
         try:
             session = await Session.open(
-                connection, database, self.policy, app_login=purpose == "login", run=self.run, permit=self.permit
+                connection, database, self.policy, app_login=test, run=self.run, permit=self.permit, keys=keys
             )
         except Failure as failure:
             self.counters.login(purpose, str(failure.reason))

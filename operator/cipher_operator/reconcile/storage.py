@@ -62,6 +62,7 @@ class Reconciler:
         """End that, and drop what is remembered and shown: another process works on the storages from now on."""
         await self._builds.close()
         self._around.counters.clear()
+        self._around.keys.clear()
         self._histories.clear()
 
     async def run(self, key: Key, ticket: Ticket) -> Next:

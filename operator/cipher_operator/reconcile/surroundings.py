@@ -10,6 +10,7 @@ from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.identity.port import Tokens
 from cipher_operator.kube.port import Kube
 from cipher_operator.postgres.dial import DialPolicy
+from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
@@ -51,6 +52,7 @@ class Surroundings:
     namespaces: Namespaces
     policy: DialPolicy
     tokens: Tokens
+    keys: LoginKeys
     rules: Rules
     digest: Digest
     counters: Counters
@@ -63,5 +65,5 @@ class Surroundings:
     def sessions(self, ticket: Ticket) -> sessions.Sessions:
         """Return the sessions of the run that this task is."""
         return sessions.Sessions(
-            ticket, self.policy, self.digest, self.counters, RUN.get() or "", self.tokens, self.permit
+            ticket, self.policy, self.digest, self.counters, RUN.get() or "", self.tokens, self.keys, self.permit
         )

@@ -29,6 +29,7 @@ from cipher_operator.kube.reflector import (
     reflectors,
 )
 from cipher_operator.kube.secrets import SecretObject
+from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
 from cipher_operator.queue.following import Next
@@ -142,6 +143,7 @@ class Parts:
             namespaces=namespaces,
             policy=settings.dial_policy,
             tokens=tokens,
+            keys=LoginKeys(),
             rules=settings.rules(instance),
             digest=digest,
             counters=metrics,
