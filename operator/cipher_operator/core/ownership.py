@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
 from cipher_operator.core.observed import Observed, Role
@@ -237,30 +238,31 @@ def _refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
     if not desired.shared and desired.owner not in observed.roles:
         lost = f"role '{desired.owner}' does not exist any more"
     elif not desired.shared and observed.roles[desired.owner].marker is None:
-        lost, besides = f"role '{desired.owner}' has lost its marker", ", and `spec.adoptionPolicy: IfUnowned`"
+        lost = f"role '{desired.owner}' has lost its marker"
+        besides = f", and {remedies.adopting(desired.tenant)}"
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     if lost is not None:
         tables = observed.local is not None and bool(observed.local.relations)
-        raise _moved(lost) if tables else _lost(lost, besides)
+        raise _moved(desired, lost) if tables else _lost(desired, lost, besides)
 
 
-def _moved(what: str) -> Failure:
+def _moved(desired: Desired, what: str) -> Failure:
     """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
     return Failure(
         Reason.DATABASE_LOST,
         f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
-        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
-        "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
+        f"To take the tables over with all rows, set annotation `{ANNOTATION_RECREATE}` to a new value and "
+        f"{remedies.adopting(desired.tenant)}. If it is another server, {remedies.point_elsewhere(desired.tenant)}",
         stage=ConditionType.DATABASE_READY,
     )
 
 
-def _lost(what: str, besides: str = "") -> Failure:
+def _lost(desired: Desired, what: str, besides: str = "") -> Failure:
     return Failure(
         Reason.DATABASE_LOST,
-        f"{what}: this may be another or an empty server, and nothing was written. Restore the data or point the "
-        f"connection Secret at the right server; to begin again empty, set annotation `{ANNOTATION_RECREATE}` "
+        f"{what}: this may be another or an empty server, and nothing was written. Restore the data, or "
+        f"{remedies.point_elsewhere(desired.tenant)}; to begin again empty, set annotation `{ANNOTATION_RECREATE}` "
         f"to a new value{besides}",
         stage=ConditionType.DATABASE_READY,
     )
@@ -269,13 +271,16 @@ def _lost(what: str, besides: str = "") -> Failure:
 def database_gone(desired: Desired, orders: Orders) -> Failure:
     """Return what a missing database means: lost where it was ready before, else still to be created."""
     if orders.established and not orders.recreate:
-        return _lost(f"database '{desired.database}' does not exist any more")
+        return _lost(desired, f"database '{desired.database}' does not exist any more")
+    by_hand = (
+        f", or run: CREATE DATABASE {quoted(desired.database)}; GRANT ALL ON DATABASE {quoted(desired.database)} TO "
+        "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
+        f"{quoted(desired.schema)} TO <the same> WITH GRANT OPTION"
+    )
     return Failure(
         Reason.DATABASE_MISSING,
-        f"database '{desired.database}' does not exist; set `spec.database.create: true`, or run: "
-        f"CREATE DATABASE {quoted(desired.database)}; GRANT ALL ON DATABASE {quoted(desired.database)} TO "
-        "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
-        f"{quoted(desired.schema)} TO <the same> WITH GRANT OPTION",
+        f"database '{desired.database}' does not exist; set `spec.database.create: true`"
+        f"{by_hand if desired.tenant is None else ''}",
         stage=ConditionType.DATABASE_READY,
     )
 

@@ -9,6 +9,8 @@ import psycopg
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import Excess
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import taken_over
 from cipher_operator.core.observed import Observed
@@ -83,11 +85,11 @@ async def converge(
     run created, `prove` runs beside the schema: everything of the login is there before. Raises no Failure: it is in
     the report.
     """
-    run = _Run(connect, desired, orders, write)
+    run = _Run(connect, desired, orders, maintenance=maintenance, write=write)
     failure: Failure | None = None
     try:
         if not orders.established or orders.recreate or run.beyond:
-            await run.prepare(maintenance)
+            await run.prepare()
         if not run.pending:
             await run.finish(prove)
     except Failure as raised:
@@ -98,8 +100,11 @@ async def converge(
 class _Run:
     """One run while it goes on; `report` is what is left of it."""
 
-    def __init__(self, connect: Connect, desired: Desired, orders: Orders, write: bool) -> None:
+    def __init__(
+        self, connect: Connect, desired: Desired, orders: Orders, *, maintenance: str | None, write: bool
+    ) -> None:
         self._connect, self._desired, self._orders, self._write = connect, desired, orders, write
+        self._maintenance = maintenance
         self._observed: Observed | None = None
         self._missing: Plan | None = None
         self._executed: list[str] = []
@@ -113,9 +118,13 @@ class _Run:
         self.pending: tuple[str, ...] = ()
 
     @property
-    def beyond(self) -> tuple[str, ...]:
+    def beyond(self) -> tuple[Excess, ...]:
         """Return what a tenant asks for beyond his limits."""
         return self._desired.tenant.beyond if self._desired.tenant is not None else ()
+
+    @property
+    def _heir(self) -> Excess | None:
+        return self._desired.tenant.heir if self._desired.tenant is not None else None
 
     def report(self, failure: Failure | None) -> Report:
         """Return what the run found and did."""
@@ -136,9 +145,9 @@ class _Run:
             failure=failure,
         )
 
-    async def prepare(self, maintenance: str | None) -> None:
+    async def prepare(self) -> None:
         """Make roles and database where the database is missing."""
-        for database in maintenance_databases(maintenance, self._desired.database):
+        for database in maintenance_databases(self._maintenance, self._desired.database):
             try:
                 async with self._connect(database) as session:
                     self._seen_from = database
@@ -177,6 +186,11 @@ class _Run:
         """Return why there is no way into the database, which may have been seen from another a moment ago."""
         if self._observed is None and self.beyond:
             return exceeded(self.beyond[0])
+        if self._observed is None and (heir := self._heir) is not None:
+            # Only with its marker there is more to say.
+            await self.prepare()
+            if self._observed is None:
+                return exceeded(heir)
         if self._observed is None:
             # Without a database to create it from, what keeps us out of that one is what must be mended.
             return self._kept_out or database_gone(self._desired, self._orders)
@@ -185,8 +199,7 @@ class _Run:
             return Failure(
                 Reason.DATABASE_MISSING,
                 f"the server has database '{name}', and what stands between it and the operator does not know it: a "
-                "connection pooler with a list of its own. Add the database, or an entry `*`, to that list (PgBouncer: "
-                "section [databases]), or point the connection at the server itself",
+                f"connection pooler with a list of its own. {self._past_the_pooler()}",
                 stage=ConditionType.DATABASE_READY,
             )
         # The next look, with both eyes on what is there then, comes soon.
@@ -195,6 +208,13 @@ class _Run:
             f"database '{name}' was dropped while the operator looked at it; trying again",
             stage=ConditionType.DATABASE_READY,
         )
+
+    def _past_the_pooler(self) -> str:
+        listing = "the database, or an entry `*`, to that list (PgBouncer: section [databases])"
+        tenant = self._desired.tenant
+        if tenant is not None:
+            return f"To add {listing} is for {remedies.whoever_runs(tenant)}"
+        return f"Add {listing}, or point the connection at the server itself"
 
     async def _stands(self, seen_from: str) -> bool:
         """Return whether the database is there, seen from another once more."""
@@ -267,7 +287,7 @@ class _Run:
     async def _mend(self, session: Session, missing: Plan) -> Observed:
         """Try what nothing depends on, and return what is observed then."""
         self._missing = None
-        lines, refused = await mend(session, missing)
+        lines, refused = await mend(session, missing, words=self._desired.tenant is None)
         self._executed.extend(lines)
         self._statements += len(lines)
         observed = await observe(session, self._desired)
