@@ -16,16 +16,10 @@ from cipher_operator.api.reserved import is_reserved_database
 from cipher_operator.api.server import NAME_PLACEHOLDER, NAMESPACE_PLACEHOLDER, ServerSpec
 from cipher_operator.api.spec import App, Excess, Resource, Spec, Tenant, User
 from cipher_operator.core.connection.parameters import VERIFYING
-from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, Identity, Marker, parse_marker
 from cipher_operator.core.name_pattern import PatternError, name_matches
-from cipher_operator.core.observed import Observed
-from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import Claim, standing_comment
-from cipher_operator.core.schema import TABLE_NAMES
+from cipher_operator.core.tenure import OR_ASK, exceeded
 
 UNLIMITED = -1
-OR_ASK = "Change it, or ask whoever runs the CipherServer"
 _DERIVED = re.compile(rf"_[0-9a-f]{{{names.DIGEST_LENGTH}}}\Z")
 
 
@@ -76,80 +70,6 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
     return settled
 
 
-def exceeded(excess: Excess) -> Failure:
-    """Return the failure of a storage that asks for more than its CipherServer allows."""
-    return Failure(Reason.LIMIT_EXCEEDED, f"{excess.what}. {excess.remedy}", stage=ConditionType.CONNECTED)
-
-
-def going_on(excess: Excess) -> str:
-    """Return what Ready says of a storage that is beyond a limit and goes on."""
-    remedy = excess.remedy[0].lower() + excess.remedy[1:]
-    return f"{excess.what}; it goes on because it stood before (to make it anew, {remedy})"
-
-
-def refuse_beyond(desired: Desired, orders: Orders, observed: Observed) -> None:
-    """Raise LimitExceeded where a tenant is beyond the limits and did not stand there before they came, as the server
-    itself tells. Before anything else is said, or looked into: whether a database exists is others' business."""
-    tenant = desired.tenant
-    if tenant is None or _stood(desired, orders, standing_comment(desired, observed)):
-        return
-    if tenant.beyond:
-        raise exceeded(tenant.beyond[0])
-    if tenant.heir is not None and not _inside(observed) and not _inherited(desired, observed):
-        raise exceeded(tenant.heir)
-
-
-def refuse_foreign_database(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> None:
-    """Raise LimitExceeded where a tenant would begin to use a database of others that the limits close."""
-    tenant, database = desired.tenant, observed.database
-    if tenant is None or database is None or tenant.foreign_database:
-        return
-    made = orders.database_made or claim.created(DATABASE)
-    if made or _stood(desired, orders, claim.standing) or _inherited(desired, observed):
-        return
-    what = f"database '{desired.database}' exists and was not created by this storage"
-    limit = "`limits.existingDatabases` of the CipherServer does not allow to use it"
-    if not tenant.derived:
-        raise exceeded(Excess(f"{what}: {limit}", OR_ASK))
-    raise exceeded(
-        Excess(
-            f"{what}, whose name comes from `databaseNameTemplate` of the CipherServer: {limit}",
-            f"Ask whoever runs CipherServer '{tenant.server}' to drop or rename that database, or create a new "
-            "CipherStorage with another name",
-        )
-    )
-
-
-def _stood(desired: Desired, orders: Orders, standing: str | None) -> bool:
-    """Return whether a storage was ready in this database, with its own marker for it: the status alone proves nothing,
-    it came from another server perhaps."""
-    marker = parse_marker(standing)
-    ours = marker is not None and marker.identity.same_storage(desired.identity)
-    return orders.established and ours and marker is not None and marker.place.database == desired.database
-
-
-def _inside(observed: Observed) -> bool:
-    """Return whether the database is there and is still to be looked into."""
-    return observed.database is not None and observed.local is None
-
-
-def _inherited(desired: Desired, observed: Observed) -> bool:
-    """Return whether Cipher's tables in this database are those of the owner whom `adoptFrom` names, in the storage's
-    own namespace and of this operator, or were taken over from him by a run that did not end."""
-    relations = observed.local.relations.values() if observed.local is not None else ()
-    return any(_inherits(desired, marker) for each in relations if (marker := each.owner_marker) is not None)
-
-
-def _inherits(desired: Desired, marker: Marker) -> bool:
-    own, source = desired.identity, desired.adopt_from
-    if marker.place.database != desired.database or source is None:
-        return False
-    if marker.identity.same_storage(own):
-        return not marker.adopted.isdisjoint(TABLE_NAMES)
-    former = Identity(own.instance, own.namespace, source.name, marker.identity.uid)
-    return source.instance == own.instance and source.namespace == own.namespace and marker.identity == former
-
-
 def check_server(offered: ServerSpec) -> None:
     """Raise Failure InvalidSpec for what in a CipherServer's spec would make no storage work."""
     pattern = offered.limits.database_names
@@ -168,6 +88,14 @@ def check_server(offered: ServerSpec) -> None:
 
 def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpec, others: int) -> Iterator[Excess]:
     limits, server = offered.limits, spec.connection.server
+    if (spec.adopt_from is not None or spec.adoption_policy is not AdoptionPolicy.NEVER) and not limits.adoption:
+        field = "adoptFrom" if spec.adopt_from is not None else "adoptionPolicy"
+        yield Excess(f"`spec.{field}` is beyond `limits.adoption` of the CipherServer, which allows none", OR_ASK)
+    elif not _adopts_at_home(resource, spec):
+        yield Excess(
+            "`spec.adoptFrom.namespace` may only be the storage's own namespace on a CipherServer",
+            f"What is another namespace's is moved by whoever runs CipherServer '{server}'",
+        )
     if name is not None and (excess := _name_beyond(resource, spec, name, offered)) is not None:
         yield excess
     derived = names.default_user_name(resource.namespace, resource.name)
@@ -179,14 +107,6 @@ def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpe
             f"`spec.deletionPolicy: {spec.deletion_policy}` is beyond `limits.deletionPolicies` of the CipherServer, "
             f"which allows {', '.join(sorted(limits.deletion_policies))}",
             OR_ASK,
-        )
-    if (spec.adopt_from is not None or spec.adoption_policy is not AdoptionPolicy.NEVER) and not limits.adoption:
-        field = "adoptFrom" if spec.adopt_from is not None else "adoptionPolicy"
-        yield Excess(f"`spec.{field}` is beyond `limits.adoption` of the CipherServer, which allows none", OR_ASK)
-    elif not _adopts_at_home(resource, spec):
-        yield Excess(
-            "`spec.adoptFrom.namespace` may only be the storage's own namespace on a CipherServer",
-            f"What is another namespace's is moved by whoever runs CipherServer '{server}'",
         )
     for extension in spec.extensions:
         if extension not in limits.extensions:

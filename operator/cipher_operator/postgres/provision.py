@@ -10,17 +10,17 @@ import psycopg
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Excess
-from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.lost import database_gone, out_of_sight
 from cipher_operator.core.marker import taken_over
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import database_gone, marker_changed, watched
+from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.extensions import unavailable
 from cipher_operator.core.plan.foresight import after
 from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
-from cipher_operator.core.tenancy import exceeded, refuse_beyond
+from cipher_operator.core.tenure import exceeded, refuse_beyond
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
@@ -122,10 +122,6 @@ class _Run:
         """Return what a tenant asks for beyond his limits."""
         return self._desired.tenant.beyond if self._desired.tenant is not None else ()
 
-    @property
-    def _heir(self) -> Excess | None:
-        return self._desired.tenant.heir if self._desired.tenant is not None else None
-
     def report(self, failure: Failure | None) -> Report:
         """Return what the run found and did."""
         missing = self._missing if self._missing is not None else Plan()
@@ -186,35 +182,23 @@ class _Run:
         """Return why there is no way into the database, which may have been seen from another a moment ago."""
         if self._observed is None and self.beyond:
             return exceeded(self.beyond[0])
-        if self._observed is None and (heir := self._heir) is not None:
+        tenant = self._desired.tenant
+        if self._observed is None and tenant is not None and tenant.heir is not None:
             # Only with its marker there is more to say.
             await self.prepare()
             if self._observed is None:
-                return exceeded(heir)
+                return exceeded(tenant.heir)
         if self._observed is None:
             # Without a database to create it from, what keeps us out of that one is what must be mended.
             return self._kept_out or database_gone(self._desired, self._orders)
-        name = self._desired.database
         if self._seen_from is not None and await self._stands(self._seen_from):
-            return Failure(
-                Reason.DATABASE_MISSING,
-                f"the server has database '{name}', and what stands between it and the operator does not know it: a "
-                f"connection pooler with a list of its own. {self._past_the_pooler()}",
-                stage=ConditionType.DATABASE_READY,
-            )
+            return out_of_sight(self._desired)
         # The next look, with both eyes on what is there then, comes soon.
         return Failure(
             Reason.DISCONNECTED,
-            f"database '{name}' was dropped while the operator looked at it; trying again",
+            f"database '{self._desired.database}' was dropped while the operator looked at it; trying again",
             stage=ConditionType.DATABASE_READY,
         )
-
-    def _past_the_pooler(self) -> str:
-        listing = "the database, or an entry `*`, to that list (PgBouncer: section [databases])"
-        tenant = self._desired.tenant
-        if tenant is not None:
-            return f"To add {listing} is for {remedies.whoever_runs(tenant)}"
-        return f"Add {listing}, or point the connection at the server itself"
 
     async def _stands(self, seen_from: str) -> bool:
         """Return whether the database is there, seen from another once more."""

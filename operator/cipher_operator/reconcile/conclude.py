@@ -9,7 +9,7 @@ from cipher_operator.core.discretion import masked, told_to_tenants
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
-from cipher_operator.core.tenancy import going_on
+from cipher_operator.core.tenure import going_on
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
 from cipher_operator.reconcile.doors import door_warning

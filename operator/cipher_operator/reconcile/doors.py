@@ -105,7 +105,7 @@ def of_login(failure: Failure, what: str) -> Failure:
 
 
 def _of_door(failure: Failure, what: str) -> Failure:
-    """Return the failure of a login test at another door than the operator's: its host, port and TLS are `spec.app`'s."""
+    """Return the failure of a login test at another door than the operator's: host, port and TLS are `spec.app`'s."""
     message = failure.message
     for way_in, door in _OF_THE_DOOR:
         message = message.replace(way_in, door)

@@ -17,6 +17,7 @@ from cipher_operator.core.plan.privileges import elsewhere, lacking
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.tenancy import check_server
 from cipher_operator.kube.cipherservers import get_server, holdable, patch_server_status
+from cipher_operator.kube.cipherstorages import held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.secrets import SecretObject
@@ -94,7 +95,9 @@ class ServerReconciler:
         contents = await read_contents(around.kube, around.namespaces.servers, Scope.SERVER, refs)
         note(around.inputs, key, contents, refs, around.digest)
         result = await self._within_limit(resource, contents, ticket)
-        if not await self._hold(resource, contents, used=bool(result.storages)):
+        if not result.storages:
+            result = replace(result, outside=await self._outside(name))
+        if not await self._hold(resource, contents, used=result.used):
             return Next(after=0.0)
         await self._let_go(dropped)
         return await self._tell(resource, _waited_for(resource, contents, result))
@@ -148,6 +151,11 @@ class ServerReconciler:
         """Return how many storages use it: those of allowed namespaces that name it."""
         namespaces = self._around.namespaces
         return sum(spec.allowed.admits(space, namespaces.labels(space)) for space, _ in users)
+
+    async def _outside(self, name: str) -> int:
+        """Return how many storages are held for what they have on it, where none of those that name it may use it."""
+        namespaces = {space for space, _ in self._around.inputs.users((SERVER_KIND, "", name))}
+        return sum([await held_tenants(self._around.kube, space, name) for space in sorted(namespaces)])
 
     async def _hold(self, resource: Resource, contents: Contents, *, used: bool) -> bool:
         """Hold the server and its Secrets while they are used, and let go of them else; return whether that is done."""
@@ -213,7 +221,7 @@ class ServerReconciler:
 
 def _waited_for(resource: Resource, contents: Contents, result: ServerResult) -> ServerResult:
     """Return the result with what somebody deletes and is held while storages use the server."""
-    if not result.storages:
+    if not result.used:
         return result
     losing = (each.name for each in contents.found.values() if isinstance(each, SecretObject) and each.deleting)
     return replace(result, held=resource.deleting, losing=() if resource.deleting else tuple(sorted(losing)))
