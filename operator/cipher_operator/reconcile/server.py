@@ -109,7 +109,8 @@ class ServerReconciler:
         result = ServerResult(storages=len(tuple(users)))
         try:
             spec = parse_server_spec(resource.raw_spec)
-            result = replace(result, storages=self._allowed(users, spec))
+            allowed = self._allowed(users, spec)
+            result = replace(result, storages=len(allowed), lost=self._around.losses.among(allowed))
             check_server(spec)
             admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
             # Also where nothing is looked at anew: what its lane knows is said.
@@ -147,10 +148,10 @@ class ServerReconciler:
         seen = ((*ref, version_of(content, self._around.digest).digest) for ref, content in contents.found.items())
         return resource.uid, resource.generation, tuple(sorted(seen))
 
-    def _allowed(self, users: Iterable[Key], spec: ServerSpec) -> int:
-        """Return how many storages use it: those of allowed namespaces that name it."""
+    def _allowed(self, users: Iterable[Key], spec: ServerSpec) -> tuple[Key, ...]:
+        """Return the storages that use it: those of allowed namespaces that name it."""
         namespaces = self._around.namespaces
-        return sum(spec.allowed.admits(space, namespaces.labels(space)) for space, _ in users)
+        return tuple(key for key in users if spec.allowed.admits(key[0], namespaces.labels(key[0])))
 
     async def _outside(self, name: str) -> int:
         """Return how many storages are held for what they have on it, where none of those that name it may use it."""

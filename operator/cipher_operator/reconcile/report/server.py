@@ -24,6 +24,8 @@ class ServerResult:
     admin: Admin | None = None
     warnings: tuple[str, ...] = ()
     outside: int = 0
+    lost: int = 0
+    """How many of `storages` did not find their data there when they were looked at last."""
     held: bool = False
     losing: tuple[str, ...] = ()
     """Its Secrets that are being deleted and wait for them."""
@@ -87,7 +89,16 @@ def rights(admin: Admin | None) -> list[str]:
 def _ready(result: ServerResult) -> str:
     words = ", ".join(rights(result.admin)) or "no attribute of its own"
     login = result.admin.name if result.admin is not None else ""
-    return "; ".join((f"Logged in as '{login}', which has {words}", *result.warnings))
+    return "; ".join((f"Logged in as '{login}', which has {words}", *_lost(result), *result.warnings))
+
+
+def _lost(result: ServerResult) -> tuple[str, ...]:
+    if not result.lost:
+        return ()
+    return (
+        f"{result.lost} of the {result.storages} that use it did not find their data there when looked at last "
+        "(`DatabaseLost`): if this is another server than before, point it back, or move the data",
+    )
 
 
 def _sentence(result: ServerResult, text: str) -> str:
