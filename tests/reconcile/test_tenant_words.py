@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cipher_operator.api.names import default_user_name
+from cipher_operator.reconcile.snapshot import read_snapshot
 from support.runs import NAMESPACE, SERVERS
 from support.tenants import PROD, Tenants
 
@@ -117,6 +118,26 @@ async def test_no_warning_names_the_administrator_or_others(
     withheld = " ".join(str(getattr(record, "withheld", "")) for record in caplog.records)
     assert trouble.logged in withheld
     assert bool(withheld.strip()) is bool(trouble.logged), "what the tenant reads is not said twice"
+
+
+@pytest.mark.parametrize("role", ["app", "connection", "name"])
+async def test_an_administrator_who_is_called_like_a_field_is_hidden(tenants: Tenants, role: str) -> None:
+    tenants.platform()
+    url = tenants.server.admin_url(sslmode="disable", user=role, password="pw")
+    tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": url}, namespace=SERVERS)
+    tenants.tenant(app={"maxConnections": 4, "secretName": "mine"})
+    key, digest = (NAMESPACE, "chat"), tenants.around.digest
+    snapshot = await read_snapshot(tenants.api, tenants.inputs, tenants.namespaces, key, digest)
+    assert snapshot is not None
+    assert snapshot.hidden() == {role, "127.0.0.1", f":{tenants.server.port}", f"{PROD}-admin", SERVERS}
+
+
+async def test_what_he_wrote_himself_is_told_to_him(limited: Tenants) -> None:
+    """To be silent of it would tell him that he has guessed the name of the Secret."""
+    limited.api.secret(f"{PROD}-admin", {"of": "somebody else"})
+    limited.tenant(app={"secretName": f"{PROD}-admin"})
+    assert await limited.look() == ("False", "AlreadyExists")
+    assert f"Secret '{PROD}-admin' exists and is not this storage's" in limited.api.condition()["message"]
 
 
 async def test_what_keeps_a_deletion_names_nobody(limited: Tenants, caplog: pytest.LogCaptureFixture) -> None:

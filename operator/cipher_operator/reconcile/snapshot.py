@@ -1,6 +1,6 @@
 """Everything that a run reads of the cluster: read once, frozen, and noted: only a change of it starts the next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cipher_operator.api.connection import Scope
@@ -93,8 +93,15 @@ class Snapshot:
         else:
             names |= {admin.host, f":{admin.port}", admin.user, role_of(admin.host, admin.user)}
         # What he wrote himself is none, and to be silent of it would tell him that he guessed right.
-        his = f"{self.resource.key} {self.resource.raw_spec}"
-        return frozenset(name for name in names if name and name not in his)
+        return frozenset(names - {"", *self.resource.key, *_texts(self.resource.raw_spec)})
+
+
+def _texts(node: object) -> Iterator[str]:
+    """Yield the texts that a spec holds, without the names of its fields."""
+    if isinstance(node, str):
+        yield node
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _texts(child)
 
 
 async def read_snapshot(
