@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.api.server import parse_server_spec
-from cipher_operator.core import tenancy
+from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.name_pattern import PatternError, name_matches
 
 LEAST: dict[str, Any] = {"connection": {"secretRef": {"name": "admin"}}, "allowedNamespaces": {"from": "All"}}
@@ -126,9 +126,9 @@ FAILURES = sorted(reason for reason in Reason if reason not in ("Ready", "Observ
 def test_what_a_tenant_reads_of_a_failure(reason: Reason) -> None:
     if reason is Reason.DELETING:
         return
-    told = tenancy.discreet(Failure(reason, "role 'boss' at Secret 'admin-of-all'"), "prod")
+    told = discretion.discreet(Failure(reason, "role 'boss' at Secret 'admin-of-all'"), "prod")
     assert told.reason is reason
     assert told.failure_class is reason.failure_class
-    own = reason in tenancy.OWN
+    own = reason in discretion.OWN
     assert ("boss" in told.message) is own, "closed unless it is known to be about the storage itself"
     assert own or reason.failure_class is not FailureClass.STALLED or "prod" in told.message or "own" in told.message

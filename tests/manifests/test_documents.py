@@ -85,11 +85,22 @@ def test_every_yaml_block_is_yaml(path: Path) -> None:
         documents(block)
 
 
+def _is_whole(block: str) -> bool:
+    """Return whether a block can be applied as it stands, whatever comments it begins with."""
+    whole = [document for document in documents(block) if {"apiVersion", "kind", "metadata"} <= {*document}]
+    return bool(whole) and {document["apiVersion"] for document in whole} <= OURS
+
+
+@_by_name
+def test_no_example_of_our_kinds_is_passed_over(path: Path) -> None:
+    text = FENCE.sub(lambda found: "" if found[1] == "yaml" and _is_whole(found[2]) else found[0], path.read_text())
+    assert re.findall(rf"^ *apiVersion: {re.escape(API_VERSION)}\n *kind: .*$", text, re.MULTILINE) == []
+
+
 @_by_name
 def test_whole_examples_apply(installed: ControlPlane, namespace: str, path: Path) -> None:
     for block in _blocks(path, "yaml"):
-        whole = [document for document in documents(block) if {"apiVersion", "kind", "metadata"} <= {*document}]
-        if whole and {document["apiVersion"] for document in whole} <= OURS:
+        if _is_whole(block):
             installed.kubectl("apply", "-n", namespace, "-f", "-", input=block)
             # A CipherServer is in no namespace, so it would not go with the test's.
             installed.kubectl("delete", "-n", namespace, "-f", "-", "--timeout=60s", input=block)

@@ -9,7 +9,7 @@ import yaml
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.reconcile.conclude import ADMINISTRATOR
+from cipher_operator.core.discretion import ADMINISTRATOR
 from cipher_operator.reconcile.manifests import load
 from cipher_operator.reconcile.offline import Means, examine
 from support.runs import Runs

@@ -138,3 +138,54 @@ async def test_a_server_that_is_deleted_by_force_leaves_its_storages_as_they_are
     assert not tenants.held("secrets", f"{PROD}-admin", SERVERS)
     tenants.api.server(PROD)
     assert await tenants.look() == ("True", "Ready")
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Retain"])
+async def test_a_server_is_held_for_what_is_still_to_be_dropped(tenants: Tenants, policy: str) -> None:
+    """Its users lost the permission: one that must drop what it created still needs the way there, and its Secret."""
+    tenants.platform(limits={"deletionPolicies": ["Delete", "Retain"]})
+    before = tenants.there()
+    await tenants.ready_tenant(deletionPolicy=policy)
+    await tenants.look_at_server()
+    tenants.change_server(allowedNamespaces={"from": "Selector", "names": ["other"]})
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    await tenants.look_at_server()
+    assert tenants.server_status()["storages"] == 0
+    needed = policy == "Delete"
+    assert tenants.held("cipherservers", PROD) is needed
+    assert tenants.held("secrets", f"{PROD}-admin", SERVERS) is needed
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    await tenants.look_at_server()
+    assert (tenants.api.read("cipherservers", PROD, namespace="") is not None) is needed
+    if not needed:
+        return
+    assert (
+        "1 of namespaces that may not use it any more have `deletionPolicy: Delete`"
+        in tenants.server_ready()["message"]
+    )
+    tenants.change_server(allowedNamespaces={"from": "All", "names": None})
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    assert tenants.api.read("cipherstorages", "chat") is None
+    assert tenants.there() == before
+    await tenants.look_at_server()
+    assert tenants.api.read("cipherservers", PROD, namespace="") is None
+
+
+async def test_a_server_is_let_go_where_the_deletion_was_forced(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete", "Retain"]})
+    await tenants.ready_tenant(deletionPolicy="Delete")
+    await tenants.look_at_server()
+    tenants.change_server(allowedNamespaces={"from": "Selector", "names": ["other"]})
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    await tenants.look_at_server()
+    assert tenants.held("cipherservers", PROD)
+    force = {"metadata": {"annotations": {"storage.cipher.dev/force-delete": "true"}}}
+    tenants.api.change("cipherstorages", "chat", force)
+    await tenants.look()
+    await tenants.look_at_server()
+    assert tenants.api.read("cipherservers", PROD, namespace="") is None
+    await tenants.look_at_server()
+    assert not tenants.held("secrets", f"{PROD}-admin", SERVERS)

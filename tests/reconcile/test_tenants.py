@@ -480,6 +480,35 @@ async def test_a_changed_host_is_another_server(tenants: Tenants) -> None:
         assert other.execute("SELECT count(*) FROM pg_roles WHERE rolname ~ '^cipher'") == [(0,)]
 
 
+async def test_the_platform_team_reads_how_many_do_not_find_their_data(tenants: Tenants) -> None:
+    tenants.platform()
+    for name in ("chat", "talk", "walk"):
+        await tenants.ready_tenant(name)
+    await tenants.look_at_server()
+    before = tenants.server_ready()
+    assert "DatabaseLost" not in before["message"]
+    with PostgresServer(16) as other:
+        tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": other.admin_url(sslmode="disable")}, namespace=SERVERS)
+        await tenants.look_at_server()
+        assert "DatabaseLost" not in tenants.server_ready()["message"], "nobody has looked yet"
+        for name in ("chat", "talk"):
+            assert await tenants.look(name) == ("False", "DatabaseLost")
+        await tenants.look_at_server()
+        ready = tenants.server_ready()
+        assert ready["status"] == "True"
+        assert (
+            "2 of the 3 that use it did not find their data there when looked at last (`DatabaseLost`)"
+            in ready["message"]
+        )
+    url = tenants.server.admin_url(sslmode="disable")
+    tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": url}, namespace=SERVERS)
+    tenants.api.delete("cipherstorages", "talk")
+    for name in ("chat", "talk"):
+        await tenants.look(name)
+    await tenants.look_at_server()
+    assert tenants.server_ready()["message"] == before["message"]
+
+
 async def test_two_servers_for_one_host_do_not_meet(tenants: Tenants) -> None:
     tenants.platform(maxConnections=3)
     tenants.api.secret("twin-admin", {"CIPHER_PG_URL": tenants.server.admin_url(sslmode="disable")}, namespace=SERVERS)

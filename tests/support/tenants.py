@@ -53,18 +53,18 @@ class Tenants(Runs):
         self.label(namespace)
         self.api.storage(name, {"connection": {"serverRef": {"name": PROD}}, **spec}, namespace=namespace)
 
-    def forge(self, database: str) -> None:
+    def forge(self, database: str, name: str = "chat") -> None:
         """Have the storage's status as one has it that was ready in this database, on a server of the tenant's own."""
         # Behind the API server's back: a patch of the object leaves its status as it is.
-        stored = self.api.store.objects[STORAGES, NAMESPACE, "chat"]
+        stored = self.api.store.objects[STORAGES, NAMESPACE, name]
         seen = {"observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}
         good = {"status": "True", "reason": "Ready", "message": "as it was"}
         stored["status"] = {
             "observedGeneration": 1,
             "conditions": [{"type": each, **good, **seen} for each in (ConditionType.READY, *STAGES)],
             "database": database,
-            "user": default_user_name(NAMESPACE, "chat"),
-            "binding": {"name": "chat-cipher"},
+            "user": default_user_name(NAMESPACE, name),
+            "binding": {"name": f"{name}-cipher"},
             "serverVersion": "16.0",
         }
 

@@ -102,18 +102,31 @@ class AdoptFrom:
 
 
 @dataclass(frozen=True, slots=True)
+class Excess:
+    """What of a storage is beyond a limit of its CipherServer, and whose move that is. It is refused, unless it stood
+    there before the limit; `told` where Ready then goes on to say it: not of a name that nobody chose."""
+
+    what: str
+    remedy: str
+    told: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Tenant:
     """A storage that uses a CipherServer: whoever writes its spec is not the administrator.
 
-    `beyond` are sentences that say which limits it is beyond: refused, unless it stood before them.
-    `foreign_database` allows to use a database that it did not create. `max_connections` are the operator's own at
-    once, None where its setting counts.
+    `foreign_database` allows to use a database that it did not create; `heir` that of the owner whom `adoptFrom` names
+    alone, and says what is refused else. `adoption` allows to take over what nobody owns. `derived`: its database's
+    name is not of its own choice. `max_connections` are the operator's own at once, None where its setting counts.
     """
 
     server: str
-    beyond: tuple[str, ...] = ()
+    beyond: tuple[Excess, ...] = ()
     foreign_database: bool = False
     max_connections: int | None = None
+    adoption: bool = False
+    derived: bool = False
+    heir: Excess | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,11 +105,11 @@ def app_login(admin: AdminConnection, credentials: AppCredentials) -> AdminConne
     return replace(admin, user=user, password=credentials.password, warnings=(), auth=PASSWORD_AUTH)
 
 
-def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
+def check_publishable(admin: AdminConnection, app: App, database: str, *, tenant: bool = False) -> None:
     """Raise Failure(INVALID_SPEC) where no URL leads Cipher's node-pg there, though the operator gets there itself.
 
     Cipher would go on in memory without a word. node-pg 8.16, which Cipher's lock file names, compares the certificate
-    with `localhost` where the host is an address.
+    with `localhost` where the host is an address. `tenant`: whoever reads it may change `spec.app` alone.
     """
     stage = ConditionType.SECRET_PUBLISHED
     if app.host is not None:
@@ -117,7 +117,7 @@ def check_publishable(admin: AdminConnection, app: App, database: str) -> None:
     if app.port is not None:
         in_spec(parse_port, str(app.port), "spec.app.port", stage)
     tls = app.ssl_mode or admin.ssl_mode
-    field = "spec.app.sslMode" if app.ssl_mode else "spec.connection.sslMode"
+    field = "spec.app.sslMode" if app.ssl_mode or tenant else "spec.connection.sslMode"
     if tls is SSLMode.VERIFY_FULL and _is_address(app.host or admin.host):
         raise _unpublishable(
             "pods cannot verify the server: sslMode verify-full compares its certificate with the host name, and the "

@@ -19,6 +19,14 @@ def database_name(spec: Spec, admin: AdminConnection, status: Mapping[str, Any])
     """
     name = spec.database.name or admin.database
     before = status.get("database")
+    if spec.tenant is not None and name and before and before != name:
+        # He can change no connection; the name is his own or derived from one template for all.
+        raise Failure(
+            Reason.TARGET_CHANGED,
+            f"`spec.database.name` is now '{name}', but this storage lives in '{before}'; nothing was written. Set it "
+            "back, or create a new CipherStorage for the other database",
+            stage=ConditionType.DATABASE_READY,
+        )
     if name is None and not before:
         raise Failure(
             Reason.INVALID_SPEC,

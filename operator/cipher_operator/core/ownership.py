@@ -4,15 +4,14 @@ import json
 from dataclasses import dataclass, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
-from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.lost import database_gone, refuse_lost
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
 from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.relation import Relation
 from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
-from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Step
 
 
@@ -50,7 +49,7 @@ def judge(desired: Desired, orders: Orders, observed: Observed) -> Claim:
     AlreadyExists for an unmarked role, DatabaseMissing where the database shall not be created.
     """
     if orders.established and not orders.recreate:
-        _refuse_lost(desired, orders, observed)
+        refuse_lost(desired, orders, observed)
     if observed.database is None and not desired.create_database:
         raise database_gone(desired, orders)
     standing = standing_comment(desired, observed)
@@ -226,57 +225,6 @@ def _refuse_unmarked(desired: Desired, orders: Orders, role: Role) -> None:
         "`spec.adoptionPolicy: IfUnowned` to take it over, or create a new CipherStorage with another "
         "`spec.user.name`",
         stage=ConditionType.ACCESS_GRANTED,
-    )
-
-
-def _refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
-    """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
-    lost, besides = None, ""
-    if observed.database is None:
-        raise database_gone(desired, orders)
-    if not desired.shared and desired.owner not in observed.roles:
-        lost = f"role '{desired.owner}' does not exist any more"
-    elif not desired.shared and observed.roles[desired.owner].marker is None:
-        lost, besides = f"role '{desired.owner}' has lost its marker", ", and `spec.adoptionPolicy: IfUnowned`"
-    elif observed.local is not None and not observed.local.relations:
-        lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
-    if lost is not None:
-        tables = observed.local is not None and bool(observed.local.relations)
-        raise _moved(lost) if tables else _lost(lost, besides)
-
-
-def _moved(what: str) -> Failure:
-    """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
-    return Failure(
-        Reason.DATABASE_LOST,
-        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
-        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and `spec.adoptionPolicy: "
-        "IfUnowned`: all rows are kept. If it is another server, point the connection at the right one",
-        stage=ConditionType.DATABASE_READY,
-    )
-
-
-def _lost(what: str, besides: str = "") -> Failure:
-    return Failure(
-        Reason.DATABASE_LOST,
-        f"{what}: this may be another or an empty server, and nothing was written. Restore the data or point the "
-        f"connection Secret at the right server; to begin again empty, set annotation `{ANNOTATION_RECREATE}` "
-        f"to a new value{besides}",
-        stage=ConditionType.DATABASE_READY,
-    )
-
-
-def database_gone(desired: Desired, orders: Orders) -> Failure:
-    """Return what a missing database means: lost where it was ready before, else still to be created."""
-    if orders.established and not orders.recreate:
-        return _lost(f"database '{desired.database}' does not exist any more")
-    return Failure(
-        Reason.DATABASE_MISSING,
-        f"database '{desired.database}' does not exist; set `spec.database.create: true`, or run: "
-        f"CREATE DATABASE {quoted(desired.database)}; GRANT ALL ON DATABASE {quoted(desired.database)} TO "
-        "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
-        f"{quoted(desired.schema)} TO <the same> WITH GRANT OPTION",
-        stage=ConditionType.DATABASE_READY,
     )
 
 

@@ -14,74 +14,13 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.reserved import is_reserved_database
 from cipher_operator.api.server import NAME_PLACEHOLDER, NAMESPACE_PLACEHOLDER, ServerSpec
-from cipher_operator.api.spec import App, Resource, Spec, Tenant, User
+from cipher_operator.api.spec import App, Excess, Resource, Spec, Tenant, User
 from cipher_operator.core.connection.parameters import VERIFYING
-from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import DATABASE, parse_marker
 from cipher_operator.core.name_pattern import PatternError, name_matches
-from cipher_operator.core.observed import Observed
-from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import Claim, standing_comment
+from cipher_operator.core.tenure import OR_ASK, exceeded
 
 UNLIMITED = -1
-OWN = frozenset(
-    {
-        Reason.INVALID_SPEC,
-        Reason.LIMIT_EXCEEDED,
-        Reason.SERVER_NOT_AVAILABLE,
-        Reason.DATABASE_MISSING,
-        Reason.DATABASE_LOST,
-        Reason.TARGET_CHANGED,
-        Reason.SCHEMA_CONFLICT,
-        Reason.DELETION_BLOCKED,
-        Reason.BUILDING_INDEX,
-        Reason.LOCK_TIMEOUT,
-    }
-)
-"""Reasons whose messages are about the storage itself wherever they arise."""
-OF_THE_LOGIN = frozenset(
-    {
-        Reason.AUTHENTICATION_FAILED,
-        Reason.ACCESS_DENIED,
-        Reason.BLOCKED_ADDRESS,
-        Reason.CONNECTION_REFUSED,
-        Reason.CONNECT_TIMEOUT,
-        Reason.DISCONNECTED,
-        Reason.DNS_FAILURE,
-        Reason.NOT_POSTGRES,
-        Reason.READ_ONLY_SERVER,
-        Reason.SECRET_KEY_MISSING,
-        Reason.SECRET_NOT_FOUND,
-        Reason.TLS_HOSTNAME_MISMATCH,
-        Reason.TLS_NOT_SUPPORTED,
-        Reason.TLS_REQUIRED,
-        Reason.TLS_UNTRUSTED,
-        Reason.TOO_MANY_CONNECTIONS,
-    }
-)
-"""Reasons that, at the stage AccessGranted, only the storage's own login and its password have: in its test, at the
-pods' door too."""
 _DERIVED = re.compile(rf"_[0-9a-f]{{{names.DIGEST_LENGTH}}}\Z")
-
-
-def unavailable(server: str) -> Failure:
-    """Return what is said of a CipherServer that does not exist and of one that a namespace may not use: the same."""
-    return Failure(
-        Reason.SERVER_NOT_AVAILABLE,
-        f"CipherServer '{server}' (`spec.connection.serverRef.name`) is not available to this namespace: there is none "
-        "of that name, or its `allowedNamespaces` leaves this namespace out. Correct the name, or ask whoever runs it; "
-        "this storage goes on at once",
-        stage=ConditionType.CONNECTED,
-    )
-
-
-def unusable(server: str) -> Failure:
-    """Return what is said to tenants of a CipherServer whose own spec cannot be worked with."""
-    return Failure(
-        Reason.SERVER_NOT_AVAILABLE,
-        f"CipherServer '{server}' cannot be used as it is: its own status says why, to whoever runs it",
-        stage=ConditionType.CONNECTED,
-    )
 
 
 def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, others: int) -> Spec:
@@ -92,11 +31,14 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
     InvalidSpec for what a tenant may never ask.
     """
     if spec.user.mode is UserMode.SHARED:
-        raise _invalid("`spec.user.mode: Shared` would publish the administrator's own login; use Dedicated")
+        raise _invalid(
+            "`spec.user.mode: Shared` would publish the login of whoever runs the CipherServer; use Dedicated"
+        )
     # Where it lives already, whatever the template says by now.
     lives = resource.status.get("database")
     name = spec.database.name or (str(lives) if lives else None)
-    beyond = tuple(_beyond(resource, spec, name, offered, others))
+    heir = _heir(resource, spec, offered)
+    beyond = tuple(_beyond(resource, spec, name if heir is None else None, offered, others))
     if beyond and not lives and not resource.deleting:
         raise exceeded(beyond[0])
     limits, policy = offered.limits, spec.deletion_policy
@@ -109,7 +51,15 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
         extensions=tuple(name for name in spec.extensions if name in limits.extensions),
         interval=spec.interval if spec.interval is not None else offered.defaults.interval,
         deletion_policy=policy if policy in limits.deletion_policies else DeletionPolicy.RETAIN,
-        tenant=Tenant(server, beyond, limits.existing_databases, offered.max_connections),
+        tenant=Tenant(
+            server,
+            beyond,
+            limits.existing_databases,
+            offered.max_connections,
+            limits.adoption,
+            spec.database.name is None,
+            heir,
+        ),
     )
     if not limits.adoption:
         settled = replace(settled, adoption_policy=AdoptionPolicy.NEVER, adopt_from=None)
@@ -118,67 +68,6 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
     if not resource.deleting:
         _check_ca_path(settled)
     return settled
-
-
-def exceeded(what: str) -> Failure:
-    """Return the failure of a storage that asks for more than its CipherServer allows."""
-    return Failure(
-        Reason.LIMIT_EXCEEDED,
-        f"{what}. Change it, or ask whoever runs the CipherServer",
-        stage=ConditionType.CONNECTED,
-    )
-
-
-def refuse_beyond(desired: Desired, orders: Orders, observed: Observed) -> None:
-    """Raise LimitExceeded where a tenant is beyond the limits and did not stand there before they came, as the server
-    itself tells. Before anything else is said, or looked into: whether a database exists is others' business."""
-    tenant = desired.tenant
-    if tenant is not None and tenant.beyond and not _stood(desired, orders, standing_comment(desired, observed)):
-        raise exceeded(tenant.beyond[0])
-
-
-def refuse_foreign_database(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> None:
-    """Raise LimitExceeded where a tenant would begin to use a database of others that the limits close."""
-    tenant, database = desired.tenant, observed.database
-    if tenant is None:
-        return
-    stood = _stood(desired, orders, claim.standing)
-    made = orders.database_made or claim.created(DATABASE)
-    if database is not None and not (made or stood or tenant.foreign_database):
-        raise exceeded(
-            f"database '{desired.database}' exists and was not created by this storage: `limits.existingDatabases` of "
-            "the CipherServer does not allow to use it"
-        )
-
-
-def _stood(desired: Desired, orders: Orders, standing: str | None) -> bool:
-    """Return whether a storage was ready in this database, with its own marker for it: the status alone proves nothing,
-    it came from another server perhaps."""
-    marker = parse_marker(standing)
-    ours = marker is not None and marker.identity.same_storage(desired.identity)
-    return orders.established and ours and marker is not None and marker.place.database == desired.database
-
-
-def discreet(failure: Failure, server: str) -> Failure:
-    """Return a failure as a tenant may read it: what is about the way in, or about others' objects, is for whoever runs
-    the CipherServer, and stands in its status and the operator's log."""
-    tested = failure.stage is ConditionType.ACCESS_GRANTED and failure.reason in OF_THE_LOGIN
-    if failure.reason in OWN or tested or failure.stage is ConditionType.SECRET_PUBLISHED:
-        return failure
-    if failure.reason in {Reason.CONFLICT, Reason.ALREADY_EXISTS}:
-        return failure.saying(
-            "a role, database or table of the names that this storage uses is there already and is not its own; "
-            "nothing was written. Create a new CipherStorage with another name"
-        )
-    return withheld(failure, server)
-
-
-def withheld(failure: Failure, server: str) -> Failure:
-    """Return a failure whose cause is for whoever runs the CipherServer."""
-    return failure.saying(
-        f"CipherServer '{server}' cannot be used: {failure.reason}. Whoever runs it finds the cause in its status and "
-        "in the operator's log; this storage goes on by itself"
-    )
 
 
 def check_server(offered: ServerSpec) -> None:
@@ -197,46 +86,85 @@ def check_server(offered: ServerSpec) -> None:
         )
 
 
-def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpec, others: int) -> Iterator[str]:
-    limits = offered.limits
-    if name is not None and not _may_name(resource, name, offered):
-        allowed = f"those that fit '{limits.database_names}'" if limits.database_names else "none but the derived one"
-        what = f"`spec.database.name: {name}` is beyond `limits.databaseNames` of the CipherServer"
-        yield f"{what}, which allows {allowed}"
-    derived = names.default_user_name(resource.namespace, resource.name)
-    if spec.user.name not in (None, derived):
-        yield (
-            f"`spec.user.name` may only be the derived name on a CipherServer, '{derived}': any other might be "
-            "another's; leave the field out"
-        )
-    if spec.deletion_policy not in limits.deletion_policies:
-        yield (
-            f"`spec.deletionPolicy: {spec.deletion_policy}` is beyond `limits.deletionPolicies` of the CipherServer, "
-            f"which allows {', '.join(sorted(limits.deletion_policies))}"
-        )
+def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpec, others: int) -> Iterator[Excess]:
+    limits, server = offered.limits, spec.connection.server
     if (spec.adopt_from is not None or spec.adoption_policy is not AdoptionPolicy.NEVER) and not limits.adoption:
         field = "adoptFrom" if spec.adopt_from is not None else "adoptionPolicy"
-        yield f"`spec.{field}` is beyond `limits.adoption` of the CipherServer, which allows none"
+        yield Excess(f"`spec.{field}` is beyond `limits.adoption` of the CipherServer, which allows none", OR_ASK)
     elif not _adopts_at_home(resource, spec):
-        yield (
-            "`spec.adoptFrom.namespace` may only be the storage's own namespace on a CipherServer: what is another "
-            "namespace's moves by whoever runs the server"
+        yield Excess(
+            "`spec.adoptFrom.namespace` may only be the storage's own namespace on a CipherServer",
+            f"What is another namespace's is moved by whoever runs CipherServer '{server}'",
+        )
+    if name is not None and (excess := _name_beyond(resource, spec, name, offered)) is not None:
+        yield excess
+    derived = names.default_user_name(resource.namespace, resource.name)
+    if spec.user.name not in (None, derived):
+        what = f"`spec.user.name` may only be the derived name on a CipherServer, '{derived}'"
+        yield Excess(what, "Leave the field out: any other name might be another's")
+    if spec.deletion_policy not in limits.deletion_policies:
+        yield Excess(
+            f"`spec.deletionPolicy: {spec.deletion_policy}` is beyond `limits.deletionPolicies` of the CipherServer, "
+            f"which allows {', '.join(sorted(limits.deletion_policies))}",
+            OR_ASK,
         )
     for extension in spec.extensions:
         if extension not in limits.extensions:
             allowed = ", ".join(sorted(limits.extensions)) or "none"
-            yield f"extension '{extension}' is beyond `limits.extensions` of the CipherServer, which allows {allowed}"
+            what = f"extension '{extension}' is beyond `limits.extensions` of the CipherServer, which allows {allowed}"
+            yield Excess(what, OR_ASK)
     most = limits.user_connection_limit
     if most is not None and spec.user.connection_limit > most:
-        yield (
+        yield Excess(
             f"`spec.user.connectionLimit: {spec.user.connection_limit}` is beyond `limits.userConnectionLimit` of the "
-            f"CipherServer, which allows {most}"
+            f"CipherServer, which allows {most}",
+            OR_ASK,
         )
     if limits.storages is not None and others >= limits.storages:
-        yield (
+        yield Excess(
             f"this namespace has {limits.storages} older CipherStorages on the CipherServer, as many as "
-            "`limits.storages` allows"
+            "`limits.storages` allows",
+            f"Delete one that is not needed, or ask whoever runs CipherServer '{server}' for more",
         )
+
+
+def _name_beyond(resource: Resource, spec: Spec, name: str, offered: ServerSpec) -> Excess | None:
+    """Return why a storage may not have this database's name: one of its own choice, or the one that its status has."""
+    limits = offered.limits
+    if _may_name(resource, name, offered):
+        return None
+    pattern = limits.database_names
+    if spec.database.name is None and _derived_for(name, resource.namespace, resource.name):
+        # By the template of then: what is derived stays.
+        return None
+    if spec.database.name is None:
+        besides = f", nor `limits.databaseNames`, '{pattern}', allows" if pattern else ""
+        return Excess(
+            f"this storage lives, as its status says, in database '{name}', which `databaseNameTemplate` of the "
+            f"CipherServer does not yield{besides}",
+            "Name the connection of before again, or make a new CipherStorage, which gets a name of the template; or "
+            "ask whoever runs the CipherServer",
+            told=pattern is not None,
+        )
+    allowed = f"those that fit '{pattern}'" if pattern else "none but the derived one"
+    what = f"`spec.database.name: {name}` is beyond `limits.databaseNames` of the CipherServer, which allows {allowed}"
+    return Excess(what, OR_ASK)
+
+
+def _heir(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | None:
+    """Return what is refused of a name that was derived for the owner whom `adoptFrom` names, unless his data is there;
+    None where the name is none of that kind, or may be chosen anyway. The same is said of what is not there and of what
+    is another's."""
+    name, source = spec.database.name, spec.adopt_from
+    if name is None or source is None or not (offered.limits.adoption and _adopts_at_home(resource, spec)):
+        return None
+    if _may_name(resource, name, offered) or not _derived_for(name, resource.namespace, source.name):
+        return None
+    return Excess(
+        f"`spec.database.name: {name}` may be chosen only where it holds the data of the owner that `spec.adoptFrom` "
+        f"names, CipherStorage '{source.name}' of this operator, and it does not",
+        "Correct either of them, or leave both out",
+    )
 
 
 def _adopts_at_home(resource: Resource, spec: Spec) -> bool:
@@ -258,11 +186,19 @@ def _may_name(resource: Resource, name: str, offered: ServerSpec) -> bool:
         return False
 
 
+def _derived_for(name: str, namespace: str, storage: str) -> bool:
+    """Return whether a database's name was derived for this storage, by whatever template."""
+    return name.endswith(names.derived_name("", namespace, storage, names.MAX_NAME))
+
+
 def _database(resource: Resource, offered: ServerSpec) -> str:
     readable = _template(offered.template, resource.namespace, resource.name)
     name = names.derived_name(readable, resource.namespace, resource.name, names.MAX_NAME)
     if is_reserved_database(name):
-        raise _invalid(f"the CipherServer's `databaseNameTemplate` yields '{name}', which the server keeps for itself")
+        raise _invalid(
+            f"the CipherServer's `databaseNameTemplate` yields '{name}', which the server keeps for itself: "
+            "ask whoever runs it for another"
+        )
     return name
 
 

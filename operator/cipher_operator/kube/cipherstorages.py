@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cipher_operator.api.names import API_VERSION, GROUP, PLURAL
+from cipher_operator.api.names import API_VERSION, FINALIZER, GROUP, PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
@@ -69,6 +69,14 @@ async def older_tenants(kube: Reading, resource: Resource, server: str) -> int:
         metadata = item["metadata"]
         older += (str(metadata.get("creationTimestamp", "")), metadata["name"]) < own
     return older
+
+
+async def held_tenants(kube: Reading, namespace: str, server: str) -> int:
+    """Return how many storages of the namespace name this CipherServer and are held for what is still to be dropped on
+    it. Raises ApiError, ApiUnavailable."""
+    selected = f"spec.connection.serverRef.name={server}"
+    pages_of = pages(kube, storage_path(namespace), limit=MANY, accept=METADATA_LIST, fieldSelector=selected)
+    return sum([FINALIZER in (item["metadata"].get("finalizers") or ()) async for item in pages_of])
 
 
 async def patch_status(kube: Kube, namespace: str, name: str, uid: str, status: dict[str, Any]) -> bool:

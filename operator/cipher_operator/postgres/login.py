@@ -9,6 +9,7 @@ from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.plan.settings import (
     LIMITS,
@@ -106,10 +107,13 @@ async def _other_role(session: Session, desired: Desired, login: str, acting: st
     setting = (await _settings(session)).get("role")
     what = f"login '{login}' acts as role '{acting}', must act as '{desired.owner}'"
     if setting is None or setting.place is Place.SERVER:
-        return f"{what}; run: ALTER ROLE {quoted(login)} SET role = {quoted(desired.owner)}"
-    if setting.value == desired.owner:
-        return f"{what}; run: GRANT {quoted(desired.owner)} TO {quoted(login)}"
-    return f"{what}: {said(setting, desired, login)}; run: {ending(setting, desired, login)}"
+        remedy = f"ALTER ROLE {quoted(login)} SET role = {quoted(desired.owner)}"
+    elif setting.value == desired.owner:
+        remedy = f"GRANT {quoted(desired.owner)} TO {quoted(login)}"
+    else:
+        what = f"{what}: {said(setting, desired, login)}"
+        remedy = ending(setting, desired, login)
+    return f"{what}; {remedies.run(desired.tenant, remedy)}"
 
 
 async def _other_schema(session: Session, desired: Desired, login: str, schema: str | None) -> str:
@@ -119,11 +123,11 @@ async def _other_schema(session: Session, desired: Desired, login: str, schema: 
     if setting is not None and setting.place is not Place.SERVER:
         what = f"{what}: {said(setting, desired, login)}"
         if desired.schema == _DEFAULT_PATH:
-            return f"{what}; run: {ending(setting, desired, login)}"
-    return (
-        f"{what}; run: ALTER ROLE {quoted(login)} IN DATABASE {quoted(desired.database)} "
-        f"SET search_path = {quoted(desired.schema)}"
+            return f"{what}; {remedies.run(desired.tenant, ending(setting, desired, login))}"
+    remedy = (
+        f"ALTER ROLE {quoted(login)} IN DATABASE {quoted(desired.database)} SET search_path = {quoted(desired.schema)}"
     )
+    return f"{what}; {remedies.run(desired.tenant, remedy)}"
 
 
 async def _explained(session: Session, desired: Desired, login: str, error: psycopg.Error) -> Failure:
@@ -134,12 +138,12 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
         setting = None if session.closed else (await _settings(session)).get(name)
         if setting is not None and _explains(setting):
             reason = Reason.READ_ONLY_SERVER if name == READ_ONLY else Reason.ACCESS_DENIED
-            text = f"{said(setting, desired, login)} ends what Cipher does; run: {ending(setting, desired, login)}"
+            remedy = remedies.run(desired.tenant, ending(setting, desired, login))
+            text = f"{said(setting, desired, login)} ends what Cipher does; {remedy}"
             return _failure(reason, text, code)
         if setting is None and name != READ_ONLY:
-            text = (
-                f"`{name}` ends what Cipher does with login '{login}'; run: ALTER ROLE {quoted(login)} SET {name} = 0"
-            )
+            remedy = remedies.run(desired.tenant, f"ALTER ROLE {quoted(login)} SET {name} = 0")
+            text = f"`{name}` ends what Cipher does with login '{login}'; {remedy}"
             return _failure(Reason.ACCESS_DENIED, text, code)
     if code[:2] in _OF_THE_SERVER or code == "55P03" or not code:
         failure = classify(error, Attempt(desired.database, login, app_login=True))

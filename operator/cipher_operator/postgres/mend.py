@@ -15,12 +15,13 @@ NULLS_LEFT = "23502"
 """SQLSTATE of SET NOT NULL where rows hold NULL."""
 
 
-async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str, ...]]:
+async def mend(session: Session, plan: Plan, *, words: bool = True) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Run each mend in a transaction of its own, fenced and within the operator's limits; return the SQL lines that
     ran, and a warning for each that did not.
 
-    A refused one keeps nothing from being Ready: Cipher has worked with the table as it is. Raises Failure where the
-    session is lost, or somebody else works on the storage.
+    A refused one keeps nothing from being Ready: Cipher has worked with the table as it is. Without `words` a warning
+    has none of the server's own, which name anything. Raises Failure where the session is lost, or somebody else works
+    on the storage.
     """
     lines: list[str] = []
     warnings: list[str] = []
@@ -34,17 +35,17 @@ async def mend(session: Session, plan: Plan) -> tuple[tuple[str, ...], tuple[str
                 raise marker_changed() from None
             if session.closed:
                 raise failure.at(ConditionType.SCHEMA_APPLIED) from None
-            warnings.append(_refused(each, line, failure))
+            warnings.append(_refused(each, line, failure, failure.message if words else str(failure.reason)))
         else:
             lines.append(line)
     return tuple(lines), tuple(warnings)
 
 
-def _refused(mend: Mend, line: str, failure: Failure) -> str:
+def _refused(mend: Mend, line: str, failure: Failure, why: str) -> str:
     where = f"table '{mend.table}'"
     if failure.sqlstate == NULLS_LEFT:
         return (
             f"column '{mend.column}' of {where} has lost NOT NULL, and some rows hold NULL: fill or delete them, then "
             f"run: {line}"
         )
-    return f"{where} is not as Cipher makes it, and the server did not take: {line} ({failure.message})"
+    return f"{where} is not as Cipher makes it, and the server did not take: {line} ({why})"

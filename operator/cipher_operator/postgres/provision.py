@@ -9,16 +9,18 @@ import psycopg
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import Excess
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.lost import database_gone, out_of_sight
 from cipher_operator.core.marker import taken_over
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import database_gone, marker_changed, watched
+from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.extensions import unavailable
 from cipher_operator.core.plan.foresight import after
 from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
-from cipher_operator.core.tenancy import exceeded, refuse_beyond
+from cipher_operator.core.tenure import exceeded, refuse_beyond
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
@@ -83,11 +85,11 @@ async def converge(
     run created, `prove` runs beside the schema: everything of the login is there before. Raises no Failure: it is in
     the report.
     """
-    run = _Run(connect, desired, orders, write)
+    run = _Run(connect, desired, orders, maintenance=maintenance, write=write)
     failure: Failure | None = None
     try:
         if not orders.established or orders.recreate or run.beyond:
-            await run.prepare(maintenance)
+            await run.prepare()
         if not run.pending:
             await run.finish(prove)
     except Failure as raised:
@@ -98,8 +100,11 @@ async def converge(
 class _Run:
     """One run while it goes on; `report` is what is left of it."""
 
-    def __init__(self, connect: Connect, desired: Desired, orders: Orders, write: bool) -> None:
+    def __init__(
+        self, connect: Connect, desired: Desired, orders: Orders, *, maintenance: str | None, write: bool
+    ) -> None:
         self._connect, self._desired, self._orders, self._write = connect, desired, orders, write
+        self._maintenance = maintenance
         self._observed: Observed | None = None
         self._missing: Plan | None = None
         self._executed: list[str] = []
@@ -113,7 +118,7 @@ class _Run:
         self.pending: tuple[str, ...] = ()
 
     @property
-    def beyond(self) -> tuple[str, ...]:
+    def beyond(self) -> tuple[Excess, ...]:
         """Return what a tenant asks for beyond his limits."""
         return self._desired.tenant.beyond if self._desired.tenant is not None else ()
 
@@ -136,9 +141,9 @@ class _Run:
             failure=failure,
         )
 
-    async def prepare(self, maintenance: str | None) -> None:
+    async def prepare(self) -> None:
         """Make roles and database where the database is missing."""
-        for database in maintenance_databases(maintenance, self._desired.database):
+        for database in maintenance_databases(self._maintenance, self._desired.database):
             try:
                 async with self._connect(database) as session:
                     self._seen_from = database
@@ -177,22 +182,21 @@ class _Run:
         """Return why there is no way into the database, which may have been seen from another a moment ago."""
         if self._observed is None and self.beyond:
             return exceeded(self.beyond[0])
+        tenant = self._desired.tenant
+        if self._observed is None and tenant is not None and tenant.heir is not None:
+            # Only with its marker there is more to say.
+            await self.prepare()
+            if self._observed is None:
+                return exceeded(tenant.heir)
         if self._observed is None:
             # Without a database to create it from, what keeps us out of that one is what must be mended.
             return self._kept_out or database_gone(self._desired, self._orders)
-        name = self._desired.database
         if self._seen_from is not None and await self._stands(self._seen_from):
-            return Failure(
-                Reason.DATABASE_MISSING,
-                f"the server has database '{name}', and what stands between it and the operator does not know it: a "
-                "connection pooler with a list of its own. Add the database, or an entry `*`, to that list (PgBouncer: "
-                "section [databases]), or point the connection at the server itself",
-                stage=ConditionType.DATABASE_READY,
-            )
+            return out_of_sight(self._desired)
         # The next look, with both eyes on what is there then, comes soon.
         return Failure(
             Reason.DISCONNECTED,
-            f"database '{name}' was dropped while the operator looked at it; trying again",
+            f"database '{self._desired.database}' was dropped while the operator looked at it; trying again",
             stage=ConditionType.DATABASE_READY,
         )
 
@@ -267,7 +271,7 @@ class _Run:
     async def _mend(self, session: Session, missing: Plan) -> Observed:
         """Try what nothing depends on, and return what is observed then."""
         self._missing = None
-        lines, refused = await mend(session, missing)
+        lines, refused = await mend(session, missing, words=self._desired.tenant is None)
         self._executed.extend(lines)
         self._statements += len(lines)
         observed = await observe(session, self._desired)

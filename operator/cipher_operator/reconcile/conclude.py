@@ -5,13 +5,15 @@ from datetime import datetime
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.core.connection.certificates import certificate_blocks
+from cipher_operator.core.discretion import masked, told_to_tenants
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
-from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.tenure import going_on
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
 from cipher_operator.reconcile.doors import door_warning
+from cipher_operator.reconcile.inputs import server_of
 from cipher_operator.reconcile.prove import Proven, login_of
 from cipher_operator.reconcile.publish import Published
 from cipher_operator.reconcile.result import Facts, Result, stages
@@ -22,8 +24,6 @@ FOLLOW_UP_SECONDS = 1.0
 GAP_SECONDS = 2.0
 """Before a password that was just set is tested again."""
 RETEST_SECONDS = 60.0
-ADMINISTRATOR = "<administrator>"
-"""In SQL that a tenant reads, for the login of the CipherServer."""
 
 
 def refused(snapshot: Snapshot, failure: Failure) -> Result:
@@ -58,9 +58,16 @@ def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure,
 
 
 def discreet(snapshot: Snapshot, result: Result) -> Result:
-    """Return a result whose failure says no more than whoever reads the storage's status may know."""
-    failure = result.failure
-    return result if failure is None else replace(result, failure=shown(snapshot, failure), cause=failure)
+    """Return a result that says no more than whoever reads the storage's status may know."""
+    server, failure = server_of(snapshot.resource.raw_spec), result.failure
+    if failure is not None:
+        result = replace(result, failure=shown(snapshot, failure), cause=failure)
+    if server is None or not result.warnings:
+        return result
+    hidden = snapshot.hidden()
+    told = told_to_tenants(result.warnings, server[2], hidden)
+    withheld = tuple(text for text in result.warnings if text not in told)
+    return replace(result, warnings=told, withheld=withheld)
 
 
 def planned(snapshot: Snapshot, intent: Intent, report: Report) -> Result:
@@ -79,8 +86,7 @@ def _told(intent: Intent, report: Report, lines: tuple[str, ...]) -> tuple[str, 
     """Return SQL as whoever reads the storage's status may know it: a tenant without the administrator's name."""
     if intent.spec.tenant is None or report.observed is None:
         return lines
-    login = quoted(report.observed.server.admin.name)
-    return tuple(line.replace(login, ADMINISTRATOR) for line in lines)
+    return masked(lines, report.observed.server.admin.name)
 
 
 def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool, now: datetime) -> Result:
@@ -130,7 +136,7 @@ def _of_the_way(intent: Intent) -> tuple[str, ...]:
     tenant = intent.spec.tenant
     if tenant is None:
         return intent.admin.warnings
-    return tuple(f"{what}; it goes on because it stood before" for what in tenant.beyond)
+    return tuple(going_on(excess) for excess in tenant.beyond if excess.told)
 
 
 def _cas(intent: Intent) -> tuple[str, ...]:

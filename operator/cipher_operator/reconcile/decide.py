@@ -12,7 +12,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import SECOND_LOGIN_SUFFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import ManagementPolicy, Resource, Spec, UserMode, parse_spec
-from cipher_operator.core import tenancy
+from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.credentials import Known, wanted_credential
@@ -94,16 +94,16 @@ def settled(snapshot: Snapshot) -> Spec:
     if server is None:
         return spec
     if offer is None:
-        raise tenancy.unavailable(server)
+        raise discretion.unavailable(server)
     if isinstance(offer.spec, Failure):
-        raise tenancy.unusable(server)
+        raise discretion.unusable(server)
     return tenancy.settle(resource, spec, server, offer.spec, offer.others)
 
 
 def shown(snapshot: Snapshot, failure: Failure) -> Failure:
     """Return a failure as whoever reads the storage's status may know it."""
     server = server_of(snapshot.resource.raw_spec)
-    return failure if server is None else tenancy.discreet(failure, server[2])
+    return failure if server is None else discretion.discreet(failure, server[2], snapshot.hidden())
 
 
 def decide(
@@ -123,7 +123,7 @@ def _decide(
     existing = snapshot.contents.secret(spec.app.secret_name)
     admin = snapshot.admin(spec)
     desired = desired_from(resource, spec, admin, rules.instance)
-    check_publishable(admin, spec.app, desired.database)
+    check_publishable(admin, spec.app, desired.database, tenant=spec.tenant is not None)
     refuse_foreign(resource, spec.app.secret_name, existing)
     door_ca = snapshot.contents.ca(spec.app.ca, "spec.app.caRef")
     intent = Intent(spec, admin, desired, _orders(resource), Requests.of(resource), existing, door_ca=door_ca)

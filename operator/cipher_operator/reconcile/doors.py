@@ -28,6 +28,14 @@ UNREACHABLE = frozenset(
     }
 )
 """What says that nobody was reached at the pods' door, and nothing against the login."""
+_OF_THE_DOOR = (
+    ("host and port in the connection Secret", "`spec.app.host` and `spec.app.port`"),
+    ("he host name in the connection Secret", "he host name in `spec.app.host`"),
+    ("he host in the connection Secret", "he host in `spec.app.host`"),
+    ("the connection Secret", "`spec.app.host`"),
+    ("`spec.connection.", "`spec.app."),
+)
+"""What is said of the operator's way in, and what that is at the pods' door."""
 _ANY = "Cipher's client goes to any of them, whatever `target_session_attrs` says"
 
 
@@ -71,7 +79,7 @@ async def test_doors(
         async with sessions.open(door.way, intent.desired.database, purpose="login") as session:
             await prove_login(session, intent.desired, login)
     except Failure as failure:
-        told = of_login(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
+        told = _of_door(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
         return (None, told) if failure.reason in UNREACHABLE and not door.strict else (told, None)
     return None, None
 
@@ -94,6 +102,15 @@ def of_login(failure: Failure, what: str) -> Failure:
     return kind(
         failure.reason, f"{what}: {failure.message}", stage=ConditionType.ACCESS_GRANTED, sqlstate=failure.sqlstate
     )
+
+
+def _of_door(failure: Failure, what: str) -> Failure:
+    """Return the failure of a login test at another door than the operator's: host, port and TLS are `spec.app`'s."""
+    message = failure.message
+    for way_in, door in _OF_THE_DOOR:
+        message = message.replace(way_in, door)
+    kind = Remembered if isinstance(failure, Remembered) else Failure
+    return of_login(kind(failure.reason, message, stage=failure.stage, sqlstate=failure.sqlstate), what)
 
 
 async def _addresses(sessions: Sessions, way: AdminConnection) -> Sequence[str]:
@@ -124,7 +141,7 @@ async def _test_each(
             away.append(failure)
         elif failure.reason is not Reason.READ_ONLY_SERVER:
             where = f"The login test at one of the {len(addresses)} addresses of the pods' host failed"
-            return of_login(failure, where), None
+            return (_of_door if door.other else of_login)(failure, where), None
         else:
             reader = _reader(failure, len(addresses))
             if door.strict or door.way.target_session_attrs is None:

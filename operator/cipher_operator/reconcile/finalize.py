@@ -8,6 +8,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.desired import desired_from
+from cipher_operator.core.discretion import masked
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherservers import holdable, servers
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
@@ -137,7 +138,7 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
     if removal.failure is not None:
         return _waits(removal, snapshot)
     await release(around.kube, resource, around.namespaces.servers)
-    return Ended(removal.lines, removal.kept, why or "")
+    return Ended(_told(snapshot, removal.lines), removal.kept, why or "")
 
 
 def _untouched(snapshot: Snapshot) -> str | None:
@@ -192,6 +193,13 @@ def _admin(snapshot: Snapshot, spec: Spec, ca: str | None) -> AdminConnection:
         ) from None
 
 
+def _told(snapshot: Snapshot, lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return SQL as whoever reads the storage's Events may know it."""
+    for name in snapshot.hidden():
+        lines = masked(lines, name)
+    return lines
+
+
 def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     """Return the end of a deletion that waits."""
     assert removal.failure is not None
@@ -206,7 +214,7 @@ def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     return Result(
         failure=failure,
         reached=STAGES[: STAGES.index(failure.stage)],
-        executed=removal.lines,
+        executed=_told(snapshot, removal.lines),
         statements=len(removal.lines),
         remembered=isinstance(removal.failure, Remembered),
         cause=found,

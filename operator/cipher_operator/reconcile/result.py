@@ -46,6 +46,8 @@ class Result:
     handled: Mapping[str, str] = field(default_factory=dict)
     ignored: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    withheld: tuple[str, ...] = ()
+    """Warnings that a tenant's status does not have, for the operator's log."""
     unpublished: bool = False
     """The app Secret is known to be missing, or to hold no login."""
     executed: tuple[str, ...] = ()

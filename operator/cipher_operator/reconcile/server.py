@@ -17,6 +17,7 @@ from cipher_operator.core.plan.privileges import elsewhere, lacking
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.tenancy import check_server
 from cipher_operator.kube.cipherservers import get_server, holdable, patch_server_status
+from cipher_operator.kube.cipherstorages import held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.secrets import SecretObject
@@ -94,7 +95,9 @@ class ServerReconciler:
         contents = await read_contents(around.kube, around.namespaces.servers, Scope.SERVER, refs)
         note(around.inputs, key, contents, refs, around.digest)
         result = await self._within_limit(resource, contents, ticket)
-        if not await self._hold(resource, contents, used=bool(result.storages)):
+        if not result.storages:
+            result = replace(result, outside=await self._outside(name))
+        if not await self._hold(resource, contents, used=result.used):
             return Next(after=0.0)
         await self._let_go(dropped)
         return await self._tell(resource, _waited_for(resource, contents, result))
@@ -106,7 +109,8 @@ class ServerReconciler:
         result = ServerResult(storages=len(tuple(users)))
         try:
             spec = parse_server_spec(resource.raw_spec)
-            result = replace(result, storages=self._allowed(users, spec))
+            allowed = self._allowed(users, spec)
+            result = replace(result, storages=len(allowed), lost=self._around.losses.among(allowed))
             check_server(spec)
             admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
             # Also where nothing is looked at anew: what its lane knows is said.
@@ -144,10 +148,15 @@ class ServerReconciler:
         seen = ((*ref, version_of(content, self._around.digest).digest) for ref, content in contents.found.items())
         return resource.uid, resource.generation, tuple(sorted(seen))
 
-    def _allowed(self, users: Iterable[Key], spec: ServerSpec) -> int:
-        """Return how many storages use it: those of allowed namespaces that name it."""
+    def _allowed(self, users: Iterable[Key], spec: ServerSpec) -> tuple[Key, ...]:
+        """Return the storages that use it: those of allowed namespaces that name it."""
         namespaces = self._around.namespaces
-        return sum(spec.allowed.admits(space, namespaces.labels(space)) for space, _ in users)
+        return tuple(key for key in users if spec.allowed.admits(key[0], namespaces.labels(key[0])))
+
+    async def _outside(self, name: str) -> int:
+        """Return how many storages are held for what they have on it, where none of those that name it may use it."""
+        namespaces = {space for space, _ in self._around.inputs.users((SERVER_KIND, "", name))}
+        return sum([await held_tenants(self._around.kube, space, name) for space in sorted(namespaces)])
 
     async def _hold(self, resource: Resource, contents: Contents, *, used: bool) -> bool:
         """Hold the server and its Secrets while they are used, and let go of them else; return whether that is done."""
@@ -213,7 +222,7 @@ class ServerReconciler:
 
 def _waited_for(resource: Resource, contents: Contents, result: ServerResult) -> ServerResult:
     """Return the result with what somebody deletes and is held while storages use the server."""
-    if not result.storages:
+    if not result.used:
         return result
     losing = (each.name for each in contents.found.values() if isinstance(each, SecretObject) and each.deleting)
     return replace(result, held=resource.deleting, losing=() if resource.deleting else tuple(sorted(losing)))

@@ -1,6 +1,6 @@
 """Everything that a run reads of the cluster: read once, frozen, and noted: only a change of it starts the next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cipher_operator.api.connection import Scope
@@ -9,8 +9,9 @@ from cipher_operator.api.names import FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
 from cipher_operator.api.spec import Resource, Spec, parse_resource
-from cipher_operator.core import tenancy
+from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.connection.supabase import role_of
 from cipher_operator.kube.cipherservers import get_server
 from cipher_operator.kube.cipherstorages import get_storage, older_tenants
 from cipher_operator.kube.port import Reading
@@ -76,7 +77,31 @@ class Snapshot:
             if spec.tenant is None or failure.reason is not Reason.INVALID_SPEC:
                 raise
             # Not the tenant's own spec, which that reason is about elsewhere.
-            raise tenancy.withheld(failure, spec.tenant.server) from None
+            raise discretion.withheld(failure, spec.tenant.server) from None
+
+    def hidden(self) -> frozenset[str]:
+        """Return the names that a tenant's status must not have: those by which the operator gets to the server."""
+        offer = self.offer
+        if offer is None or isinstance(offer.spec, Failure):
+            return frozenset()
+        contents, connection = offer.contents, offer.spec.connection
+        names = {contents.namespace, *(ref[2] for ref in login_references(contents.namespace, offer.resource.raw_spec))}
+        try:
+            admin = contents.admin(connection)
+        except Failure:
+            names |= {connection.host or "", connection.user or ""}
+        else:
+            names |= {admin.host, f":{admin.port}", admin.user, role_of(admin.host, admin.user)}
+        # What he wrote himself is none, and to be silent of it would tell him that he guessed right.
+        return frozenset(names - {"", *self.resource.key, *_texts(self.resource.raw_spec)})
+
+
+def _texts(node: object) -> Iterator[str]:
+    """Yield the texts that a spec holds, without the names of its fields."""
+    if isinstance(node, str):
+        yield node
+    for child in node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ():
+        yield from _texts(child)
 
 
 async def read_snapshot(

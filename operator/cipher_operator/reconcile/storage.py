@@ -53,6 +53,7 @@ class Reconciler:
         self._builds.cancel(key)
         self._around.inputs.forget(key)
         self._around.counters.forget(key)
+        self._around.losses.forget(key)
 
     async def close(self) -> None:
         """End what is built beside the runs."""
@@ -63,6 +64,7 @@ class Reconciler:
         await self._builds.close()
         self._around.counters.clear()
         self._around.keys.clear()
+        self._around.losses.clear()
         self._histories.clear()
 
     async def run(self, key: Key, ticket: Ticket) -> Next:
@@ -94,6 +96,7 @@ class Reconciler:
             await teller.farewell(result)
             self.forget(resource.key)
             return Next(gone=True)
+        around.losses.saw(resource.key, result.reason)
         following = requeue(result, around.rules.interval, around.rules.progress_deadline)
         if not result.quiet:
             around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started), following)

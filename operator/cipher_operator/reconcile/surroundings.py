@@ -1,7 +1,7 @@
 """What every run uses of the process around it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import sessions
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
+from cipher_operator.reconcile.losses import Losses
 from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.reconcile.rules import Rules
@@ -61,6 +62,7 @@ class Surroundings:
     generate: Callable[[], Password]
     enqueue: Callable[[Key], None]
     permit: Permit = unlimited
+    losses: Losses = field(default_factory=Losses)
 
     def sessions(self, ticket: Ticket) -> sessions.Sessions:
         """Return the sessions of the run that this task is."""

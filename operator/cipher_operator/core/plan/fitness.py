@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.flaws import tables_there, told
@@ -33,7 +34,7 @@ def refuse_unfit(desired: Desired, observed: Observed, login: str) -> None:
         raise Failure(
             Reason.DATABASE_LOST,
             f"database '{desired.database}' is invalid: a DROP DATABASE of it was interrupted, and what was in it is "
-            f"lost; run as its owner: DROP DATABASE {quoted(desired.database)}",
+            f"lost; {remedies.run(desired.tenant, f'DROP DATABASE {quoted(desired.database)}')} (as its owner)",
             stage=ConditionType.DATABASE_READY,
         )
     if database is not None and database.encoding != "UTF8":
@@ -48,8 +49,8 @@ def refuse_unfit(desired: Desired, observed: Observed, login: str) -> None:
     if database is not None and database.connection_limit == 0 and not exempt:
         raise Failure(
             Reason.ACCESS_DENIED,
-            f"database '{desired.database}' has CONNECTION LIMIT 0 and lets no login in; run: ALTER DATABASE "
-            f"{quoted(desired.database)} CONNECTION LIMIT -1",
+            f"database '{desired.database}' has CONNECTION LIMIT 0 and lets no login in; "
+            + remedies.run(desired.tenant, f"ALTER DATABASE {quoted(desired.database)} CONNECTION LIMIT -1"),
             stage=ConditionType.ACCESS_GRANTED,
         )
     refuse_settings(desired, observed, login)
@@ -98,10 +99,11 @@ def fitness_warnings(desired: Desired, observed: Observed, login: str) -> Iterat
         )
     if database is not None and database.collation is not None and database.collation[0] != database.collation[1]:
         made, now = database.collation
+        name = quoted(desired.database)
+        mending = f"REINDEX DATABASE {name}; ALTER DATABASE {name} REFRESH COLLATION VERSION (in that database)"
         yield (
             f"database '{desired.database}' was made with version {made} of its collation, and the server has {now}: "
-            f"indexes on text may miss rows; run in it: REINDEX DATABASE {quoted(desired.database)}; ALTER DATABASE "
-            f"{quoted(desired.database)} REFRESH COLLATION VERSION"
+            f"indexes on text may miss rows; {remedies.run(desired.tenant, mending)}"
         )
     if (
         desired.shared

@@ -20,7 +20,7 @@ from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import PASSWORDS, Step, lines_of
-from cipher_operator.core.tenancy import refuse_beyond, refuse_foreign_database
+from cipher_operator.core.tenure import refuse_beyond, refuse_foreign_database
 
 OPEN_GRANTEES = frozenset({"PUBLIC", "anon"})
 """Everybody with a login, and on Supabase everybody with the public API key."""

@@ -11,6 +11,7 @@ from enum import Enum
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.sql import steps
@@ -115,7 +116,8 @@ def refuse_settings(desired: Desired, observed: Observed, login: str) -> None:
         if breaks(setting.name, setting.value) and not ours:
             raise Failure(
                 Reason.READ_ONLY_SERVER if setting.name == READ_ONLY else Reason.ACCESS_DENIED,
-                f"{said(setting, desired, login)} keeps Cipher from working; run: {ending(setting, desired, login)}",
+                f"{said(setting, desired, login)} keeps Cipher from working; "
+                f"{remedies.run(desired.tenant, ending(setting, desired, login))}",
                 stage=ConditionType.ACCESS_GRANTED,
             )
 
@@ -126,7 +128,8 @@ def risky_settings(desired: Desired, observed: Observed, login: str) -> Iterator
         if (risk := _risk(setting)) is not None:
             ours = not desired.shared and setting.place in {Place.LOGIN, Place.LOGIN_HERE}
             if not (setting.name == IDLE_SESSION and ours):
-                yield f"{said(setting, desired, login)} {risk}; run: {ending(setting, desired, login)}"
+                remedy = remedies.run(desired.tenant, ending(setting, desired, login))
+                yield f"{said(setting, desired, login)} {risk}; {remedy}"
 
 
 def said(setting: Setting, desired: Desired, login: str) -> str:

@@ -16,6 +16,8 @@ def line(result: Result, message: str, seconds: float, *, news: bool) -> tuple[i
         "seconds": round(seconds, 3),
         "statements": result.statements,
     }
+    if result.withheld:
+        details["withheld"] = "; ".join(result.withheld)
     if result.failure is not None and result.failure.sqlstate:
         details["sqlstate"] = result.failure.sqlstate
     level = logging.INFO if result.failure is None else logging.WARNING if news else logging.DEBUG

@@ -15,16 +15,25 @@ from cipher_operator.reconcile.report.status import failing, finished, standing_
 @dataclass(frozen=True, slots=True)
 class ServerResult:
     """The end of a look at a server. `version` is server_version_num, 0 where no session told it; `storages` how many
-    use it, `held` that it is being deleted and waits for them."""
+    use it, `outside` how many of namespaces that may not (any more) are still to drop what they have there, `held`
+    that it is being deleted and waits for both."""
 
     storages: int
     failure: Failure | None = None
     version: int = 0
     admin: Admin | None = None
     warnings: tuple[str, ...] = ()
+    outside: int = 0
+    lost: int = 0
+    """How many of `storages` did not find their data there when they were looked at last."""
     held: bool = False
     losing: tuple[str, ...] = ()
     """Its Secrets that are being deleted and wait for them."""
+
+    @property
+    def used(self) -> bool:
+        """Return whether somebody needs it."""
+        return bool(self.storages or self.outside)
 
     @property
     def reason(self) -> Reason:
@@ -80,7 +89,16 @@ def rights(admin: Admin | None) -> list[str]:
 def _ready(result: ServerResult) -> str:
     words = ", ".join(rights(result.admin)) or "no attribute of its own"
     login = result.admin.name if result.admin is not None else ""
-    return "; ".join((f"Logged in as '{login}', which has {words}", *result.warnings))
+    return "; ".join((f"Logged in as '{login}', which has {words}", *_lost(result), *result.warnings))
+
+
+def _lost(result: ServerResult) -> tuple[str, ...]:
+    if not result.lost:
+        return ()
+    return (
+        f"{result.lost} of the {result.storages} that use it did not find their data there when looked at last "
+        "(`DatabaseLost`): if this is another server than before, point it back, or move the data",
+    )
 
 
 def _sentence(result: ServerResult, text: str) -> str:
@@ -88,6 +106,11 @@ def _sentence(result: ServerResult, text: str) -> str:
     if not result.held:
         return text
     what = "1 CipherStorage uses it" if result.storages == 1 else f"{result.storages} CipherStorages use it"
+    if not result.storages:
+        what = (
+            f"{result.outside} of namespaces that may not use it any more have `deletionPolicy: Delete`, and what they "
+            "created is still on the server"
+        )
     return (
         f"It is being deleted and is held, because {what} (finalizer `storage.cipher.dev/in-use`): it goes when they "
         f"are deleted or name another server; {text}"

@@ -1,0 +1,79 @@
+"""What it means that something of a storage is not there: lost, still to be made, or out of sight."""
+
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_RECREATE
+from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.orders import Orders
+from cipher_operator.core.sql.composing import quoted
+
+
+def refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
+    """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
+    lost, besides = None, ""
+    if observed.database is None:
+        raise database_gone(desired, orders)
+    if not desired.shared and desired.owner not in observed.roles:
+        lost = f"role '{desired.owner}' does not exist any more"
+    elif not desired.shared and observed.roles[desired.owner].marker is None:
+        lost = f"role '{desired.owner}' has lost its marker"
+        besides = f", and {remedies.adopting(desired.tenant)}"
+    elif observed.local is not None and not observed.local.relations:
+        lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
+    if lost is not None:
+        tables = observed.local is not None and bool(observed.local.relations)
+        raise _moved(desired, lost) if tables else _lost(desired, lost, besides)
+
+
+def _moved(desired: Desired, what: str) -> Failure:
+    """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
+    return Failure(
+        Reason.DATABASE_LOST,
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
+        f"To take the tables over with all rows, set annotation `{ANNOTATION_RECREATE}` to a new value and "
+        f"{remedies.adopting(desired.tenant)}. If it is another server, {remedies.point_elsewhere(desired.tenant)}",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
+def _lost(desired: Desired, what: str, besides: str = "") -> Failure:
+    return Failure(
+        Reason.DATABASE_LOST,
+        f"{what}: this may be another or an empty server, and nothing was written. Restore the data, or "
+        f"{remedies.point_elsewhere(desired.tenant)}; to begin again empty, set annotation `{ANNOTATION_RECREATE}` "
+        f"to a new value{besides}",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
+def database_gone(desired: Desired, orders: Orders) -> Failure:
+    """Return what a missing database means: lost where it was ready before, else still to be created."""
+    if orders.established and not orders.recreate:
+        return _lost(desired, f"database '{desired.database}' does not exist any more")
+    by_hand = (
+        f", or run: CREATE DATABASE {quoted(desired.database)}; GRANT ALL ON DATABASE {quoted(desired.database)} TO "
+        "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
+        f"{quoted(desired.schema)} TO <the same> WITH GRANT OPTION"
+    )
+    return Failure(
+        Reason.DATABASE_MISSING,
+        f"database '{desired.database}' does not exist; set `spec.database.create: true`"
+        f"{by_hand if desired.tenant is None else ''}",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
+def out_of_sight(desired: Desired) -> Failure:
+    """Return what it means that the server has the database, and does not let the operator in to it by that name."""
+    listing = "the database, or an entry `*`, to that list (PgBouncer: section [databases])"
+    remedy = f"Add {listing}, or point the connection at the server itself"
+    if desired.tenant is not None:
+        remedy = f"To add {listing} is for {remedies.whoever_runs(desired.tenant)}"
+    return Failure(
+        Reason.DATABASE_MISSING,
+        f"the server has database '{desired.database}', and what stands between it and the operator does not know it: "
+        f"a connection pooler with a list of its own. {remedy}",
+        stage=ConditionType.DATABASE_READY,
+    )
