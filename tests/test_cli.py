@@ -192,6 +192,23 @@ def test_a_kubeconfig_that_leads_to_no_cluster_is_said_in_one_line(tmp_path: Pat
     assert "S3CR3T" not in done.stderr
 
 
+def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
+    """As in `plan … | head`."""
+    program = (
+        "from types import SimpleNamespace; from cipher_operator.cli import _print; "
+        "_print('plan', 'shop/chat', SimpleNamespace(pending=['SELECT 1;'] * 100_000), [])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"SELECT 1;\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
+
+
 def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     address = await_line(tmp_path / "log", r"health is served on http://([0-9.:]+)")
     kubeconfig = tmp_path / "config"

@@ -5,6 +5,7 @@ import asyncio
 import logging
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -34,6 +35,7 @@ from cipher_operator.runtime.settings import (
 )
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 _SOURCES = (
     "With -f it reads one CipherStorage and what it names (Secrets, ConfigMaps, a CipherServer with its Secret, the "
     "Namespace) from files, and no cluster is needed; with a NAME it reads the CipherStorage of that name and what it "
@@ -146,6 +148,8 @@ def _examine(arguments: argparse.Namespace) -> int:
     except (SettingsError, ManifestError, AccessError, LookError) as error:
         print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
         return EXIT_USAGE if isinstance(error, SettingsError | ManifestError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
 def _check_names(arguments: argparse.Namespace) -> None:
@@ -202,6 +206,8 @@ def _hints(found: Report | Failure, settings: Settings, manifests: Manifests | N
 
 def _print(command: str, label: str, found: Report | Failure, hints: Sequence[str]) -> int:
     """Print what was found; return the exit code."""
+    # `plan … | head` ends it, as it ends others. Not before: a connection that breaks would, too.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(found, Failure):
         print(f"{label}: {found.reason}: {found.message}", file=sys.stderr)
         for hint in hints:
