@@ -217,7 +217,7 @@ CAUSES: dict[str, tuple[Callable[[Tenants, Documents], object], str, str]] = {
     "no CipherServer": (
         lambda _, given: given.pop("server"),
         "ServerNotAvailable",
-        "CipherServer 'prod': there is no CipherServer 'prod'",
+        "CipherServer 'prod': there is none of that name",
     ),
     "another namespace's": (
         lambda _, given: _offer(given, allowedNamespaces={"from": "Selector", "names": ["other"]}),

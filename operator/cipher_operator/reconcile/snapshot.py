@@ -147,7 +147,7 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
     body = await get_server(kube, ref[2])
     if body is None:
         return _barred(
-            f"there is no CipherServer '{ref[2]}' (`spec.connection.serverRef.name`); correct the name, or create it"
+            "there is none of that name (`spec.connection.serverRef.name`); correct it, or create the server"
         )
     server = parse_resource(body)
     spec = _open_to(resource, server, namespaces)
