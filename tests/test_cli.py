@@ -1,5 +1,6 @@
 """The command line, as a process: exit codes, messages, signals."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,10 +26,10 @@ def environment(**variables: str) -> dict[str, str]:
     return inherited | {"PYTHONPATH": str(ROOT / "operator")} | variables
 
 
-def cli(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+def cli(*arguments: str, given: str | None = None, **variables: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "cipher_operator", *arguments]
     return subprocess.run(
-        command, env=environment(**variables), capture_output=True, text=True, check=False, timeout=30
+        command, env=environment(**variables), input=given, capture_output=True, text=True, check=False, timeout=30
     )
 
 
@@ -71,7 +73,15 @@ def test_version() -> None:
         (("run",), {"CIPHER_OPERATOR_INTERVAL": "soon"}, 2, "CIPHER_OPERATOR_INTERVAL: 'soon' must be a duration"),
         (("run",), {"KUBECONFIG": "/nonexistent"}, 1, "cannot start: none of the files in KUBECONFIG exists"),
         (("check", "-f", "/nonexistent.yaml"), {}, 2, "cipher-operator check: /nonexistent.yaml: No such file"),
-        (("plan",), {}, 2, "-f"),
+        (("plan",), {}, 2, "one of the arguments NAME -f/--filename is required"),
+        (("plan", "chat", "-f", "x.yaml"), {}, 2, "argument -f/--filename: not allowed with argument NAME"),
+        (("plan", "-f", "x.yaml", "--context", "dev"), {}, 2, "--context: is for NAME, which is in a cluster"),
+        (("plan", "cstore/chat"), {}, 2, "NAME: 'cstore/chat' is not the name of a CipherStorage; give the name"),
+        (("plan", "chat/status"), {}, 2, "NAME: 'chat/status' is not the name of a CipherStorage; give the name"),
+        (("plan", ""), {}, 2, "NAME: '' is not the name of a CipherStorage; give the name alone"),
+        (("plan", "chat", "-n", "../x"), {}, 2, "-n: '../x' is not the name of a namespace"),
+        (("plan", "-f", str(ROOT / "docs")), {}, 2, "is a directory; name its files, each with -f"),
+        (("plan", "chat"), {"KUBECONFIG": "/nonexistent"}, 1, "none of the files in KUBECONFIG exists: /nonexistent;"),
         (
             ("check", "-f", str(ROOT / "manifests/examples/local.yaml")),
             {},
@@ -85,6 +95,118 @@ def test_what_it_refuses_and_says(arguments: tuple[str, ...], variables: dict[st
     assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+CHAT = """
+{apiVersion: v1, kind: Secret, metadata: {name: pg-admin}, stringData: {CIPHER_PG_URL: "postgresql://u:p@127.0.0.1/x"}}
+---
+apiVersion: storage.cipher.dev/v1alpha1
+kind: CipherStorage
+metadata: {name: chat}
+spec: {connection: {secretRef: {name: pg-admin}}, extensions: [{name: pg_trgm}]}
+"""
+
+
+def test_what_is_read_from_stdin_in_a_namespace_that_is_given() -> None:
+    flags = ("-f", "-", "-n", "shop", "--allowed-extensions", "pg_trgm")
+    done = cli("check", *flags, given=CHAT)
+    assert (done.returncode, done.stderr.split(": ")[:2]) == (1, ["shop/chat", "BlockedAddress"])
+    refused = cli("check", *flags[:4], given=CHAT)
+    assert "`spec.extensions` names 'pg_trgm', which this operator does not create" in refused.stderr
+    assert "(flag --allowed-extensions)" in refused.stderr
+
+
+def test_what_the_files_lack_is_said_to_be_given_with_them() -> None:
+    alone = CHAT.split("---")[1].replace(", extensions: [{name: pg_trgm}]", "")
+    done = cli("check", "-f", "-", given=alone)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "default/chat: SecretNotFound: Secret 'pg-admin' (`spec.connection.secretRef.name`) does not exist in this "
+        "namespace; create it, and this storage goes on at once",
+        "The files do not hold it there: name the file that does with -f, too.",
+    ]
+    shared = alone.replace("secretRef: {name: pg-admin}", "serverRef: {name: prod}")
+    done = cli("check", "-f", "-", given=shared)
+    assert done.stderr.splitlines()[1:] == ["The files do not hold it there: name the file that does with -f, too."]
+    server = """---
+apiVersion: storage.cipher.dev/v1alpha1
+kind: CipherServer
+metadata: {name: prod}
+spec: {connection: {secretRef: {name: prod-admin}}, allowedNamespaces: {from: All}}
+"""
+    done = cli("check", "-f", "-", given=shared + server)
+    assert done.stderr.splitlines()[1:] == [
+        "The files do not hold it there: name the file that does with -f, too.",
+        "If the operator is in another namespace, name that with --server-secrets-namespace.",
+    ]
+
+
+LOCAL = {"cluster": "c", "user": "u"}
+CONFIG: dict[str, Any] = {
+    "apiVersion": "v1",
+    "kind": "Config",
+    "current-context": "x",
+    "contexts": [{"name": "x", "context": LOCAL}],
+    "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+    "users": [{"name": "u", "user": {}}],
+}
+BAD_CA = {"server": "https://127.0.0.1:1", "certificate-authority-data": "UzNDUjNU"}
+EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never"}
+PLUGIN = [{"name": "u", "user": {"exec": {**EXEC, "command": "/bin/sh", "args": ["-c", "echo S3CR3T >&2; exit 1"]}}}]
+KUBECONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
+    "nobody at the server": ({}, (), "the API server cannot be reached (ClientConnectorError): look whether it is up"),
+    "no such context": ({}, ("--context", "prod"), "context 'prod' of the kubeconfig cannot be used: there is none"),
+    "no current context": (
+        {"current-context": ""},
+        (),
+        "the kubeconfig in KUBECONFIG cannot be used: it has no current",
+    ),
+    "a context without its cluster": ({"clusters": []}, (), "the kubeconfig in KUBECONFIG cannot be used (ConfigExcep"),
+    "a server that is no URL": (
+        {"clusters": [{"name": "c", "cluster": {"server": "S3CR3T"}}]},
+        (),
+        "the API server cannot be reached (InvalidUrlClientError): the kubeconfig's `server` is no URL",
+    ),
+    "a CA that is none": (
+        {"clusters": [{"name": "c", "cluster": BAD_CA}]},
+        (),
+        "the kubeconfig in KUBECONFIG cannot be used (SSLError); mend it or name another one",
+    ),
+    "a login plugin that fails": (
+        {"users": PLUGIN},
+        (),
+        "the kubeconfig's login plugin '/bin/sh' gave no login; log in",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", KUBECONFIGS)
+def test_a_kubeconfig_that_leads_to_no_cluster_is_said_in_one_line(tmp_path: Path, case: str) -> None:
+    changes, flags, said = KUBECONFIGS[case]
+    path = tmp_path / "config"
+    path.write_text(json.dumps(CONFIG | changes))
+    done = cli("plan", "chat", *flags, KUBECONFIG=str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"cipher-operator plan: {said}")
+    assert len(done.stderr.splitlines()) == 1
+    assert "S3CR3T" not in done.stderr
+
+
+def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
+    """As in `plan … | head`."""
+    program = (
+        "from types import SimpleNamespace; from cipher_operator.cli import _print; "
+        "_print('plan', 'shop/chat', SimpleNamespace(pending=['SELECT 1;'] * 100_000), [])"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"SELECT 1;\n"
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == -signal.SIGPIPE
 
 
 def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

@@ -4,25 +4,26 @@ import argparse
 import asyncio
 import logging
 import os
+import re
+import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from cipher_operator import __version__
+from cipher_operator.api import names
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.access import AccessError, load_access
 from cipher_operator.kube.client import KubeClient
-from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report
 from cipher_operator.postgres.session import neutralise_environment
-from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, ManifestError, Manifests, load
-from cipher_operator.reconcile.namespaces import Namespaces
-from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Means, examine, examine_live
-from cipher_operator.reconcile.rules import Rules
+from cipher_operator.reconcile.documents import ManifestError
+from cipher_operator.reconcile.live import LookError, Own
+from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, SERVERS_NAMESPACE, Manifests, load
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Means, examine
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
 from cipher_operator.runtime.settings import (
@@ -34,13 +35,14 @@ from cipher_operator.runtime.settings import (
 )
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
-SERVERS_NAMESPACE = "cipher-system"
-"""Where the manifests put the operator, and with it the Secrets of CipherServers."""
+EXIT_INTERRUPTED = 128 + signal.SIGINT
 _SOURCES = (
     "With -f it reads one CipherStorage and what it names (Secrets, ConfigMaps, a CipherServer with its Secret, the "
     "Namespace) from files, and no cluster is needed; with a NAME it reads the CipherStorage of that name and what it "
-    "names from the cluster of the kubeconfig."
+    "names from the cluster of the kubeconfig. What a CipherServer names is looked for in --server-secrets-namespace: "
+    f"by default where the files have it, else in the Pod's own namespace or {SERVERS_NAMESPACE}."
 )
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,11 +77,19 @@ def _parser() -> argparse.ArgumentParser:
         add_offline_arguments(offline)
         source = offline.add_mutually_exclusive_group(required=True)
         source.add_argument("name", nargs="?", metavar="NAME", help="CipherStorage in the cluster")
-        source.add_argument("-f", "--filename", action="append", metavar="FILE", help="file of YAML; repeatable")
-        offline.add_argument(
-            "-n", "--namespace", dest="of", metavar="NS", help="namespace of NAME; default: the context's"
+        source.add_argument(
+            "-f", "--filename", action="append", metavar="FILE", help="file of YAML; repeatable; - reads stdin"
         )
-        offline.add_argument("--context", metavar="CONTEXT", help="of the kubeconfig; default: its current one")
+        offline.add_argument(
+            "-n",
+            "--namespace",
+            dest="of",
+            metavar="NS",
+            help=f"of NAME, default: the context's; with -f, of what states none, default: {DEFAULT_NAMESPACE}",
+        )
+        offline.add_argument(
+            "--context", metavar="CONTEXT", help="of the kubeconfig, for NAME; default: its current one"
+        )
     commands.add_parser("version", help="print the version")
     return parser
 
@@ -122,43 +132,49 @@ def _end_by_force(seconds: float, code: int) -> None:
 
 def _examine(arguments: argparse.Namespace) -> int:
     """Look at the server as a run would, and print what it finds."""
+    # What a library logs is said by whoever meets its failure.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         settings = settings_from(arguments, os.environ)
-        manifests = load(Path(name) for name in arguments.filename) if arguments.filename else None
-    except (SettingsError, ManifestError) as error:
-        print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    if manifests is not None:
-        label = "/".join(filter(None, manifests.storage.key))
-        rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
-        found = asyncio.run(_examine_files(manifests, rules, settings))
-        return _print(arguments.command, label, found, instance_known=settings.instance_id is not None)
-    try:
+        _check_names(arguments)
+        if arguments.filename:
+            servers = settings.server_secrets_namespace
+            manifests = load(arguments.filename, namespace=arguments.of, servers=servers)
+            found = asyncio.run(_examine_files(manifests, settings))
+            label = "/".join(manifests.storage.key)
+            return _print(arguments.command, label, found, _hints(found, settings, manifests))
         label, live = asyncio.run(_examine_live(arguments, settings))
-    except (AccessError, ApiError, ApiUnavailable) as error:
-        print(f"cipher-operator {arguments.command}: the cluster cannot be asked: {error}", file=sys.stderr)
-        return EXIT_FAILED
-    if live is None:
-        print(f"cipher-operator {arguments.command}: there is no CipherStorage {label}", file=sys.stderr)
-        return EXIT_FAILED
-    return _print(arguments.command, label, live, instance_known=True)
+        return _print(arguments.command, label, live, _hints(live, settings, None))
+    except (SettingsError, ManifestError, AccessError, LookError) as error:
+        print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, SettingsError | ManifestError) else EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
-async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Report | Failure | None]:
+def _check_names(arguments: argparse.Namespace) -> None:
+    """Raise SettingsError for what names no storage, or no namespace."""
+    if arguments.filename and arguments.context is not None:
+        raise SettingsError("--context: is for NAME, which is in a cluster; with -f no cluster is read")
+    if arguments.of is not None and ("." in arguments.of or not _NAME.fullmatch(arguments.of)):
+        raise SettingsError(f"-n: {arguments.of!r} is not the name of a namespace")
+    if not arguments.filename and not _NAME.fullmatch(arguments.name):
+        raise SettingsError(f"NAME: {arguments.name!r} is not the name of a CipherStorage; give the name alone")
+
+
+async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Report | Failure]:
     """Return the storage's name and what its server would be made to be. Nothing is written anywhere."""
     access = await load_access(os.environ, context=arguments.context)
-    namespace = arguments.of or access.namespace or DEFAULT_NAMESPACE
+    key = (arguments.of or access.namespace or DEFAULT_NAMESPACE, arguments.name)
     async with KubeClient(access) as kube, _tokens() as tokens:
-        instance = settings.instance_id or str((await kube.get("/api/v1/namespaces/kube-system"))["metadata"]["uid"])
-        namespaces = Namespaces(settings.server_secrets_namespace or SERVERS_NAMESPACE)
-        home = await kube.get(f"/api/v1/namespaces/{namespace}")
-        namespaces.saw(namespace, home["metadata"].get("labels") or {})
-        key, rules = (namespace, arguments.name), settings.rules(instance)
-        return "/".join(key), await examine_live(kube, key, namespaces, Means(rules, settings.dial_policy, tokens))
+        own = Own(kube, settings.server_secrets_namespace or SERVERS_NAMESPACE)
+        rules = settings.rules(settings.instance_id or await own.instance())
+        return "/".join(key), await own.examine(key, Means(rules, settings.dial_policy, tokens))
 
 
-async def _examine_files(manifests: Manifests, rules: Rules, settings: Settings) -> Report | Failure:
+async def _examine_files(manifests: Manifests, settings: Settings) -> Report | Failure:
     async with _tokens() as tokens:
+        rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
         return await examine(manifests, Means(rules, settings.dial_policy, tokens))
 
 
@@ -171,15 +187,31 @@ async def _tokens() -> AsyncIterator[CloudTokens]:
         await tokens.close()
 
 
-def _print(command: str, label: str, found: Report | Failure, *, instance_known: bool) -> int:
+def _hints(found: Report | Failure, settings: Settings, manifests: Manifests | None) -> list[str]:
+    """Return what a failure may be due to that has nothing to do with the storage in its cluster."""
+    hints: list[str] = []
+    if not isinstance(found, Failure):
+        return hints
+    if manifests is not None and found.reason is Reason.CONFLICT and settings.instance_id is None:
+        hints.append(
+            "If that is this storage itself, give --instance-id (by default the uid of namespace kube-system)."
+        )
+    missing = found.reason is Reason.SECRET_NOT_FOUND
+    if manifests is not None and (missing or (found.reason is Reason.SERVER_NOT_AVAILABLE and manifests.lacks_server)):
+        hints.append("The files do not hold it there: name the file that does with -f, too.")
+    if missing and found.message.startswith(names.SERVER_KIND) and settings.server_secrets_namespace is None:
+        hints.append("If the operator is in another namespace, name that with --server-secrets-namespace.")
+    return hints
+
+
+def _print(command: str, label: str, found: Report | Failure, hints: Sequence[str]) -> int:
     """Print what was found; return the exit code."""
+    # `plan … | head` ends it, as it ends others. Not before: a connection that breaks would, too.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     if isinstance(found, Failure):
         print(f"{label}: {found.reason}: {found.message}", file=sys.stderr)
-        if found.reason is Reason.CONFLICT and not instance_known:
-            print(
-                "If that is this storage itself, give --instance-id (by default the uid of namespace kube-system).",
-                file=sys.stderr,
-            )
+        for hint in hints:
+            print(hint, file=sys.stderr)
         return EXIT_FAILED
     if command == "plan":
         for line in found.pending:

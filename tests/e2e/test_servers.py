@@ -136,11 +136,11 @@ def test_plan_and_check_of_what_is_in_the_cluster(platform: Platform, tenant: Na
     missing = examine(platform, "plan", "nothing", *where)
     assert (missing.returncode, missing.stderr) == (
         1,
-        f"cipher-operator plan: there is no CipherStorage {tenant.name}/nothing\n",
+        f"cipher-operator plan: there is no CipherStorage {tenant.name}/nothing; -n or --context names another place\n",
     )
     elsewhere = examine(platform, "plan", "chat", *where, "--context", "prod")
     assert elsewhere.returncode == 1
-    assert "context 'prod' of the kubeconfig cannot be used" in elsewhere.stderr
+    assert "context 'prod' of the kubeconfig cannot be used: there is none of that name; it has dev" in elsewhere.stderr
     assert "Traceback" not in elsewhere.stderr
 
 

@@ -1,5 +1,6 @@
 """Where the cluster is found, and tokens that change."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,37 @@ async def test_a_kubeconfig_that_cannot_be_used(tmp_path: Path, content: str | N
     with pytest.raises(AccessError, match=said) as raised:
         await load_access({"KUBECONFIG": str(path)})
     assert "s3cr3t" not in str(raised.value)
+
+
+async def test_a_context_that_is_not_there_is_said_with_those_that_are(tmp_path: Path, plane: ControlPlane) -> None:
+    config = yaml.safe_load(plane.kubeconfig.read_text())
+    config["contexts"].append({"name": "other", "context": config["contexts"][0]["context"]})
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(AccessError, match="cannot be used: there is none of that name; it has dev, other"):
+        await load_access({"KUBECONFIG": str(path)}, context="prod")
+    path.write_text(yaml.safe_dump({key: value for key, value in config.items() if key != "current-context"}))
+    with pytest.raises(
+        AccessError, match="it has no current context; choose one with `kubectl config use-context`: it has dev, other"
+    ):
+        await load_access({"KUBECONFIG": str(path)})
+    assert (await load_access({"KUBECONFIG": str(path)}, context="other")).server == plane.url
+
+
+async def test_a_login_plugin_that_fails_later_leaves_the_last_token(tmp_path: Path, plane: ControlPlane) -> None:
+    config = yaml.safe_load(plane.kubeconfig.read_text())
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "first"}}
+    (tmp_path / "answer").write_text(json.dumps(answer))
+    plugin = {"apiVersion": answer["apiVersion"], "command": "cat", "args": [str(tmp_path / "answer")]}
+    config["users"][0]["user"] = {"exec": plugin}
+    path = tmp_path / "config"
+    path.write_text(yaml.safe_dump(config))
+    access = await load_access({"KUBECONFIG": str(path)})
+    (tmp_path / "answer").unlink()
+    access.expire()
+    assert await access.authorization() == "Bearer first"
+    with pytest.raises(AccessError, match="login plugin 'cat' gave no login"):
+        await load_access({"KUBECONFIG": str(path)})
 
 
 async def test_the_access_shows_nothing_of_itself(account: Path) -> None:

@@ -1,5 +1,6 @@
 """`plan` and `check` from files: what they say is what a run in the cluster would do."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,15 @@ import pytest
 import yaml
 
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.names import API_VERSION, default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.discretion import ADMINISTRATOR
 from cipher_operator.reconcile.manifests import load
 from cipher_operator.reconcile.offline import Means, examine
 from support.runs import Runs
 from support.tenants import Tenants
+
+VERSIONS = {"CipherStorage": API_VERSION, "CipherServer": API_VERSION, "Secret": "v1"}
 
 
 def _nothing(runs: Runs) -> None:
@@ -49,7 +53,7 @@ CASES: dict[str, tuple[Callable[[Runs], None], dict[str, Any]]] = {
 }
 
 
-def _files(runs: Runs, folder: Path) -> list[Path]:
+def _files(runs: Runs, folder: Path) -> list[str]:
     """Write what the cluster holds, as a person has it in Git."""
     bodies = [
         runs.api.read("cipherstorages", "chat"),
@@ -59,9 +63,9 @@ def _files(runs: Runs, folder: Path) -> list[Path]:
         kept = {key: body[key] for key in ("spec", "data", "type") if key in body}
         metadata = {key: body["metadata"][key] for key in ("name", "namespace")}
         kind = "CipherStorage" if "spec" in body else "Secret"
-        document: dict[str, Any] = {"apiVersion": "v1", "kind": kind, "metadata": metadata}
+        document: dict[str, Any] = {"apiVersion": VERSIONS[kind], "kind": kind, "metadata": metadata}
         (folder / f"{number}.yaml").write_text(yaml.safe_dump(document | kept))
-    return sorted(folder.glob("*.yaml"))
+    return sorted(map(str, folder.glob("*.yaml")))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -101,16 +105,16 @@ async def test_files_with_a_server_of_the_platform_team(tenants: Tenants, tmp_pa
         assert body is not None
         metadata = {key: body["metadata"][key] for key in ("name", "namespace") if key in body["metadata"]}
         kept: dict[str, Any] = {key: body[key] for key in ("spec", "data", "type") if key in body}
-        documents.append({"apiVersion": "v1", "kind": kind, "metadata": metadata, **kept})
+        documents.append({"apiVersion": VERSIONS[kind], "kind": kind, "metadata": metadata, **kept})
     means = Means(tenants.around.rules, tenants.policy, tenants.tokens)
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump_all(documents))
-    refused = await examine(load([path]), means)
+    refused = await examine(load([str(path)]), means)
     assert isinstance(refused, Failure)
     assert refused.reason is Reason.SERVER_NOT_AVAILABLE
     labelled = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns", "labels": {"cipher": "yes"}}}
     path.write_text(yaml.safe_dump_all([*documents, labelled]))
-    found = await examine(load([path]), means)
+    found = await examine(load([str(path)]), means)
     assert not isinstance(found, Failure), found
     storage = tenants.api.read("cipherstorages", "chat")
     assert storage is not None
@@ -130,3 +134,141 @@ async def test_what_a_run_refuses_is_refused_in_its_words(runs: Runs, tmp_path: 
     assert isinstance(found, Failure)
     assert found.reason is Reason.ALREADY_EXISTS
     assert found.message in runs.message()
+
+
+Documents = dict[str, dict[str, Any]]
+
+
+def _shared(tenants: Tenants) -> Documents:
+    """Return what a tenant and his platform team apply, with a login that works."""
+    url = tenants.server.admin_url(sslmode="disable")
+    own = {"apiVersion": API_VERSION, "kind": "CipherStorage", "metadata": {"name": "chat", "namespace": "ns"}}
+    offered = {"connection": {"secretRef": {"name": "prod-admin"}}, "allowedNamespaces": {"from": "All"}}
+    server = {"apiVersion": API_VERSION, "kind": "CipherServer", "metadata": {"name": "prod"}, "spec": offered}
+    home = {"name": "prod-admin", "namespace": "cipher-system"}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": home, "stringData": {"CIPHER_PG_URL": url}}
+    return {
+        "storage": {**own, "spec": {"connection": {"serverRef": {"name": "prod"}}}},
+        "server": server,
+        "secret": secret,
+    }
+
+
+def _url(documents: Documents, **changes: str) -> None:
+    text = documents["secret"]["stringData"]["CIPHER_PG_URL"]
+    for before, after in changes.items():
+        text = re.sub(before, after, text)
+    documents["secret"]["stringData"]["CIPHER_PG_URL"] = text
+
+
+def _offer(documents: Documents, **changes: Any) -> None:
+    documents["server"]["spec"] |= changes
+
+
+def _less(tenants: Tenants, documents: Documents) -> None:
+    tenants.sql("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    _url(documents, **{r"//[^@]*@": "//plain:plain@"})
+
+
+def _taken(tenants: Tenants, documents: Documents) -> None:
+    tenants.sql(f"CREATE ROLE {default_user_name('ns', 'chat')} LOGIN")
+
+
+SELECTS = {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}
+CAUSES: dict[str, tuple[Callable[[Tenants, Documents], object], str, str]] = {
+    "a wrong password": (
+        lambda _, given: _url(given, **{r":[^:@/]*@": ":wrong@"}),
+        "AuthenticationFailed",
+        "CipherServer 'prod': The server refused user or password of the admin login",
+    ),
+    "nobody at the host": (
+        lambda _, given: _url(given, **{r":\d+/": ":1/"}),
+        "ConnectionRefused",
+        "CipherServer 'prod': .*refused",
+    ),
+    "a login without rights": (_less, "InsufficientPrivilege", "CipherServer 'prod': .*CREATEROLE"),
+    "a URL that is none": (
+        lambda _, given: _url(given, **{r".*": "mysql://x"}),
+        "InvalidURL",
+        "CipherServer 'prod': .*postgres",
+    ),
+    "no Secret": (
+        lambda _, given: given.pop("secret"),
+        "SecretNotFound",
+        "CipherServer 'prod': Secret 'prod-admin' .* namespace 'cipher-system'",
+    ),
+    "the tenant's own Secret of that name": (
+        lambda _, given: given["secret"]["metadata"].update(namespace="ns"),
+        "SecretNotFound",
+        "CipherServer 'prod': Secret 'prod-admin' .* namespace 'cipher-system'",
+    ),
+    "a Secret without its keys": (
+        lambda _, given: given["secret"].update(stringData={"x": "y"}),
+        "SecretKeyMissing",
+        "CipherServer 'prod': .*CIPHER_PG_URL",
+    ),
+    "a token over a way that proves nothing": (
+        lambda _, given: _offer(
+            given, connection={"host": "db", "user": "cipher"}, auth={"method": "AWSIAM", "region": "eu-west-1"}
+        ),
+        "InvalidSpec",
+        r"CipherServer 'prod': `spec\.connection\.sslMode`",
+    ),
+    "no CipherServer": (
+        lambda _, given: given.pop("server"),
+        "ServerNotAvailable",
+        "CipherServer 'prod': there is none of that name",
+    ),
+    "another namespace's": (
+        lambda _, given: _offer(given, allowedNamespaces={"from": "Selector", "names": ["other"]}),
+        "ServerNotAvailable",
+        r"CipherServer 'prod': `spec\.allowedNamespaces` leaves namespace 'ns' out",
+    ),
+    "a namespace whose labels nobody gave": (
+        lambda _, given: _offer(given, allowedNamespaces=SELECTS),
+        "ServerNotAvailable",
+        "CipherServer 'prod': .*asks for labels of namespace 'ns': add the Namespace",
+    ),
+    "one that is being deleted": (
+        lambda _, given: given["server"]["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z"),
+        "ServerNotAvailable",
+        "CipherServer 'prod': it is being deleted",
+    ),
+    "a spec that nobody is let in by": (
+        lambda _, given: _offer(given, allowedNamespaces={"from": "Somebody"}),
+        "InvalidSpec",
+        r"CipherServer 'prod': `spec\.allowedNamespaces`",
+    ),
+    "a limit that cannot be used": (
+        lambda _, given: _offer(given, limits={"databaseNames": "("}),
+        "InvalidSpec",
+        r"CipherServer 'prod': `spec\.limits\.databaseNames`",
+    ),
+    "a role that is there already": (_taken, "AlreadyExists", f"[Rr]ole '{default_user_name('ns', 'chat')}'"),
+    "the tenant's own mistake": (
+        lambda _, given: given["storage"]["spec"].update(user={"mode": "Shared"}),
+        "InvalidSpec",
+        r"^`spec\.user\.mode: Shared`",
+    ),
+    "more than is allowed": (
+        lambda _, given: given["storage"]["spec"].update(deletionPolicy="Delete"),
+        "LimitExceeded",
+        r"^`spec\.deletionPolicy: Delete`",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CAUSES)
+async def test_whoever_holds_the_files_is_told_the_cause(tenants: Tenants, tmp_path: Path, case: str) -> None:
+    """A status tells tenants that a CipherServer cannot be used, no more; here the login is in the reader's hands."""
+    change, reason, said = CAUSES[case]
+    documents = _shared(tenants)
+    change(tenants, documents)
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all(documents.values()))
+    means = Means(tenants.around.rules, tenants.policy, tenants.tokens)
+    found = await examine(load([str(path)]), means)
+    assert isinstance(found, Failure), found
+    assert (str(found.reason), re.search(said, found.message) is not None) == (reason, True), found.message
+    assert "hoever runs it finds" not in found.message
+    assert tenants.server.password not in found.message

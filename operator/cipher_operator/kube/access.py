@@ -18,6 +18,7 @@ from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from cipher_operator import __version__
 
+KUBECONFIG = "the kubeconfig in KUBECONFIG"
 TOKEN_SECONDS = 60.0
 """How long a token that was read from a file or a plugin is used before it is read again."""
 POOL_SIZE = 64
@@ -137,6 +138,7 @@ class _File(_Loader):
         merger: Any = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
         if merger.config is None:
             raise AccessError(f"none of the files in KUBECONFIG exists: {paths}; set KUBECONFIG to a kubeconfig")
+        _check_context(merger.config.value, context)
         self._loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
             config_dict=merger.config, active_context=context, config_base_path=None
         )
@@ -147,11 +149,36 @@ class _File(_Loader):
         namespace: str | None = context.get("namespace")
         return namespace
 
+    def check_login(self, configuration: Configuration) -> None:
+        """Raise AccessError where the plugin that brings the login brought none."""
+        user = self._loader._user  # nothing public says how its user logs in
+        if user is None or "exec" not in user or configuration.api_key.get("BearerToken") or configuration.cert_file:
+            return
+        raise AccessError(
+            f"the kubeconfig's login plugin '{user['exec']['command']}' gave no login; log in with it again: "
+            "`kubectl auth whoami` shows what it says"
+        )
+
     async def load(self, configuration: Configuration) -> None:
         await self._loader.load_and_set(configuration)
         token = configuration.api_key.get("BearerToken")
         if token is not None:
             configuration.api_key["BearerToken"] = token.strip()
+
+
+def _check_context(config: Mapping[str, Any], context: str | None) -> None:
+    """Raise AccessError where a kubeconfig has not the context that is asked for, or names none."""
+    names = [str(each["name"]) for each in config["contexts"]]
+    there = f"it has {', '.join(names)}" if names else "it has none"
+    wanted = config.get("current-context") if context is None else context
+    if not wanted:
+        raise AccessError(
+            f"{KUBECONFIG} cannot be used: it has no current context; choose one with `kubectl config use-context`: "
+            f"{there}"
+        )
+    if wanted not in names:
+        what = f"context '{wanted}' of the kubeconfig"
+        raise AccessError(f"{what} cannot be used: there is none of that name; {there}")
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path = ACCOUNT_FOLDER) -> bool:
@@ -178,10 +205,14 @@ async def load_access(
             file = _File(environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config"), context)
             loader, namespace = file, file.namespace
         await loader.load(configuration)
+        if isinstance(loader, _File):
+            loader.check_login(configuration)
+        access = Access(configuration, loader, namespace)
+        access.ssl_context()  # a CA or a certificate that is none is told here
     except _UNUSABLE as error:
-        what = "the Pod's ServiceAccount" if in_cluster(environ, folder) else "the kubeconfig in KUBECONFIG"
+        what = "the Pod's ServiceAccount" if in_cluster(environ, folder) else KUBECONFIG
         if context is not None:
             what = f"context '{context}' of the kubeconfig"
         # The text of a parser's error may quote the file, and the file holds credentials.
         raise AccessError(f"{what} cannot be used ({type(error).__name__}); mend it or name another one") from None
-    return Access(configuration, loader, namespace)
+    return access

@@ -39,7 +39,7 @@ async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple
         yield item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-async def kind_is_served(kube: Kube) -> bool:
+async def kind_is_served(kube: Reading) -> bool:
     """Return whether discovery names the kind; it follows a CRD that is established after a moment.
 
     Raises ApiError where discovery is refused, and ApiUnavailable.

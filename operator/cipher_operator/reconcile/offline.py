@@ -1,4 +1,8 @@
-"""`plan` and `check`: the same look at the server that a run takes, from files or a cluster, and without a write."""
+"""`plan` and `check`: the same look at the server that a run takes, from files or a cluster, and without a write.
+
+Whoever takes it holds what he gives it: the files, or a kubeconfig with its rights. So he is told the cause of all that
+fails, a CipherServer's too, which a status keeps from tenants.
+"""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,22 +10,24 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.password import Password
 from cipher_operator.identity.port import Tokens
+from cipher_operator.kube.namespaces import get_labels
 from cipher_operator.kube.port import Reading
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.references import References
-from cipher_operator.reconcile.decide import decide, parse, shown
+from cipher_operator.reconcile.decide import Intent, decide, parse, shown
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.history import History
-from cipher_operator.reconcile.inputs import Key, Ref
+from cipher_operator.reconcile.inputs import Key, Ref, server_of
 from cipher_operator.reconcile.manifests import Manifests
 from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.reconcile.sessions import with_token
-from cipher_operator.reconcile.snapshot import read_snapshot
+from cipher_operator.reconcile.snapshot import LabelsUnknown, Snapshot, read_snapshot
 
 UNSET = Password("not set by anybody")
 UNKNOWN_INSTANCE = "offline"
@@ -38,27 +44,24 @@ class Means:
 
 async def examine(manifests: Manifests, means: Means) -> Report | Failure:
     """Look at the server as a first run would and return what it would do, or why it cannot. Writes nothing."""
-    namespaces = Namespaces(manifests.servers)
-    namespaces.saw(manifests.storage.namespace, manifests.labels)
-    found = await examine_live(manifests, manifests.storage.key, namespaces, means)
+    found = await examine_live(manifests, manifests.storage.key, manifests.servers, means)
     assert found is not None  # the files hold it
     return found
 
 
-async def examine_live(kube: Reading, key: Key, namespaces: Namespaces, means: Means) -> Report | Failure | None:
-    """Look at the server of a CipherStorage as a run would and return what it would do, or why it cannot; None where
-    there is no such storage. Writes nothing. Raises ApiError, ApiUnavailable."""
+async def examine_live(kube: Reading, key: Key, servers: str, means: Means) -> Report | Failure | None:
+    """Look at the server of a CipherStorage as a first run would and return what it would do, or why it cannot; None
+    where there is no such storage. `servers` is the namespace in which all that CipherServers name is. Writes nothing.
+
+    Raises ApiError, ApiUnavailable.
+    """
     digest = Digest()
-    inputs: References[Key, Ref] = References(lambda _: None)
-    snapshot = await read_snapshot(kube, inputs, namespaces, key, digest, suspended=True)
+    snapshot = await _snapshot(kube, key, servers, digest)
     if snapshot is None:
         return None
-    spec = parse(snapshot, means.rules)
-    if isinstance(spec, Failure):
-        return spec
-    intent = decide(snapshot, spec, History(""), means.rules, now=datetime.now(UTC), fresh=UNSET, digest=digest)
+    intent = _intent(snapshot, means.rules, digest)
     if isinstance(intent, Failure):
-        return shown(snapshot, intent)
+        return intent
 
     @asynccontextmanager
     async def connect(database: str) -> AsyncIterator[Session]:
@@ -67,4 +70,47 @@ async def examine_live(kube: Reading, key: Key, namespaces: Namespaces, means: M
             yield session
 
     report = await converge(connect, intent.desired, intent.orders, maintenance=intent.admin.database, write=False)
-    return shown(snapshot, report.failure) if report.failure is not None else report
+    return _whose(snapshot, report.failure) if report.failure is not None else report
+
+
+async def _snapshot(kube: Reading, key: Key, servers: str, digest: Digest) -> Snapshot | None:
+    """Return the storage and its inputs; the Namespace is read only where a CipherServer asks for its labels."""
+    inputs: References[Key, Ref] = References(lambda _: None)
+    namespaces = Namespaces(servers)
+    snapshot = await read_snapshot(kube, inputs, namespaces, key, digest, suspended=True)
+    if snapshot is None or not isinstance(snapshot.barred, LabelsUnknown):
+        return snapshot
+    namespaces.saw(key[0], await get_labels(kube, key[0]))
+    return await read_snapshot(kube, inputs, namespaces, key, digest, suspended=True)
+
+
+def _intent(snapshot: Snapshot, rules: Rules, digest: Digest) -> Intent | Failure:
+    """Return what a first run works towards, or the cause why that cannot be."""
+    spec = parse(snapshot, rules)
+    if isinstance(spec, Failure):
+        return _cause(snapshot, spec)
+    try:
+        # In its own words: what `decide` says of it is for tenants.
+        snapshot.login(spec).admin(spec.connection)
+    except Failure as failure:
+        return _of_server(snapshot, failure)
+    return decide(snapshot, spec, History(""), rules, now=datetime.now(UTC), fresh=UNSET, digest=digest)
+
+
+def _cause(snapshot: Snapshot, failure: Failure) -> Failure:
+    """Return why the CipherServer cannot be used, where that is what a failure says to tenants."""
+    if failure.reason is not Reason.SERVER_NOT_AVAILABLE:
+        return failure
+    unusable = snapshot.offer.spec if snapshot.offer is not None else snapshot.barred
+    return _of_server(snapshot, unusable) if isinstance(unusable, Failure) else failure
+
+
+def _whose(snapshot: Snapshot, failure: Failure) -> Failure:
+    """Return a failure that says that it is the CipherServer's, where it is."""
+    own = failure.reason in {Reason.CONFLICT, Reason.ALREADY_EXISTS} or shown(snapshot, failure) is failure
+    return failure if own else _of_server(snapshot, failure)
+
+
+def _of_server(snapshot: Snapshot, failure: Failure) -> Failure:
+    server = server_of(snapshot.resource.raw_spec)
+    return failure if server is None else failure.saying(f"CipherServer '{server[2]}': {failure.message}")

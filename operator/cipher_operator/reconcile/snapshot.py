@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cipher_operator.api.connection import Scope
-from cipher_operator.api.failures import Failure
+from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
@@ -32,6 +32,10 @@ from cipher_operator.reconcile.inputs import (
 from cipher_operator.reconcile.namespaces import Namespaces
 
 
+class LabelsUnknown(Failure):
+    """A CipherServer asks for labels of a namespace of which nothing is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The CipherServer that a storage names, where it may be used: its spec, or why that cannot be worked with, and
@@ -46,11 +50,13 @@ class Offer:
 @dataclass(frozen=True, slots=True, repr=False)
 class Snapshot:
     """A CipherStorage and what its spec names, as they were at one moment. `offer` is None where it names no
-    CipherServer, and where the one that it names is not available to it."""
+    CipherServer, and where the one that it names is not available to it: `barred` says why then, to whoever may read
+    the CipherServer, and never in a status."""
 
     resource: Resource
     contents: Contents
     offer: Offer | None = None
+    barred: Failure | None = None
 
     def __repr__(self) -> str:
         return f"Snapshot({self.resource.namespace}/{self.resource.name})"
@@ -126,14 +132,15 @@ async def read_snapshot(
     if resource.raw_spec.get("suspend") is True and not suspended:
         inputs.set_references(key, refs)
         return Snapshot(resource, Contents(resource.namespace, Scope.STORAGE, {}))
-    offer = await _offer(kube, namespaces, resource)
+    found = await _offer(kube, namespaces, resource)
+    offer, barred = (None, found) if isinstance(found, Failure) else (found, None)
     offered = login_references(offer.contents.namespace, offer.resource.raw_spec) if offer is not None else frozenset()
     inputs.set_references(key, refs | offered | _awaited(offer, resource))
     contents = await read_contents(kube, resource.namespace, Scope.STORAGE, refs)
     note(inputs, key, contents, refs, digest)
     if offer is not None:
         note(inputs, key, offer.contents, offered, digest)
-    return Snapshot(resource, contents, offer)
+    return Snapshot(resource, contents, offer, barred)
 
 
 def _awaited(offer: Offer | None, resource: Resource) -> frozenset[Ref]:
@@ -151,19 +158,26 @@ def note(inputs: "References[Key, Ref]", key: Key, contents: Contents, refs: Ite
             inputs.read(key, ref, version_of(contents.found.get(ref), digest))
 
 
-async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> Offer | None:
-    """Return the CipherServer that the storage may use, None where it names none, or one that is not available to it.
+async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> Offer | Failure | None:
+    """Return the CipherServer that the storage may use, None where it names none, or why it may not use the one that it
+    names.
 
     Whether it may is asked each time, and before anything that the CipherServer names is read.
     """
     ref = server_of(resource.raw_spec)
-    if ref is None or namespaces.servers is None:
+    if ref is None:
         return None
+    if namespaces.servers is None:
+        return _barred("this operator serves no CipherServers")
     body = await get_server(kube, ref[2])
-    server = parse_resource(body or {})
-    spec = _open_to(resource, server, namespaces) if body is not None else None
-    if spec is None:
-        return None
+    if body is None:
+        return _barred(
+            "there is none of that name (`spec.connection.serverRef.name`); correct it, or create the server"
+        )
+    server = parse_resource(body)
+    spec = _open_to(resource, server, namespaces)
+    if isinstance(spec, Failure):
+        return spec
     try:
         tenancy.check_server(spec)
     except Failure as failure:
@@ -174,13 +188,23 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
     return Offer(server, spec, contents, others)
 
 
-def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> ServerSpec | None:
+def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> ServerSpec | Failure:
     """Return the server's spec where it may be used; one that cannot be read admits nobody, and one that is being
     deleted nobody new: who has something there, ready or not, can still take it away."""
     try:
         spec = parse_server_spec(server.raw_spec)
-    except Failure:
-        return None
-    admitted = spec.allowed.admits(resource.namespace, namespaces.labels(resource.namespace))
+    except Failure as failure:
+        return failure.at(ConditionType.CONNECTED)
+    home = resource.namespace
+    labels = namespaces.labels(home)
+    if not spec.allowed.admits(home, labels):
+        if labels is None and spec.allowed.selector is not None:
+            unknown = f"`spec.allowedNamespaces` asks for labels of namespace '{home}': add the Namespace to the files"
+            return LabelsUnknown(Reason.SERVER_NOT_AVAILABLE, unknown, stage=ConditionType.CONNECTED)
+        return _barred(f"`spec.allowedNamespaces` leaves namespace '{home}' out; add its name there, or label it")
     there = bool(resource.status.get("database")) or FINALIZER in resource.finalizers
-    return spec if admitted and (there or not server.deleting) else None
+    return spec if there or not server.deleting else _barred("it is being deleted and takes no new storage")
+
+
+def _barred(why: str) -> Failure:
+    return Failure(Reason.SERVER_NOT_AVAILABLE, why, stage=ConditionType.CONNECTED)

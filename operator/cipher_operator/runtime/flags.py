@@ -134,7 +134,7 @@ FLAGS: Final = (
         _instance,
         "",
         "whose storages these are, in the markers on the servers; default in a cluster: uid of the namespace "
-        "kube-system; required with --namespace",
+        "kube-system; `run --namespace` requires it",
         "ID",
     ),
     Flag(
@@ -149,7 +149,7 @@ FLAGS: Final = (
         _namespace,
         "",
         "where the Secrets and CAs are that CipherServers name; default: the Pod's own namespace; outside a cluster "
-        "there are no CipherServers without it",
+        "`run` serves no CipherServers without it",
         "NS",
     ),
     Flag(

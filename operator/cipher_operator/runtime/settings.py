@@ -10,7 +10,9 @@ from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, 
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
 
-OFFLINE = frozenset({"instance-id", "server-secrets-namespace", "connect-timeout", "blocked-ranges"})
+OFFLINE = frozenset(
+    {"allowed-extensions", "blocked-ranges", "connect-timeout", "instance-id", "server-secrets-namespace"}
+)
 POD_NAMESPACE = "POD_NAMESPACE"
 """The variable that a Deployment fills from `metadata.namespace`."""
 HEALTH_ADDRESS, METRICS_ADDRESS = Address("::", 8081), Address("::", 8080)

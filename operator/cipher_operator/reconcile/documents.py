@@ -1,0 +1,109 @@
+"""Objects in files of YAML or JSON, as `kubectl apply -f` reads them; what cannot be read is said by its file."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+STDIN = "-"
+
+
+class ManifestError(Exception):
+    """The files do not hold what is needed; the text says what and where, and quotes no content."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Document:
+    """One object; `source` is its file, as people name it."""
+
+    source: str
+    body: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Document({self.label})"
+
+    @property
+    def kind(self) -> str:
+        """Return its kind."""
+        return str(self.body["kind"])
+
+    @property
+    def api_version(self) -> str:
+        """Return its apiVersion, empty where it has none."""
+        return str(self.body.get("apiVersion") or "")
+
+    @property
+    def name(self) -> str:
+        """Return its name, empty where it has none."""
+        return self._text("name")
+
+    @property
+    def namespace(self) -> str:
+        """Return the namespace that it states, empty where it states none."""
+        return self._text("namespace")
+
+    @property
+    def label(self) -> str:
+        """Return how people name it: kind, the namespace that it states, name."""
+        return f"{self.kind} {'/'.join(filter(None, (self.namespace, self.name))) or 'without a name'}"
+
+    def texts(self, *path: str) -> dict[str, str]:
+        """Return a map of texts, such as `data` or labels; a null is an empty text, as the API server has it.
+
+        Raises ManifestError where a value is no text: 0123 and yes are not what they look like in YAML.
+        """
+        found: Any = self.body
+        for part in path:
+            found = mapping(found).get(part)
+        for key, value in mapping(found).items():
+            if value is not None and not isinstance(value, str):
+                where = f"`{'.'.join(path)}`, key '{key}'"
+                raise ManifestError(f"{self.source}: {self.label}: {where}: must be a text; put it in quotes")
+        return {str(key): value or "" for key, value in mapping(found).items()}
+
+    def _text(self, field: str) -> str:
+        value = mapping(self.body.get("metadata")).get(field)
+        if value is not None and not isinstance(value, str):
+            raise ManifestError(f"{self.source}: {self.kind}: `metadata.{field}` must be a text; put it in quotes")
+        return value or ""
+
+
+def read_documents(sources: Iterable[str]) -> list[Document]:
+    """Return the objects in files, `-` for standard input; those in a List are taken out. Raises ManifestError."""
+    return [document for source in sources for document in _documents(source)]
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """Return a mapping, an empty one for what is none."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _documents(source: str) -> Iterator[Document]:
+    where = "standard input" if source == STDIN else source
+    try:
+        text = sys.stdin.read() if source == STDIN else Path(source).read_text()
+        bodies = [body for body in yaml.safe_load_all(text) if body is not None]
+    except IsADirectoryError:
+        raise ManifestError(f"{source or 'an empty name'} is a directory; name its files, each with -f") from None
+    except OSError as error:
+        raise ManifestError(f"{source}: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        # A parse error would quote the file, and the file may be a Secret.
+        mark = getattr(error, "problem_mark", None)
+        raise ManifestError(f"{where} is not YAML" + (f": line {mark.line + 1}" if mark is not None else "")) from None
+    for body in bodies:
+        yield from _objects(where, body)
+
+
+def _objects(source: str, body: Any) -> Iterator[Document]:
+    if not isinstance(body, Mapping) or not isinstance(body.get("kind"), str):
+        raise ManifestError(f"{source} holds something that is no Kubernetes object: it has no `kind`")
+    items = body.get("items")
+    if body["kind"].endswith("List") and isinstance(items, list):
+        for item in items:
+            yield from _objects(source, item)
+    else:
+        yield Document(source, body)
