@@ -14,7 +14,7 @@ WORKERS ?= 3
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	cluster-down lock chart chart-test reference docs docs-serve release-check release-files image-test
+	cluster-down lock chart chart-test compat reference docs docs-serve release-check release-files image-test
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,18 @@ release-check: setup ## the version is one, and the chart is made from what is t
 
 chart-test: programs ## the chart by Helm 3 and 4, which the first run builds: rendered, installed, upgraded, rolled back, removed
 	HELM=1 $(PY) -m pytest -q tests/delivery tests/devcluster/test_helm.py $(ARGS)
+
+# Beside the minor that `make test` runs on: the oldest that is supported and the newest that there is.
+COMPAT ?= 1.31 1.37
+COMPAT_TESTS = tests/delivery/test_kubernetes_versions.py tests/crd tests/kube/test_refusals.py \
+	tests/manifests/test_admission_fences.py tests/manifests/test_servers_only.py tests/e2e/test_rights.py \
+	tests/e2e/test_servers_only.py tests/e2e/test_lifecycle.py tests/e2e/test_servers.py
+
+compat: setup ## CRDs, rights, fences and stories from apply to delete, on the oldest and the newest Kubernetes (COMPAT='1.31')
+	@failed=; for minor in $(COMPAT); do \
+		export CIPHER_TEST_KUBERNETES=$$minor; \
+		$(PY) -m devcluster setup && $(PY) -m pytest $(SHARED_OUT) $(COMPAT_TESTS) $(ARGS) || failed="$$failed $$minor"; \
+	done; test -z "$$failed" || { echo "compat: failed on Kubernetes$$failed" >&2; exit 1; }
 
 release-files: setup ## install.yaml, chart and notes into dist/ (ARGS='--image NAME --digest sha256:… --repository OWNER/NAME')
 	$(PY) -m release.files $(ARGS)

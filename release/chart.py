@@ -23,8 +23,8 @@ _KEEP = "    {{- if .Values.crds.keep }}\n    helm.sh/resource-policy: keep\n   
 _NAME = "  labels:\n    app.kubernetes.io/name: cipher-operator\n"
 _ACCOUNT = "system:serviceaccount:cipher-system:cipher-operator"
 _CHARTS_ACCOUNT = 'system:serviceaccount:{{ .Release.Namespace }}:{{ include "cipher-operator.serviceAccountName" . }}'
-_NOT_SETTINGS = frozenset({"health-address", "metrics-address", "leader-election-namespace"})
-"""Flags whose value the Deployment, the Service or the Role of the Lease gives."""
+_NOT_SETTINGS = frozenset({"health-address", "metrics-address", "leader-election-namespace", "watch-secrets"})
+"""Flags whose value the Deployment, the Service, the Role of the Lease or the roles for Secrets give."""
 
 
 class ChartError(ValueError):
@@ -35,17 +35,29 @@ def made() -> dict[Path, str]:
     """Return every file of the chart that is made from others, with its content. Raises ChartError."""
     base, served = ROOT / "manifests/base", ROOT / "manifests/overlays/restricted-namespace/served"
     monitoring, admission = _COMPONENTS / "monitoring", _COMPONENTS / "admission"
+    servers = ROOT / "manifests/overlays/servers-only"
+    only_servers = 'eq .Values.secrets.watch "servers"'
     files = {f"templates/crds/{path.name}": _crd(path) for path in sorted((ROOT / "crds").glob("*.yaml"))} | {
         "files/cluster-role.yaml": _rules(base / "rbac.yaml", "ClusterRole"),
+        "files/cluster-role-but-secrets.yaml": _without_secrets(base / "rbac.yaml"),
+        "files/servers-role.yaml": _rules(servers / "secrets.yaml", "Role"),
+        "files/app-secrets-role.yaml": _rules(servers / "secrets.yaml", "ClusterRole"),
         "files/role.yaml": _rules(base / "rbac.yaml", "Role"),
         "files/served-role.yaml": _rules(served / "role.yaml", "Role"),
         "files/kube-state-metrics-role.yaml": _rules(monitoring / "kube-state-metrics-rbac.yaml", "ClusterRole"),
         "files/kube-state-metrics.yaml": (monitoring / "kube-state-metrics.yaml").read_text(),
         "files/dashboard.json": (monitoring / "dashboard.json").read_text(),
         "files/alerts.yaml": _below(monitoring / "prometheusrule.yaml", "spec"),
-        "templates/aggregated-roles.yaml": _template(base / "aggregated-roles.yaml", "rbac.aggregateClusterRoles"),
-        "templates/fence.yaml": _template(admission / "fence.yaml", "admissionPolicies.fence"),
-        "templates/safe-upgrades.yaml": _template(admission / "safe-upgrades.yaml", "admissionPolicies.safeUpgrades"),
+        "templates/aggregated-roles.yaml": _template(
+            base / "aggregated-roles.yaml", ".Values.rbac.aggregateClusterRoles"
+        ),
+        "templates/fence.yaml": _template(
+            admission / "fence.yaml", f"or .Values.admissionPolicies.fence ({only_servers})"
+        ),
+        "templates/safe-upgrades.yaml": _template(
+            admission / "safe-upgrades.yaml", ".Values.admissionPolicies.safeUpgrades"
+        ),
+        "templates/servers-only.yaml": _template(servers / "servers-only.yaml", only_servers),
         "values.schema.json": _schema(CHART / "values.schema.json"),
         "README.md": page(CHART),
     }
@@ -77,7 +89,7 @@ def _crd(path: Path) -> str:
     if text.count("  annotations:\n") < 1:
         raise ChartError(f"{path}: has no metadata.annotations to put helm.sh/resource-policy into")
     text = text.replace("  annotations:\n", "  annotations:\n" + _KEEP, 1)
-    return _when("crds.enabled", text)
+    return _when(".Values.crds.enabled", text)
 
 
 def _template(path: Path, condition: str) -> str:
@@ -95,7 +107,7 @@ def _with_labels(path: Path) -> str:
 
 
 def _when(condition: str, text: str) -> str:
-    return f"{{{{- if .Values.{condition} }}}}\n{text}{{{{- end }}}}\n"
+    return f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
 
 
 def _rules(path: Path, kind: str) -> str:
@@ -103,6 +115,17 @@ def _rules(path: Path, kind: str) -> str:
     if len(found) != 1:
         raise ChartError(f"{path}: {len(found)} objects of kind {kind}, expected one")
     return _section(path, found[0], "rules")
+
+
+def _without_secrets(path: Path) -> str:
+    """Return the rules of the ClusterRole but the one on Secrets, which goes with the comment above it."""
+    text = _rules(path, "ClusterRole")
+    rules = re.findall(r"(?:^# .*\n)*^- .*\n(?:^  .*\n)*", text, re.MULTILINE)
+    assert "".join(rules) == text
+    kept = [each for each in rules if "  resources: [secrets]\n" not in each]
+    if len(rules) - len(kept) != 1:
+        raise ChartError(f"{path}: {len(rules) - len(kept)} rules on Secrets alone in the ClusterRole, expected one")
+    return "".join(kept)
 
 
 def _below(path: Path, key: str) -> str:

@@ -24,6 +24,7 @@ from delivery.rendering import (
     template,
     variables,
 )
+from delivery.servers_secrets import app_secrets_only_in, watches_servers
 from manifests.manifest_files import REPOSITORY, documents
 
 DIGEST = "sha256:" + "a" * 64
@@ -94,6 +95,8 @@ value(
         }.items()
     ),
 )
+value("secrets.watch", "servers", watches_servers)
+value("secrets.namespaces", ["a", "b"], app_secrets_only_in(["a", "b"]), secrets={"watch": "servers"})
 value(
     "rbac.create",
     False,

@@ -6,6 +6,7 @@ import copy
 import re
 import shlex
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,23 +24,31 @@ def _kustomized(folder: str) -> list[dict[str, Any]]:
     return documents(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-@pytest.fixture(scope="module")
-def base() -> Objects:
-    """What kustomize makes of the base and the CRDs. The namespace is the release's, made by whoever installs it."""
-    found = by_name(_kustomized("manifests/base") + _kustomized("crds"))
+def _installed(folder: str) -> Objects:
+    """Return what kustomize makes of a folder and the CRDs, but the namespace: whoever installs makes the release's."""
+    found = by_name(_kustomized(folder) + _kustomized("crds"))
     del found["Namespace", "", "cipher-system"]
-    # The chart gives the label to everything, kustomize to what is in the base.
+    # The chart gives the label to everything, kustomize to what is in the folder.
     for (kind, _, _), each in found.items():
         if kind == "CustomResourceDefinition":
             each["metadata"]["labels"]["app.kubernetes.io/part-of"] = "cipher-operator"
     return found
 
 
-def test_the_defaults_are_the_base(helm: Helm, base: Objects) -> None:
-    chart = without_release(rendered(helm))
-    assert chart.keys() == base.keys()
-    for key, expected in base.items():
-        assert chart[key] == expected, key
+SERVERS_ONLY = {"secrets": {"watch": "servers"}, "admissionPolicies": {"safeUpgrades": True}}
+SAME: dict[str, tuple[dict[str, Any], str]] = {
+    "the defaults are the base": ({}, "manifests/base"),
+    "with the policy on upgrades `servers` is the overlay": (SERVERS_ONLY, "manifests/overlays/servers-only"),
+}
+
+
+@pytest.mark.parametrize("case", SAME)
+def test_chart_and_kustomization_are_the_same(helm: Helm, case: str, values_file: Path) -> None:
+    values, folder = SAME[case]
+    chart, expected = without_release(rendered(helm, values, values_file)), _installed(folder)
+    assert chart.keys() == expected.keys()
+    for key, each in expected.items():
+        assert chart[key] == each, key
 
 
 def test_what_only_helm_needs_is_these_labels_and_this_annotation(helm4: Helm) -> None:

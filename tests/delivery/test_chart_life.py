@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 
 import psycopg
 import pytest
@@ -24,6 +25,7 @@ from release.repository import CHART
 from support.cluster import Namespace, Operator, install, wait_until
 
 RELEASE = "cipher-operator"
+API = "storage.cipher.dev/v1alpha1"
 CRD = "crd/cipherstorages.storage.cipher.dev"
 
 
@@ -164,6 +166,44 @@ def test_with_namespaces_it_works_there_and_has_no_rights_elsewhere(
     for where, answer in (("served", "yes"), ("other", "no")):
         said = plane.kubectl("auth", "can-i", "get", "secrets", "-n", where, account, check=False)
         assert said.strip() == answer
+
+
+def test_with_secrets_of_servers_it_serves_tenants_and_reads_no_administrator_of_theirs(
+    release: Release, plane: ControlPlane, server: PostgresServer, tmp_path: Path
+) -> None:
+    served = Namespace(plane, "served")
+    release.install(CHART, "--set", "secrets.watch=servers", "--set", "secrets.namespaces={served}")
+    admin = {"metadata": {"name": "prod-admin"}, "stringData": {"CIPHER_PG_URL": server.admin_url(sslmode="disable")}}
+    spec = {"connection": {"secretRef": {"name": "prod-admin"}}, "allowedNamespaces": {"from": "All"}}
+    for body in (
+        {"apiVersion": "v1", "kind": "Secret", **admin},
+        {"apiVersion": API, "kind": "CipherServer", "metadata": {"name": "prod"}, "spec": spec},
+    ):
+        plane.kubectl("-n", NAMESPACE, "apply", "-f", "-", input=json.dumps(body))
+    home = (f"--server-secrets-namespace={NAMESPACE}", "--watch-secrets=servers", "--interval=10s")
+    operator = Operator(plane, tmp_path, *home).start()
+    served.storage("chat", {"connection": {"serverRef": {"name": "prod"}}})
+    served.wait_ready("chat")
+    operator.stop()
+
+    def refused() -> bool:
+        try:
+            served.storage("own", {"connection": {"secretRef": {"name": "pg-admin"}}})
+        except HTTPError as error:
+            return "must name a CipherServer" in error.read().decode()
+        served.delete("cipherstorages", "own")
+        return False
+
+    wait_until(refused, "the policy refuses a Secret of the tenant's own")
+    account = f"--as=system:serviceaccount:{NAMESPACE}:cipher-operator"
+    for where, verb, answer in (
+        (NAMESPACE, "list", "yes"),
+        ("served", "get", "yes"),
+        ("served", "list", "no"),
+        ("default", "get", "no"),
+    ):
+        said = plane.kubectl("auth", "can-i", verb, "secrets", "-n", where, account, check=False)
+        assert said.strip() == answer, (where, verb)
 
 
 def test_the_api_server_takes_every_kind_that_it_knows(release: Release, plane: ControlPlane) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from cipher_operator.kube.leases import LEASE_NAME
 from delivery.chart_cases import CASES
-from delivery.rendering import NAMESPACE, Objects, rendered
+from delivery.rendering import NAMESPACE, Objects, kinds, rendered, subjects, variables
 from devcluster.helm import Helm, HelmError
 from manifests.manifest_files import documents
 from release import values_page
@@ -48,6 +48,26 @@ def test_the_fence_is_around_the_account_that_the_pods_have(helm4: Helm, namespa
     assert condition["expression"].endswith(f"== 'system:serviceaccount:{namespace}:{name}'")
 
 
+@pytest.mark.parametrize("namespace", ["", "platform"], ids=["that of the release", "another"])
+def test_the_role_for_secrets_is_where_those_of_servers_are(helm4: Helm, namespace: str, values_file: Path) -> None:
+    settings = {"server-secrets-namespace": namespace} if namespace else {}
+    objects = rendered(helm4, {"secrets": {"watch": "servers"}, "settings": settings}, values_file)
+    roles = {kind: place for kind, place, name in objects if name == "cipher-operator-servers"}
+    assert roles == dict.fromkeys(("Role", "RoleBinding"), namespace or NAMESPACE)
+
+
+def test_every_role_for_secrets_is_bound_to_the_account_of_the_pods(helm4: Helm, values_file: Path) -> None:
+    for namespaces in ([], ["a"]):
+        given = {"secrets": {"watch": "servers", "namespaces": namespaces}, "serviceAccount": {"name": "mine"}}
+        assert subjects(rendered(helm4, given, values_file)) == {"mine"}
+
+
+def test_without_roles_there_is_none_for_secrets(helm4: Helm, values_file: Path) -> None:
+    objects = rendered(helm4, {"secrets": {"watch": "servers"}, "rbac": {"create": False}}, values_file)
+    assert not {"Role", "RoleBinding", "ClusterRoleBinding"} & kinds(objects)
+    assert variables(objects)["CIPHER_OPERATOR_WATCH_SECRETS"] == "servers"
+
+
 def test_the_lease_that_the_role_names_is_the_operators(helm4: Helm) -> None:
     role = rendered(helm4)["Role", NAMESPACE, "cipher-operator"]
     assert {name for rule in role["rules"] for name in rule.get("resourceNames", ())} == {LEASE_NAME}
@@ -65,6 +85,14 @@ REFUSED: dict[str, dict[str, Any]] = {
     "namespaces without an instance-id": {"namespaces": ["a"]},
     "a namespace twice": {"namespaces": ["a", "a"], "settings": {"instance-id": "x"}},
     "a namespace that is none": {"namespaces": ["A"], "settings": {"instance-id": "x"}},
+    "Secrets of servers where no CipherServers are served": {
+        "namespaces": ["a"],
+        "settings": {"instance-id": "x"},
+        "secrets": {"watch": "servers"},
+    },
+    "namespaces of app Secrets where all Secrets are read": {"secrets": {"namespaces": ["a"]}},
+    "a watch that there is not": {"secrets": {"watch": "some"}},
+    "the flag that goes with roles": {"settings": {"watch-secrets": "servers"}},
     "no account, and none named": {"serviceAccount": {"create": False}},
     "a label that selects the Pods": {"podLabels": {"app.kubernetes.io/name": "x"}},
     "a label that is Helm's": {"commonLabels": {"app.kubernetes.io/managed-by": "x"}},

@@ -26,14 +26,15 @@ def source_key(folder: Path, *names: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def build(what: str, source: Path, package: str, output: Path, *, flags: str) -> None:
+def build(what: str, source: Path, package: str, output: Path, *, flags: str, modules: str = "go.mod") -> None:
     """Build one package of the module in `source` into the file `output`; `flags` are the linker's.
 
-    Raises SetupError with the end of the compiler's output when it fails.
+    `modules` is the file in `source` to read in place of its go.mod, with its sums beside it in a file `.sum`. Raises
+    SetupError with the end of the compiler's output when it fails.
     """
     env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOTOOLCHAIN": "local"}
     env.pop("GOROOT", None)
-    command = [str(_go()), "build", "-trimpath", "-ldflags", flags, "-o", str(output), package]
+    command = [str(_go()), "build", f"-modfile={modules}", "-trimpath", "-ldflags", flags, "-o", str(output), package]
     run(f"building {what}", command, cwd=source, env=env)
 
 

@@ -12,6 +12,7 @@ from devcluster import PostgresServer
 from devcluster.longrun import SetupError
 from devcluster.prometheus import Prometheus, find_prometheus
 from devcluster.tls import CertificateAuthority
+from e2e.test_servers import HOME, Platform
 from manifests.monitoring import JOB, queries, rule_groups
 from support.cluster import PATIENCE, Namespace, Operator, wait_until
 from support.faulty_servers import FaultyServers
@@ -21,7 +22,7 @@ REFUSED = "ConnectionRefused"
 
 @pytest.fixture(scope="module")
 def operator_flags() -> tuple[str, ...]:
-    return ("--interval", "10s")
+    return ("--interval", "10s", "--server-secrets-namespace", HOME)
 
 
 def lines(log: str) -> list[dict[str, Any]]:
@@ -55,7 +56,9 @@ def test_prometheus_has_an_answer_to_every_query_of_the_dashboard(
     certificate_authority: CertificateAuthority,
     rules: Path,
 ) -> None:
-    """Storages that are ready, one of them with a CA, one that waits, one that is stalled, one whose server is away."""
+    """Storages that are ready, one of them with a CA, one that waits, one that is stalled, one whose server is away;
+    a CipherServer that is ready, and one whose Secret is missing.
+    """
     try:
         find_prometheus()
     except SetupError as error:
@@ -75,8 +78,14 @@ def test_prometheus_has_an_answer_to_every_query_of_the_dashboard(
     namespace.storage("stalled", {"connection": {"secretRef": {"name": "pg-bad"}}})
     namespace.secret("pg-away", {"CIPHER_PG_URL": "postgresql://u:p@127.0.0.1:1/d"})
     namespace.storage("away", {"connection": {"secretRef": {"name": "pg-away"}}})
+    platforms = prod, gone = Platform(namespace.plane, server), Platform(namespace.plane, server, "gone")
+    prod.secret()
+    for platform in platforms:
+        platform.offer()
     for name in ("chat", "safe"):
         namespace.wait_ready(name)
+    wait_until(lambda: prod.ready().get("status") == "True", lambda: f"the CipherServer is ready: {prod.ready()}")
+    wait_until(lambda: gone.ready().get("reason") == "SecretNotFound", lambda: f"the other is not: {gone.ready()}")
     namespace.wait_reason("away", REFUSED)
     namespace.wait_reason("waits", "SecretNotFound")
     with Prometheus(address(operator), job=JOB, rules=rules) as prometheus:
@@ -91,9 +100,12 @@ def test_prometheus_has_an_answer_to_every_query_of_the_dashboard(
 
         wait_until(answered, lambda: f"answers to {sorted(set(waiting.values()))}", PATIENCE)
         firing = {str(found["metric"]["alertname"]) for found in prometheus.query('ALERTS{alertstate="firing"}')}
-        assert {"CipherStorageNotReady", "CipherStorageStalled", "CipherServerDown"} <= firing
+        expected = {"CipherStorageNotReady", "CipherStorageStalled", "CipherServerDown", "CipherServerNotReady"}
+        assert expected <= firing
         assert not firing & {"CipherOperatorDown", "CipherOperatorNoLeader", "CipherCaExpiresSoon", "CipherCaExpired"}
         series = prometheus.query(f'{{job="{JOB}"}}')
+    for platform in platforms:
+        platform.remove()
     told = {value for each in series for label, value in each["metric"].items() if label != "instance"}
     hidden = (str(server.port), str(tls.port), server.host, "localhost", database, namespace.name, "nowhere")
     assert not [value for value in told if any(each in value for each in hidden)]

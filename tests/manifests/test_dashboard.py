@@ -70,3 +70,9 @@ async def test_dashboard_and_alerts_ask_only_for_what_there_is() -> None:
     assert asked <= exposed
     unseen = {name for name in exposed if name.startswith("cipher_operator")} - asked
     assert {name for name in unseen if not name.endswith(("_count", "_sum"))} == set()
+
+
+def test_whoever_is_called_by_an_alert_sees_on_the_dashboard_what_it_is_about() -> None:
+    shown = {name for panel in panels() for target in panel["targets"] for name in NAME.findall(target["expr"])}
+    missing = {alert["alert"]: set(NAME.findall(alert["expr"])) - shown for alert in alerts()}
+    assert {name: metrics for name, metrics in missing.items() if metrics} == {}

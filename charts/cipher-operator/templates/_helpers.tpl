@@ -22,3 +22,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ .Values.image.repository }}:{{ $tag }}
 {{- end -}}
 {{- end }}
+
+{{/* Where the Secrets are that CipherServers name. */}}
+{{- define "cipher-operator.serverSecretsNamespace" -}}
+{{ index .Values.settings "server-secrets-namespace" | default .Release.Namespace }}
+{{- end }}
