@@ -38,7 +38,8 @@ cluster: setup ## start a control plane and PostgreSQL that stay up, install the
 	@lines=$$($(PY) -m devcluster up) && eval "$$lines" && kubectl apply -k crds >&2 && printf '%s\n' "$$lines"
 
 run: setup ## run the operator from the checkout against the current kubeconfig
-	$(PY) -m cipher_operator run --blocked-ranges none --health-address 127.0.0.1:0 --metrics-address 127.0.0.1:0 $(ARGS)
+	$(PY) -m cipher_operator run --blocked-ranges none --server-secrets-namespace cipher-system \
+	  --health-address 127.0.0.1:0 --metrics-address 127.0.0.1:0 $(ARGS)
 
 cluster-down: setup ## stop what `make cluster` started and throw its data away
 	@$(PY) -m devcluster down

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
 """The pages in the order of the side bar, by heading."""
 
 _LINK = re.compile(r"\[((?:[^\[\]]|\[[^\]]*\])*)\]\((\.\./[^)\s]*)\)")
+_PICTURE = re.compile(r"^!\[([^\]]*)\]\((_static/[\w-]+\.svg)\)$", re.MULTILINE)
 _logger = logging.getLogger(__name__)
 
 
@@ -101,10 +103,16 @@ def outside(page: Path, text: str) -> str:
     return _LINK.sub(followed, text)
 
 
+def drawn(found: re.Match[str]) -> str:
+    """Return a picture as part of the page, whose light or dark colours it then has, with its text alternative."""
+    words, file = found.groups()
+    picture = (DOCS / file).read_text().replace("<svg ", f'<svg aria-label="{escape(" ".join(words.split()))}" ', 1)
+    return f"```{{raw}} html\n{picture}```"
+
+
 def _read(app: Sphinx, name: str, source: list[str]) -> None:
     text = outside(DOCS / f"{name}.md", source[0])
-    # A diagram is drawn where the repository is shown; here its text is readable as it is.
-    text = text.replace("```mermaid\n", "```text\n")
+    text = _PICTURE.sub(drawn, text)
     if name == "index":
         text += navigation()
     if name == "runbooks":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 
@@ -53,6 +55,23 @@ def test_a_link_out_of_docs(
     for url, expected in (("", without), ("https://example.com/b", on_github)):
         monkeypatch.setattr(conf, "SOURCE_URL", url)
         assert conf.outside(DOCS / "index.md", f"[x]({link})") == expected
+
+
+def test_a_picture_is_drawn_in_the_colours_of_the_page_and_has_its_words(conf: ModuleType) -> None:
+    pictures = {path: list(conf._PICTURE.finditer(path.read_text())) for path in DOCS.rglob("*.md")}
+    shown = [found for each in pictures.values() for found in each]
+    assert {DOCS / found[2] for found in shown} == {*DOCS.glob("_static/*.svg")}
+    for found in shown:
+        drawn = conf.drawn(found)
+        alone = ElementTree.fromstring(drawn.split("html\n")[1].removesuffix("```"))
+        assert (alone.attrib["role"], alone.attrib["aria-label"]) == ("img", " ".join(found[1].split()))
+        assert not re.search(r"\n\s*\n", drawn), "an empty line would end the HTML"
+        for rule in re.findall(r"(?:fill|stroke): [^;]*#[^;]*", drawn):
+            assert "var(--color-" in rule, rule
+
+
+def test_no_page_of_the_site_shows_the_source_of_a_diagram() -> None:
+    assert not [path for path in DOCS.rglob("*.md") if "```mermaid" in path.read_text()]
 
 
 @pytest.mark.lengthy

@@ -62,6 +62,13 @@ def test_every_make_command_exists(path: Path) -> None:
     assert set(re.findall(r"\bmake ([a-z-]+)", shell)) <= _targets()
 
 
+def test_make_run_serves_cipher_servers_as_the_manifests_do() -> None:
+    """Outside a cluster there are none unless it is said where their Secrets are."""
+    recipe = (REPOSITORY / "Makefile").read_text().split("\nrun:")[1].split("\n\n")[0]
+    (namespace,) = documents((REPOSITORY / "manifests" / "base" / "namespace.yaml").read_text())
+    assert f"--server-secrets-namespace {namespace['metadata']['name']} " in recipe
+
+
 @_by_name
 def test_every_kustomization_exists(path: Path) -> None:
     for folder in re.findall(r"kubectl (?:apply|delete) -k (\S+?)`?[,\s]", path.read_text()):

@@ -45,6 +45,14 @@ def test_restricted_is_the_base_without_what_takes_rights_of_the_cluster(control
     assert not {kind for kind, _ in restricted} & {"ClusterRole", "ClusterRoleBinding", "Namespace"}
 
 
+@pytest.mark.parametrize("path", sorted(MANIFESTS.rglob("kustomization.yaml")), ids=lambda path: path.parent.name)
+def test_a_patch_is_one_document(path: Path) -> None:
+    """Kustomize before 5.7, which kubectl has before 1.34, crashes where one that deletes has more."""
+    for patch in documents(path.read_text())[0].get("patches", []):
+        text = patch["patch"] if "patch" in patch else (path.parent / patch["path"]).read_text()
+        assert len(documents(text)) == 1, patch
+
+
 def test_without_its_config_map_no_pod_starts(control_plane: ControlPlane) -> None:
     environment = _container(_built(control_plane, RESTRICTED))["env"]
     given = {each["name"]: each["valueFrom"].get("configMapKeyRef") for each in environment}

@@ -24,7 +24,7 @@ PAGE = (DOCS / "platform-teams.md").read_text()
 BEGIN = PAGE.split("\n## From nothing to a tenant's Ready\n")[1].split("\n## ")[0]
 SERVER, STORAGE = re.findall(r"^```yaml\n(.*?)^```", BEGIN, re.MULTILINE | re.DOTALL)
 COMMANDS = [
-    shlex.split(line)[1:]
+    shlex.split(line, comments=True)[1:]
     for block in re.findall(r"^```sh\n(.*?)^```", BEGIN, re.MULTILINE | re.DOTALL)
     for line in block.splitlines()
 ]
@@ -37,7 +37,6 @@ def test_it_takes_ten_lines() -> None:
 
 def test_its_commands_lead_from_one_to_the_other(installed: ControlPlane) -> None:
     """All but the waits, which need the operator."""
-    installed.kubectl("create", "namespace", "shop")
     files = {"server.yaml": SERVER, "chat.yaml": STORAGE}
     try:
         for words in COMMANDS:
@@ -92,6 +91,12 @@ def test_every_example_that_verifies_says_where_pods_mount_the_ca() -> None:
 @pytest.mark.parametrize("limit", [*crd.schema("spec.limits", crd.SERVERS)["properties"]])
 def test_each_limit_says_what_it_prevents(limit: str) -> None:
     assert re.search(rf"^\| `limits\.{limit}` \| \S", PAGE, re.MULTILINE)
+
+
+def test_the_example_has_every_limit() -> None:
+    example = PAGE.split("\n## What each limit prevents\n")[1].split("```yaml\n")[1].split("```")[0]
+    limits = documents(example)[0]["spec"]["limits"]
+    assert {*limits} == {*crd.schema("spec.limits", crd.SERVERS)["properties"]}
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/cipherserver.md", "docs/cipherstorage.md", "docs/security.md"])

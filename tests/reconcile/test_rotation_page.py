@@ -19,14 +19,21 @@ _values = itertools.count(1)
 async def carry_out(runs: Runs, section: str) -> list[str]:
     """Carry out the commands of a section that are about the storage; return all their verbs."""
     text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    verbs = []
+    verbs: list[str] = []
+    asked = 0
     for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             words = shlex.split(line)
+            if words[0] != "kubectl":
+                continue
             verbs.append(words[1])
             if words[1] == "annotate":
                 key, _, _ = words[-1].partition("=")
-                runs.api.annotate("chat", key.removeprefix("storage.cipher.dev/"), str(next(_values)))
+                runs.api.annotate("chat", key.removeprefix("storage.cipher.dev/"), str(asked := next(_values)))
+            elif words[1] == "wait":
+                # Ready would hold before the request is carried out, too.
+                (name,) = re.findall(r"^--for=jsonpath=\{\.status\.handledRequests\.(\w+)\}=", words[2])
+                assert (runs.api.read("cipherstorages", "chat") or {})["status"]["handledRequests"][name] == str(asked)
             elif words[1] == "patch":
                 runs.api.change("cipherstorages", "chat", json.loads(words[-1]))
             await runs.run()
@@ -58,7 +65,7 @@ async def test_a_password_that_got_out_is_worth_nothing_in_the_end(runs: Runs) -
     await runs.ready()
     first = runs.secret()["uri"]
     verbs = await carry_out(runs, "A password that got out")
-    assert verbs == ["annotate", "wait", "rollout", "annotate"], "pods are restarted before the door is closed"
+    assert verbs == ["annotate", "wait", "rollout", "rollout", "annotate"], "pods are new before the door is closed"
     assert not opens(first) and opens(runs.secret()["uri"])
 
 
