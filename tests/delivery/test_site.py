@@ -39,6 +39,20 @@ def test_the_first_page_leads_to_every_guide() -> None:
             assert f"]({path.relative_to(DOCS)})" in text, path
 
 
+@pytest.mark.parametrize("page", ["start.md", "platform-teams.md", "operations.md", "concepts.md"])
+def test_who_reads_the_site_alone_needs_no_page_of_the_repository(page: str) -> None:
+    """A link to the README is plain text there."""
+    assert not re.findall(r"\]\(\.\./README\.md", (DOCS / page).read_text())
+
+
+def test_the_site_says_how_to_install() -> None:
+    text = (DOCS / "start.md").read_text().split("\n## On your cluster\n")[1]
+    said = [
+        re.search(each, text) for each in ("docker build", "apply -k crds", "apply -k manifests/base", "helm install")
+    ]
+    assert all(said)
+
+
 @pytest.mark.parametrize(
     ("link", "without", "on_github"),
     [
