@@ -171,8 +171,9 @@ def test_with_namespaces_it_works_there_and_has_no_rights_elsewhere(
 def test_with_secrets_of_servers_it_serves_tenants_and_reads_no_administrator_of_theirs(
     release: Release, plane: ControlPlane, server: PostgresServer, tmp_path: Path
 ) -> None:
-    served = Namespace(plane, "served")
-    release.install(CHART, "--set", "secrets.watch=servers", "--set", "secrets.namespaces={served}")
+    # Of its own: the server is one for clusters that are several.
+    served = Namespace(plane, f"served-helm{release.major}")
+    release.install(CHART, "--set", "secrets.watch=servers", "--set", f"secrets.namespaces={{{served.name}}}")
     admin = {"metadata": {"name": "prod-admin"}, "stringData": {"CIPHER_PG_URL": server.admin_url(sslmode="disable")}}
     spec = {"connection": {"secretRef": {"name": "prod-admin"}}, "allowedNamespaces": {"from": "All"}}
     for body in (
@@ -198,8 +199,8 @@ def test_with_secrets_of_servers_it_serves_tenants_and_reads_no_administrator_of
     account = f"--as=system:serviceaccount:{NAMESPACE}:cipher-operator"
     for where, verb, answer in (
         (NAMESPACE, "list", "yes"),
-        ("served", "get", "yes"),
-        ("served", "list", "no"),
+        (served.name, "get", "yes"),
+        (served.name, "list", "no"),
         ("default", "get", "no"),
     ):
         said = plane.kubectl("auth", "can-i", verb, "secrets", "-n", where, account, check=False)
