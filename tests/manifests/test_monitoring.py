@@ -102,34 +102,47 @@ def _paths(metric: dict[str, Any]) -> list[list[str]]:
     return [[*base, *path] for path in ([], *kind.get("labelsFromPath", {}).values(), kind.get("valueFrom", []))]
 
 
-def test_kube_state_metrics_reads_fields_that_there_are() -> None:
-    (resource,) = yaml.safe_load((COMPONENT / "kube-state-metrics.yaml").read_text())["spec"]["resources"]
-    kind = yaml.safe_load((REPOSITORY / "crds" / "storage.cipher.dev_cipherstorages.yaml").read_text())
+SHOWN: dict[str, dict[str, Any]] = {
+    resource["groupVersionKind"]["kind"]: resource
+    for resource in yaml.safe_load((COMPONENT / "kube-state-metrics.yaml").read_text())["spec"]["resources"]
+}
+
+
+@pytest.mark.parametrize("plural", crd.KINDS)
+def test_kube_state_metrics_reads_fields_that_there_are(plural: str) -> None:
+    kind = crd.document(plural)
+    resource = SHOWN[kind["spec"]["names"]["kind"]]
     wanted = resource["groupVersionKind"]
-    assert (wanted["group"], wanted["kind"]) == (kind["spec"]["group"], kind["spec"]["names"]["kind"])
+    assert wanted["group"] == kind["spec"]["group"]
     assert wanted["version"] in {version["name"] for version in kind["spec"]["versions"]}
-    schemas = {part: crd.schema(part) for part in ("spec", "status")}
+    schemas = {part: crd.schema(part, plural) for part in ("spec", "status")}
     for metric in resource["metrics"]:
         assert metric["each"]["type"].lower() in {key.lower() for key in metric["each"]}
         for path in _paths(metric):
-            if not path or path[0] == "metadata":
-                continue
-            node = schemas[path[0]]
-            for step in path[1:]:
-                if step.startswith("["):
-                    assert step == "[type=Ready]" and "items" in node
-                    node = node["items"]
-                    continue
-                node = node.get("items", node)
-                assert step in node["properties"], path
-                node = node["properties"][step]
+            if path and path[0] != "metadata":
+                _walk(schemas[path[0]], path[1:])
+
+
+def _walk(node: dict[str, Any], steps: list[str]) -> None:
+    """Follow a path in a schema; AssertionError where it leads nowhere."""
+    for step in steps:
+        if step.startswith("["):
+            assert step == "[type=Ready]" and "items" in node
+            node = node["items"]
+            continue
+        node = node.get("items", node)
+        assert step in node["properties"], steps
+        node = node["properties"][step]
 
 
 def test_the_metrics_page_names_what_kube_state_metrics_publishes() -> None:
-    (resource,) = yaml.safe_load((COMPONENT / "kube-state-metrics.yaml").read_text())["spec"]["resources"]
-    published = {f"{resource['metricNamePrefix']}_{metric['name']}" for metric in resource["metrics"]}
+    published = {
+        f"{resource['metricNamePrefix']}_{metric['name']}"
+        for resource in SHOWN.values()
+        for metric in resource["metrics"]
+    }
     page = (REPOSITORY / "docs" / "metrics.md").read_text()
-    assert set(re.findall(r"kube_cipherstorage_\w+", page)) == published
+    assert set(re.findall(r"kube_cipher(?:storage|server)_\w+", page)) == published
 
 
 def test_kube_state_metrics_may_read_what_it_shall(built: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -138,5 +151,6 @@ def test_kube_state_metrics_may_read_what_it_shall(built: dict[tuple[str, str], 
         (group, what, *rule["verbs"]) for rule in rules for group in rule["apiGroups"] for what in rule["resources"]
     } == {
         ("storage.cipher.dev", "cipherstorages", "list", "watch"),
+        ("storage.cipher.dev", "cipherservers", "list", "watch"),
         ("apiextensions.k8s.io", "customresourcedefinitions", "list", "watch"),
     }
