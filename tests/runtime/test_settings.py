@@ -62,6 +62,10 @@ def test_defaults_are_those_of_the_design() -> None:
         (["--server-secrets-namespace", "a"], {"POD_NAMESPACE": "b"}, "server_secrets_namespace", "a"),
         (["--server-secrets-namespace", "a"], {}, "cluster_servers", True),
         (["--namespace", "a", "--instance-id", "x"], {"POD_NAMESPACE": "a"}, "cluster_servers", False),
+        ([], {}, "served", "all namespaces, and no CipherServers (--server-secrets-namespace NS serves them)"),
+        (["--no-cluster-servers"], {"POD_NAMESPACE": "a"}, "served", "all namespaces, and no CipherServers"),
+        ([], {"POD_NAMESPACE": "a"}, "served", "all namespaces, and CipherServers with their Secrets in a"),
+        (["--namespace", "a", "--instance-id", "x"], {"POD_NAMESPACE": "b"}, "served", "a"),
     ],
 )
 def test_values(argv: list[str], environ: dict[str, str], attribute: str, expected: object) -> None:

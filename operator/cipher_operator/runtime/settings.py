@@ -51,6 +51,16 @@ class Settings:
     log_level: str = "info"
 
     @property
+    def served(self) -> str:
+        """Return what the operator serves, in words for the log."""
+        if self.namespaces:
+            return ", ".join(self.namespaces)
+        if self.cluster_servers:
+            return f"all namespaces, and CipherServers with their Secrets in {self.server_secrets_namespace}"
+        how = "" if self.server_secrets_namespace is not None else " (--server-secrets-namespace NS serves them)"
+        return f"all namespaces, and no CipherServers{how}"
+
+    @property
     def secret_namespaces(self) -> tuple[str, ...]:
         """Return the namespaces whose Secrets are watched, () for all."""
         if self.watch_secrets == "servers" and self.server_secrets_namespace is not None:
