@@ -44,6 +44,7 @@ _BY_WORDS = (
     (re.compile("the server rejected our request due to an error in our request"), Refusal.CONFLICT),
     (re.compile(r"User \"[^\"]*\" cannot \w+ resource|cannot set blockOwnerDeletion"), Refusal.FORBIDDEN),
 )
+_RIGHT = re.compile(r'cannot (\w+) resource "([^"]+)" in API group "[^"]*"(?: in the namespace "([^"]+)")?')
 _BY_STATUS = {401: Refusal.FORBIDDEN, 404: Refusal.GONE, 409: Refusal.CONFLICT, 410: Refusal.GONE}
 
 
@@ -56,3 +57,10 @@ def refusal(error: ApiError) -> Refusal:
         # What is built into API servers says no in its own words, without the frame of a policy.
         return Refusal.ADMISSION if error.message else Refusal.FORBIDDEN
     return _BY_STATUS.get(error.status, Refusal.INVALID)
+
+
+def missing_right(error: ApiError) -> tuple[str, str, str] | None:
+    """Return verb, resource and namespace ('' of all or none) of the right that was missing; None where RBAC is not why
+    a request was refused."""
+    found = _RIGHT.search(error.message)
+    return (found[1], found[2], found[3] or "") if found is not None else None

@@ -24,7 +24,8 @@ async def attempt(work: Awaitable[Next], ticket: Ticket, about: dict[str, str]) 
         ticket.failed(API, error, retry_after=error.retry_after)
     except ApiError as error:
         # One that has just started refuses for a moment what it allows later.
-        logger.warning("the Kubernetes API refused: %s; trying again", error, extra=about)
+        said = f"{error}: {error.message}" if error.message else str(error)
+        logger.warning("the Kubernetes API refused: %s; trying again", said, extra=about)
     except NotLeading:
         logger.info("ended: this process does not lead any more", extra=about)
     return Next(failed=True)

@@ -4,12 +4,15 @@ from dataclasses import replace
 from datetime import datetime
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
+from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.certificates import certificate_blocks
 from cipher_operator.core.discretion import masked, told_to_tenants
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
 from cipher_operator.core.tenure import going_on
+from cipher_operator.kube.port import ApiError
+from cipher_operator.kube.refusals import missing_right
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
 from cipher_operator.reconcile.doors import door_warning
@@ -142,6 +145,18 @@ def _of_the_way(intent: Intent) -> tuple[str, ...]:
 def _cas(intent: Intent) -> tuple[str, ...]:
     door = certificate_blocks(intent.door_ca) if intent.door_ca is not None else None
     return tuple(dict.fromkeys(ca for ca in (intent.admin.ca, door) if ca is not None))
+
+
+def api_refused(error: ApiError, namespace: str) -> Failure:
+    """Return the failure of a request that the API server refused. A right that is missing is named, but for one in a
+    namespace that is not the storage's."""
+    why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"
+    right = missing_right(error)
+    if right is not None and right[2] in ("", namespace):
+        verb, resource, space = right
+        where = f" in namespace '{space}'" if space else ""
+        why = f"the operator may not {verb} {resource}{where}: whoever installed it must give it that right (RBAC)"
+    return Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
 
 
 def unpublished(snapshot: Snapshot) -> bool:

@@ -129,7 +129,7 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
         return Ended()
-    removal, why = Removal(kept=("everything",)), _untouched(snapshot)
+    removal, why = Removal(kept=("everything",)), untouched(snapshot)
     if why is None:
         try:
             removal = await _remove(around, snapshot, sessions, ca)
@@ -141,7 +141,7 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
     return Ended(_told(snapshot, removal.lines), removal.kept, why or "")
 
 
-def _untouched(snapshot: Snapshot) -> str | None:
+def untouched(snapshot: Snapshot) -> str | None:
     """Return what keeps the deletion from touching the server, None where nothing does."""
     resource = snapshot.resource
     if resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true":

@@ -131,7 +131,7 @@ async def read_snapshot(
     refs = references(key, resource.raw_spec)
     if resource.raw_spec.get("suspend") is True and not suspended:
         inputs.set_references(key, refs)
-        return Snapshot(resource, Contents(resource.namespace, Scope.STORAGE, {}))
+        return unread(resource)
     found = await _offer(kube, namespaces, resource)
     offer, barred = (None, found) if isinstance(found, Failure) else (found, None)
     offered = login_references(offer.contents.namespace, offer.resource.raw_spec) if offer is not None else frozenset()
@@ -141,6 +141,11 @@ async def read_snapshot(
     if offer is not None:
         note(inputs, key, offer.contents, offered, digest)
     return Snapshot(resource, contents, offer, barred)
+
+
+def unread(resource: Resource) -> Snapshot:
+    """Return a storage of which nothing else is known."""
+    return Snapshot(resource, Contents(resource.namespace, Scope.STORAGE, {}))
 
 
 def _awaited(offer: Offer | None, resource: Resource) -> frozenset[Ref]:

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import Resource
+from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.orders import Orders
+from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.port import ApiError
 from cipher_operator.postgres.provision import Report, converge
@@ -20,7 +21,7 @@ from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.attempt import attempt
 from cipher_operator.reconcile.builds import Builds
-from cipher_operator.reconcile.conclude import discreet, failed, planned, ready, refused
+from cipher_operator.reconcile.conclude import api_refused, discreet, failed, planned, ready, refused
 from cipher_operator.reconcile.decide import Intent, decide, parse
 from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.inputs import Key
@@ -31,9 +32,12 @@ from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.result import Ended, Result
 from cipher_operator.reconcile.run_id import begin_run
 from cipher_operator.reconcile.sessions import Sessions
-from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot
+from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot, unread
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.reconcile.tell import Teller
+
+REFUSED_FOR = 10.0
+"""Seconds until a storage says that its inputs may not be read: an API server that has just started refuses anybody."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +48,15 @@ class Reconciler:
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self._histories: dict[Key, History] = {}
+        self._unreadable: dict[Key, float] = {}
+        """Since when, in monotonic seconds, the inputs of a storage may not be read."""
         self._builds = Builds(around.enqueue)
         self._recorder = Recorder(around.kube, around.now)
 
     def forget(self, key: Key) -> None:
         """Drop what is remembered of a storage that is gone."""
         self._histories.pop(key, None)
+        self._unreadable.pop(key, None)
         self._builds.cancel(key)
         self._around.inputs.forget(key)
         self._around.counters.forget(key)
@@ -66,6 +73,7 @@ class Reconciler:
         self._around.keys.clear()
         self._around.losses.clear()
         self._histories.clear()
+        self._unreadable.clear()
 
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Bring one storage to where it shall be; return when to look again."""
@@ -74,7 +82,11 @@ class Reconciler:
 
     async def _look(self, key: Key, ticket: Ticket) -> Next:
         around, started = self._around, self._around.monotonic()
-        snapshot = await read_snapshot(around.kube, around.inputs, around.namespaces, key, around.digest)
+        try:
+            snapshot = await read_snapshot(around.kube, around.inputs, around.namespaces, key, around.digest)
+        except ApiError as error:
+            return await self._unread(key, error, ticket, started)
+        self._unreadable.pop(key, None)
         if snapshot is None:
             self.forget(key)
             return Next(gone=True)
@@ -96,6 +108,25 @@ class Reconciler:
             await teller.farewell(result)
             self.forget(resource.key)
             return Next(gone=True)
+        return await self._end(resource, result, teller, started)
+
+    async def _unread(self, key: Key, error: ApiError, ticket: Ticket, started: float) -> Next:
+        """Tell of a storage whose inputs the operator may not read, once that has lasted, and let one go that needs
+        none. Raises ApiError before."""
+        around = self._around
+        body = await get_storage(around.kube, *key)
+        resource = parse_resource(body or {})
+        snapshot = unread(resource)
+        if resource.deleting and finalize.untouched(snapshot) is not None:
+            return await self._told(snapshot, ticket, started)
+        if around.monotonic() - self._unreadable.setdefault(key, started) < REFUSED_FOR or body is None:
+            raise error
+        teller = Teller(around.kube, self._recorder, resource, around.now, around.rules.progress_deadline)
+        return await self._end(resource, Result(failure=api_refused(error, key[0])), teller, started)
+
+    async def _end(self, resource: Resource, result: Result, teller: Teller, started: float) -> Next:
+        """Tell of a run, and return when to look again."""
+        around = self._around
         around.losses.saw(resource.key, result.reason)
         following = requeue(result, around.rules.interval, around.rules.progress_deadline)
         if not result.quiet:
@@ -117,8 +148,7 @@ class Reconciler:
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
             ticket.hung(failure)
         except ApiError as error:
-            why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"
-            failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+            failure = api_refused(error, snapshot.resource.namespace)
         return refused(snapshot, failure)
 
     async def _reconcile(self, snapshot: Snapshot, ticket: Ticket) -> Result:

@@ -1,0 +1,71 @@
+"""An operator that may not read what a storage names says so, once it is no start of an API server."""
+
+import pytest
+
+from cipher_operator.reconcile.storage import REFUSED_FOR
+from support.runs import NAMESPACE, SERVERS
+from support.tenants import Tenants
+
+OPERATOR = "system:serviceaccount:cipher-system:cipher-operator"
+
+
+def forbid(tenants: Tenants, namespace: str, resource: str = "secrets") -> None:
+    """Refuse to read a kind in a namespace, in the API server's words."""
+    said = f'{resource} "x" is forbidden: User "{OPERATOR}" cannot get resource "{resource}" in API group ""'
+    path = f"/namespaces/{namespace}/{resource}/"
+    tenants.api.answer(403, "Forbidden", message=f'{said} in the namespace "{namespace}"', verb="GET", path=path)
+
+
+CASES = {
+    "in the storage's namespace": (
+        NAMESPACE,
+        f"the operator may not get secrets in namespace '{NAMESPACE}': whoever installed it must give it that right",
+    ),
+    "in the operator's own": (SERVERS, "the Kubernetes API refused a request of the operator: Forbidden"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("before", ["new", "Ready"])
+async def test_it_is_said_once_it_lasts(tenants: Tenants, case: str, before: str) -> None:
+    namespace, said = CASES[case]
+    tenants.platform()
+    if before == "Ready":
+        await tenants.ready_tenant()
+    else:
+        tenants.tenant()
+    forbid(tenants, namespace)
+    first = await tenants.look()
+    assert first == (("True", "Ready") if before == "Ready" else ("", "")), "an API server that starts refuses anybody"
+    tenants.seconds += REFUSED_FOR
+    assert await tenants.look() == ("False", "Unknown")
+    message = tenants.api.condition("chat")["message"]
+    assert said in message
+    assert OPERATOR not in message and (namespace == NAMESPACE or namespace not in message)
+    tenants.api.mend()
+    for _ in range(4):
+        await tenants.look()
+    assert tenants.told() == ("True", "Ready")
+    forbid(tenants, namespace)
+    assert await tenants.look() == ("True", "Ready"), "it begins to count anew"
+
+
+async def test_force_delete_needs_no_right_to_read(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete"]})
+    await tenants.ready_tenant(deletionPolicy="Delete")
+    forbid(tenants, NAMESPACE)
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    assert tenants.api.read("cipherstorages", "chat") is not None
+    tenants.api.annotate("chat", "force-delete", "true")
+    await tenants.look()
+    assert tenants.api.read("cipherstorages", "chat") is None
+
+
+async def test_what_is_gone_meanwhile_is_forgotten(tenants: Tenants) -> None:
+    tenants.platform()
+    tenants.tenant()
+    forbid(tenants, NAMESPACE)
+    await tenants.look()
+    tenants.api.delete("cipherstorages", "chat")
+    assert (await tenants.run()).gone
