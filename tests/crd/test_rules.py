@@ -33,7 +33,6 @@ THEIRS = "these decide who owns or prunes the Secret"
 INTERVAL = "must be '0s', or a duration such as '5m' of at least '10s' and at most '24h'"
 ROTATION = "must be a duration such as '720h', at least '24h' and at most '8784h'"
 PATTERN = "should match"
-LONG = "Too long: may not be more than"
 
 # What is changed in the least spec, the field that is refused, a part of the message.
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -56,12 +55,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"connection.secretRef": None, "connection.serverRef": {}}, "spec.connection.serverRef.name", "Required value"),
     ({**SERVED, "connection.serverRef.name": ""}, "spec.connection.serverRef.name", "at least 1 chars"),
     ({**SERVED, "connection.serverRef.name": "a/b"}, "spec.connection.serverRef.name", PATTERN),
-    ({**SERVED, "connection.serverRef.name": "e" * 64}, "spec.connection.serverRef.name", LONG),
+    ({**SERVED, "connection.serverRef.name": "e" * 64}, "spec.connection.serverRef.name", crd.TOO_LONG),
     ({"connection.secretRef.name": None}, "spec.connection.secretRef.name", "Required value"),
     ({"connection.secretRef.name": ""}, "spec.connection.secretRef.name", "at least 1 chars"),
     ({"connection.secretRef.name": "Not_A_Name"}, "spec.connection.secretRef.name", PATTERN),
     ({"connection.secretRef.name": "other/pg"}, "spec.connection.secretRef.name", PATTERN),
-    ({"connection.secretRef.name": "x" * 254}, "spec.connection.secretRef.name", LONG),
+    ({"connection.secretRef.name": "x" * 254}, "spec.connection.secretRef.name", crd.TOO_LONG),
     ({"connection.secretRef.keys.url": "no spaces"}, "spec.connection.secretRef.keys.url", PATTERN),
     ({"connection.secretRef.keys.url": ""}, "spec.connection.secretRef.keys.url", "at least 1 chars"),
     ({"connection.sslMode": "on"}, "spec.connection.sslMode", 'supported values: "disable", "allow", "prefer"'),
@@ -88,13 +87,13 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         ({"connection.host": host}, "spec.connection.host", PATTERN)
         for host in ("postgresql://u:p@db", "/run/postgresql", "a,b", "db:5432", "[::1]", "db/x", "-db", "db.")
     ),
-    ({"connection.host": "h" * 254}, "spec.connection.host", LONG),
+    ({"connection.host": "h" * 254}, "spec.connection.host", crd.TOO_LONG),
     ({"connection.port": 5432}, "spec.connection.port", "may only be specified when `host` is set"),
     ({"connection.database": "d"}, "spec.connection.database", "may only be specified when `host` is set"),
     ({**PLAIN, "connection.port": 0}, "spec.connection.port", "greater than or equal to 1"),
     ({**PLAIN, "connection.port": 65_536}, "spec.connection.port", "less than or equal to 65535"),
     ({**PLAIN, "connection.database": "a b"}, "spec.connection.database", PATTERN),
-    ({**PLAIN, "connection.database": "d" * 64}, "spec.connection.database", LONG),
+    ({**PLAIN, "connection.database": "d" * 64}, "spec.connection.database", crd.TOO_LONG),
     *(
         ({**PLAIN, "connection.database": name}, "spec.connection.database", RESERVED)
         for name in RESERVED_DATABASES
@@ -109,7 +108,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"database.name": 'a"b'}, "spec.database.name", PATTERN),
     ({"database.name": "dätenbank"}, "spec.database.name", PATTERN),
     ({"database.name": "line\nbreak"}, "spec.database.name", PATTERN),
-    ({"database.name": "d" * 64}, "spec.database.name", LONG),
+    ({"database.name": "d" * 64}, "spec.database.name", crd.TOO_LONG),
     *(
         ({"schema": name}, "spec.schema", RESERVED)
         for name in RESERVED_SCHEMAS
@@ -117,7 +116,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"schema": "Cipher"}, "spec.schema", PATTERN),
     ({"schema": "a.b"}, "spec.schema", PATTERN),
     ({"schema": '"$user"'}, "spec.schema", PATTERN),
-    ({"schema": "s" * 64}, "spec.schema", LONG),
+    ({"schema": "s" * 64}, "spec.schema", crd.TOO_LONG),
     *(
         ({"user.name": name}, "spec.user.name", RESERVED)
         for name in RESERVED_ROLES
@@ -127,7 +126,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"user.name": "Cipher"}, "spec.user.name", PATTERN),
     ({"user.name": "7up"}, "spec.user.name", PATTERN),
     ({"user.name": "a;drop"}, "spec.user.name", PATTERN),
-    ({"user.name": "u" * 58}, "spec.user.name", LONG),
+    ({"user.name": "u" * 58}, "spec.user.name", crd.TOO_LONG),
     ({"user.mode": "shared"}, "spec.user.mode", 'supported values: "Dedicated", "Shared"'),
     ({"user.connectionLimit": 0}, "spec.user.connectionLimit", "must be -1 (no limit) or at least 1"),
     ({"user.connectionLimit": -2}, "spec.user.connectionLimit", "greater than or equal to -1"),
@@ -163,9 +162,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
         for key in ("", "a b", "-a", "a/b/c", "/a", "Example.com/a", "k" * 64)
     ),
     ({"app.labels": {"a": "not a label"}}, "spec.app.labels.a", PATTERN),
-    ({"app.labels": {"a": "v" * 64}}, "spec.app.labels.a", LONG),
+    ({"app.labels": {"a": "v" * 64}}, "spec.app.labels.a", crd.TOO_LONG),
     ({"app.labels": {f"k{n}": "v" for n in range(17)}}, "spec.app.labels", "must have at most 16 items"),
-    ({"app.annotations": {"a": "v" * 1025}}, "spec.app.annotations.a", LONG),
+    ({"app.annotations": {"a": "v" * 1025}}, "spec.app.annotations.a", crd.TOO_LONG),
     ({"app.host": "http://pooler"}, "spec.app.host", PATTERN),
     ({"app.host": "/run/postgresql"}, "spec.app.host", PATTERN),
     ({"app.host": "a,b"}, "spec.app.host", PATTERN),
@@ -198,8 +197,8 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"managementPolicy": "observe"}, "spec.managementPolicy", 'supported values: "Manage", "Observe"'),
     ({"adoptFrom": {"namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", "Required value"),
     ({"adoptFrom": {"instance": "i", "namespace": "A", "name": "b"}}, "spec.adoptFrom.namespace", PATTERN),
-    ({"adoptFrom": {"instance": "i", "namespace": "a", "name": "b" * 64}}, "spec.adoptFrom.name", LONG),
-    ({"adoptFrom": {"instance": "i" * 64, "namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", LONG),
+    ({"adoptFrom": {"instance": "i", "namespace": "a", "name": "b" * 64}}, "spec.adoptFrom.name", crd.TOO_LONG),
+    ({"adoptFrom": {"instance": "i" * 64, "namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", crd.TOO_LONG),
     ({"adoptFrom": {"instance": "i j", "namespace": "a", "name": "b"}}, "spec.adoptFrom.instance", PATTERN),
     ({"suspend": "true"}, "spec.suspend", 'must be of type boolean: "string"'),
 ]  # fmt: skip

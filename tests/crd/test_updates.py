@@ -123,6 +123,7 @@ def test_accepts_change(
     assert answer.accepted, answer.causes
 
 
+@crd.takes_late_statuses
 def test_an_object_stored_under_another_schema_can_still_be_finished(installed: ControlPlane) -> None:
     """Its status is written, its finalizer removed and its labels changed, whatever the rules say of its spec."""
     group = "storage.another.dev"

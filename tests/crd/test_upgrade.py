@@ -168,6 +168,7 @@ BOTH: dict[str, Any] = {"connection": {"secretRef": {"name": "pg"}, "serverRef":
 NEITHER: dict[str, Any] = {"connection": {}}
 
 
+@crd.takes_late_statuses
 @pytest.mark.parametrize(
     ("stored", "mended"),
     [pytest.param(BOTH, SERVED, id="both"), pytest.param(NEITHER, MINIMAL, id="neither")],

@@ -6,10 +6,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
+
+from devcluster.programs import wanted_version
 
 CRDS = Path(__file__).parents[2] / "crds"
 RULES = "x-kubernetes-validations"
+TOO_LONG = "Too long: may not be "
+"""What an API server says of a text; 1.31 goes on with `longer than`, later ones with `more than`."""
+takes_late_statuses = pytest.mark.xfail(
+    wanted_version().startswith("1.31."),
+    strict=True,
+    reason="Kubernetes 1.31 takes no status for an object that was stored before a rule that it breaks",
+)
 STORAGES, SERVERS = "cipherstorages", "cipherservers"
 KINDS = (STORAGES, SERVERS)
 """By their plurals, which name the files."""
