@@ -17,6 +17,8 @@ from cipher_operator.api.names import API_VERSION
 from cipher_operator.runtime.flags import FLAGS
 from devcluster import ControlPlane, KubectlError
 from manifests.manifest_files import REPOSITORY, documents
+from support import crd
+from support.servers import LEAST
 
 DOCUMENTS = sorted(
     path for pattern in ("*.md", "docs/**/*.md", "charts/*/README.md") for path in REPOSITORY.glob(pattern)
@@ -108,9 +110,11 @@ def _parts() -> list[Any]:
 
 @pytest.mark.parametrize("part", _parts())
 def test_a_part_of_an_object_is_taken(installed: ControlPlane, namespace: str, part: dict[str, Any]) -> None:
-    """Of a CipherStorage, a container, or a Pod."""
+    """Of a CipherStorage, a CipherServer, a container, or a Pod."""
     if "spec" in part:
-        kind, version, spec = "CipherStorage", API_VERSION, {"connection": CONNECTION, **part["spec"]}
+        of_server = {*part["spec"]} - {*crd.schema("spec")["properties"]}
+        kind, least = ("CipherServer", LEAST) if of_server else ("CipherStorage", {"connection": CONNECTION})
+        version, spec = API_VERSION, {**least, **part["spec"]}
     else:
         container = POD["containers"][0]
         spec = {"containers": [container | part]} if "envFrom" in part else part

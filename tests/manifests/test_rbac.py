@@ -69,9 +69,8 @@ LEASES: dict[Right, set[str]] = {
 }
 """In the operator's own namespace."""
 
-FOR_EVERYBODY = {"parts.py get", "cipherstorages.py get", "cli.py get"}
-"""`/version` and discovery, which whoever is logged in may read; and what
-`plan` and `check` ask with a person's own kubeconfig."""
+FOR_EVERYBODY = {"parts.py get", "cipherstorages.py get"}
+"""`/version` and discovery, which whoever is logged in may read."""
 
 
 @pytest.fixture(scope="module")

@@ -32,8 +32,9 @@ def _moved(desired: Desired, what: str) -> Failure:
     return Failure(
         Reason.DATABASE_LOST,
         f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
-        f"To take the tables over with all rows, set annotation `{ANNOTATION_RECREATE}` to a new value and "
-        f"{remedies.adopting(desired.tenant)}. If it is another server, {remedies.point_elsewhere(desired.tenant)}",
+        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and "
+        f"{remedies.adopting(desired.tenant)}: all rows are kept. If it is another server, "
+        f"{remedies.point_elsewhere(desired.tenant)}",
         stage=ConditionType.DATABASE_READY,
     )
 
