@@ -5,6 +5,7 @@ import json
 import pytest
 
 from devcluster import ControlPlane, KubectlError
+from devcluster.programs import wanted_version
 from support import crd
 
 
@@ -27,6 +28,11 @@ def test_every_rule_could_cost_more(installed: ControlPlane, kind: str, times: i
     _apply_with_rules_repeated(installed, kind, times)
 
 
+@pytest.mark.xfail(
+    wanted_version().startswith("1.37."),
+    strict=True,
+    reason="Kubernetes 1.37 took each rule 60 times as long, so that nothing is known of its budget",
+)
 def test_the_api_server_refuses_what_costs_too_much(installed: ControlPlane) -> None:
     # Else the test above could not fail.
     with pytest.raises(KubectlError, match="estimated rule cost exceeds budget by factor"):

@@ -34,7 +34,7 @@ class Refusal(StrEnum):
     """The object is not what the API server takes: a defect of ours, or another version of the CRD."""
 
 
-# The API server's own words, of Kubernetes 1.31 to 1.36. Policies first: they answer with any status, and say anything.
+# The API server's own words, of Kubernetes 1.31 to 1.37. Policies first: they answer with any status, and say anything.
 _BY_WORDS = (
     (ADMISSION, Refusal.ADMISSION),
     (WEBHOOK_AWAY, Refusal.WEBHOOK_AWAY),
