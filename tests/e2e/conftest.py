@@ -16,6 +16,7 @@ from support.faulty_servers import FaultyServers
 from support.played_rows import Outcome, play
 from support.status_records import no_violations
 from support.status_versions import RECORDS, recorded
+from support.takeover import Pair, pair
 
 _numbers = itertools.count(1)
 
@@ -69,6 +70,18 @@ def operator(
     running = Operator(cluster, folder, *operator_flags).start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def both(
+    cluster: ControlPlane,
+    server: PostgresServer,
+    operator_flags: tuple[str, ...],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pair]:
+    """Two replicas; a module has these or `operator`."""
+    with pair(cluster, server, tmp_path_factory.mktemp("replicas"), *operator_flags) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from devcluster import PostgresServer
 from devcluster.longrun import SetupError
 from devcluster.prometheus import Prometheus, find_prometheus
 from devcluster.tls import CertificateAuthority
-from e2e.test_servers import HOME, Platform
 from manifests.monitoring import JOB, queries, rule_groups
 from support.cluster import PATIENCE, Namespace, Operator, wait_until
 from support.faulty_servers import FaultyServers
+from support.platform import HOME, Platform
 
 REFUSED = "ConnectionRefused"
 

@@ -5,19 +5,13 @@ from random import Random
 
 import pytest
 
-from devcluster import ControlPlane, PostgresServer
-from support.takeover import BUSY, LIMITS, SETTINGS, Pair, pair, play
+from devcluster import PostgresServer
+from support.takeover import BUSY, LIMITS, SETTINGS, Pair, play
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgresServer]:
     with PostgresServer(16, settings=SETTINGS) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def both(cluster: ControlPlane, server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    with pair(cluster, server, tmp_path_factory.mktemp("replicas")) as running:
         yield running
 
 

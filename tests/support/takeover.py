@@ -116,9 +116,9 @@ class Pair:
 
 
 @contextlib.contextmanager
-def pair(plane: ControlPlane, server: PostgresServer, folder: Path) -> Iterator[Pair]:
-    """Start both; `plane` has CRD and RBAC."""
-    replicas = [Replica(plane, folder / f"replica-{number}") for number in range(2)]
+def pair(plane: ControlPlane, server: PostgresServer, folder: Path, *flags: str) -> Iterator[Pair]:
+    """Start both, with more flags than `FLAGS`, of which the last counts; `plane` has CRD and RBAC."""
+    replicas = [Replica(plane, folder / f"replica-{number}", *flags) for number in range(2)]
     with FaultProxy(server.port) as slow:
         try:
             for each in replicas:
