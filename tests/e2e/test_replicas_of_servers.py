@@ -139,6 +139,11 @@ def admin_secret(platform: Platform) -> str:
     return platform.plane.kubectl("get", "secret", f"{platform.name}-admin", "-n", HOME, "--ignore-not-found")
 
 
+def secret_held(platform: Platform) -> bool:
+    found = platform.plane.kubectl("get", "secret", f"{platform.name}-admin", "-n", HOME, "-o", "json")
+    return IN_USE_FINALIZER in json.loads(found)["metadata"].get("finalizers", [])
+
+
 def held(platform: Platform) -> bool:
     return "is being deleted and is held" in platform.ready().get("message", "")
 
@@ -150,7 +155,7 @@ def test_what_is_done_while_nobody_leads_is_seen_to(both: Pair, stage: Stage) ->
     for team in (leaves, stays, goes):
         team.wait_ready("chat")
     waits.wait_reason("chat", "ServerNotAvailable")
-    wait_until(lambda: in_use(used) and in_use(last), "what is used is held")
+    wait_until(lambda: in_use(used) and in_use(last) and secret_held(last), "what is used is held")
     wait_until(lambda: spare.ready().get("status") == "True", "so is the server that nobody uses")
     leader, other, before = both.leader(), both.follower(), both.holder()
 

@@ -80,6 +80,45 @@ async def test_a_name_of_before_is_said_where_a_limit_refuses_it(tenants: Tenant
     assert "it goes on because it stood before (to make it anew, " in message(tenants)
 
 
+# Their derived names end in the same digits: found in a second by trying names.
+MINE, VICTIMS = "c17042", "c49615"
+
+
+@pytest.mark.parametrize("existing", [False, True], ids=["", "existing databases allowed"])
+@pytest.mark.parametrize("first", ["the victim", "the attacker"])
+async def test_a_name_with_the_digits_of_anothers_is_not_had_by_a_forged_status(
+    tenants: Tenants, first: str, existing: bool
+) -> None:
+    name = database_of("victim", VICTIMS)
+    assert name.endswith(database_of(NAMESPACE, MINE)[-9:]), "else this shows nothing"
+    tenants.platform(limits={"existingDatabases": existing})
+    if first == "the victim":
+        await tenants.ready_tenant(VICTIMS, "victim")
+    before = tenants.there()
+    tenants.tenant(MINE, schema="mine")
+    tenants.forge(name, MINE)
+    for again in (None, "1"):
+        if again is not None:
+            tenants.ask("recreate", again, MINE)
+        for _ in range(3):
+            status, _ = await tenants.look(MINE)
+            assert status == "False"
+    assert tenants.told(MINE) == ("False", "LimitExceeded")
+    assert tenants.there() == before, "nothing is made, and nothing is changed"
+    if first == "the attacker":
+        await tenants.ready_tenant(VICTIMS, "victim")
+
+
+async def test_a_storage_of_a_former_template_that_lost_its_data_is_told_so_and_begins_again(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.ready_tenant()
+    tenants.change_server(databaseNameTemplate="t_{namespace}_{name}")
+    tenants.sql(f'DROP DATABASE "{database_of(NAMESPACE, "chat")}"')
+    assert await tenants.look() == ("False", "DatabaseLost")
+    tenants.ask("recreate")
+    assert await tenants.look() == ("True", "Ready"), "its marker says that it stood there"
+
+
 # His own data under another name.
 
 

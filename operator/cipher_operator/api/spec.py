@@ -117,7 +117,8 @@ class Tenant:
 
     `foreign_database` allows to use a database that it did not create; `heir` that of the owner whom `adoptFrom` names
     alone, and says what is refused else. `adoption` allows to take over what nobody owns. `derived`: its database's
-    name is not of its own choice. `max_connections` are the operator's own at once, None where its setting counts.
+    name is not of its own choice; `former` says what is refused of one that today's template does not yield: to begin
+    again there. `max_connections` are the operator's own at once, None where its setting counts.
     """
 
     server: str
@@ -127,6 +128,7 @@ class Tenant:
     adoption: bool = False
     derived: bool = False
     heir: Excess | None = None
+    former: Excess | None = None
 
 
 @dataclass(frozen=True, slots=True)

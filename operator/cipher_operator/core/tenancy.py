@@ -59,6 +59,7 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
             limits.adoption,
             spec.database.name is None,
             heir,
+            _former(resource, spec, offered),
         ),
     )
     if not limits.adoption:
@@ -149,6 +150,19 @@ def _name_beyond(resource: Resource, spec: Spec, name: str, offered: ServerSpec)
     allowed = f"those that fit '{pattern}'" if pattern else "none but the derived one"
     what = f"`spec.database.name: {name}` is beyond `limits.databaseNames` of the CipherServer, which allows {allowed}"
     return Excess(what, OR_ASK)
+
+
+def _former(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | None:
+    """Return what is refused of a name that the status alone has, as a template of before may have derived it: a name
+    proves no more than its last digits, and those of another's can be found."""
+    name = resource.status.get("database")
+    if spec.database.name is not None or not name or name == _database(resource, offered):
+        return None
+    return Excess(
+        f"this storage lives, as its status says, in database '{name}', which `databaseNameTemplate` of the "
+        f"CipherServer does not yield any more: it cannot begin again there (annotation `{names.ANNOTATION_RECREATE}`)",
+        "Create a new CipherStorage, which gets a name of the template",
+    )
 
 
 def _heir(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | None:

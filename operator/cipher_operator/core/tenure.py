@@ -35,6 +35,8 @@ def refuse_beyond(desired: Desired, orders: Orders, observed: Observed) -> None:
         return
     if tenant.beyond:
         raise exceeded(tenant.beyond[0])
+    if tenant.former is not None and orders.recreate:
+        raise exceeded(tenant.former)
     if tenant.heir is not None and not _inside(observed) and not _inherited(desired, observed):
         raise exceeded(tenant.heir)
 
