@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from cipher_operator.api.names import FINALIZER
 from support.runs import NAMESPACE, SERVERS
 from support.tenants import PROD, Tenants
 
@@ -168,6 +169,19 @@ async def test_a_server_is_held_for_what_is_still_to_be_dropped(tenants: Tenants
     await tenants.look()
     assert tenants.api.read("cipherstorages", "chat") is None
     assert tenants.there() == before
+    await tenants.look_at_server()
+    assert tenants.api.read("cipherservers", PROD, namespace="") is None
+
+
+async def test_who_never_was_allowed_cannot_hold_a_server(tenants: Tenants) -> None:
+    """Naming it, and our finalizer, are what anybody can write."""
+    tenants.platform(allowedNamespaces={"from": "Selector", "names": ["other"]})
+    tenants.tenant(deletionPolicy="Delete")
+    tenants.api.change("cipherstorages", "chat", {"metadata": {"finalizers": [FINALIZER]}})
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    await tenants.look_at_server()
+    assert not tenants.held("cipherservers", PROD)
+    tenants.api.delete("cipherservers", PROD, namespace="")
     await tenants.look_at_server()
     assert tenants.api.read("cipherservers", PROD, namespace="") is None
 

@@ -73,10 +73,17 @@ async def older_tenants(kube: Reading, resource: Resource, server: str) -> int:
 
 async def held_tenants(kube: Reading, namespace: str, server: str) -> int:
     """Return how many storages of the namespace name this CipherServer and are held for what is still to be dropped on
-    it. Raises ApiError, ApiUnavailable."""
+    it. Raises ApiError, ApiUnavailable.
+
+    Whoever writes a storage can name any server, and put the finalizer there; the status is the operator's to write.
+    """
     selected = f"spec.connection.serverRef.name={server}"
-    pages_of = pages(kube, storage_path(namespace), limit=MANY, accept=METADATA_LIST, fieldSelector=selected)
-    return sum([FINALIZER in (item["metadata"].get("finalizers") or ()) async for item in pages_of])
+    pages_of = pages(kube, storage_path(namespace), limit=FEW, fieldSelector=selected)
+    return sum([_is_held(item) async for item in pages_of])
+
+
+def _is_held(item: Json) -> bool:
+    return FINALIZER in (item["metadata"].get("finalizers") or ()) and bool((item.get("status") or {}).get("database"))
 
 
 async def patch_status(kube: Kube, namespace: str, name: str, uid: str, status: dict[str, Any]) -> bool:
