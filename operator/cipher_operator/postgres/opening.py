@@ -17,6 +17,11 @@ from cipher_operator.postgres.tls import NO_FILE
 
 _WRITERS = frozenset({"read-write", "primary"})
 """Values of `target_session_attrs` with which libpq turns away from a server that takes no writes."""
+_FALLBACKS = {
+    SSLMode.PREFER: (SSLMode.REQUIRE, refuses_tls, SSLMode.DISABLE),
+    SSLMode.ALLOW: (SSLMode.DISABLE, refuses_plaintext, SSLMode.REQUIRE),
+}
+"""What is tried first, which refusal leads on, and to what."""
 
 
 class Opening:
@@ -39,21 +44,15 @@ class Opening:
     async def connect(self, addresses: tuple[Address, ...], root: str) -> BoundedConnection:
         """Return the first connection that works. Raises psycopg.Error."""
         mode = self._admin.ssl_mode
-        if mode is SSLMode.PREFER:
-            try:
-                return await self._any(addresses, SSLMode.REQUIRE, root)
-            except psycopg.OperationalError as error:
-                if not refuses_tls(error):
-                    raise
-            return await self._any(addresses, SSLMode.DISABLE, root)
-        if mode is SSLMode.ALLOW:
-            try:
-                return await self._any(addresses, SSLMode.DISABLE, root)
-            except psycopg.OperationalError as error:
-                if not refuses_plaintext(error):
-                    raise
-            return await self._any(addresses, SSLMode.REQUIRE, root)
-        return await self._any(addresses, mode, root)
+        if (fallback := _FALLBACKS.get(mode)) is None:
+            return await self._any(addresses, mode, root)
+        first, refused, second = fallback
+        try:
+            return await self._any(addresses, first, root)
+        except psycopg.OperationalError as error:
+            if not refused(error):
+                raise
+        return await self._any(addresses, second, root)
 
     async def _any(self, addresses: tuple[Address, ...], mode: SSLMode, root: str) -> BoundedConnection:
         """Try the addresses in turn; a login that was refused ends it, so it fails only once."""
