@@ -96,8 +96,18 @@ REFUSED = "refused"
 
 
 def tries_of(server: PostgresServer, user: str) -> int:
-    """Return how many connections this user tried since the log was marked."""
-    return len(set(re.findall(rf"\[(\d+)\] {user}@", server.log_text())))
+    """Return how many logins of this user the server took or refused since the log was marked.
+
+    A connection that is given up before it proves anything is none: keys did not fit, and the password comes next.
+    """
+    return len(set(re.findall(rf"\[(\d+)\] {user}@\S* (?:FATAL:|LOG:  connection authorized)", server.log_text())))
+
+
+def connections_of(server: PostgresServer, user: str) -> int:
+    """Return how many connections named this user, and were received, since the log was marked."""
+    log = server.log_text()
+    received = set(re.findall(r"\[(\d+)\] \S+ LOG:  connection received", log))
+    return len(received & set(re.findall(rf"\[(\d+)\] {user}@", log)))
 
 
 def test_no_error_becomes_a_storm(namespace: Namespace, own_server: PostgresServer, record_property: Record) -> None:
@@ -141,6 +151,7 @@ def test_no_error_becomes_a_storm(namespace: Namespace, own_server: PostgresServ
         assert 3 <= tries[admin] <= 3 * most, tries
     assert 1 <= at_first <= 3, "those that were on their way when the password changed"
     assert tries[REFUSED] == at_first, "one try a minute from then on: no lockout"
+    assert connections_of(own_server, REFUSED) <= 2 * at_first, "keys that fit no more, then the password"
 
 
 @pytest.fixture
