@@ -167,12 +167,15 @@ class _Connection:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: Callable[[bytes], bool]
     ) -> None:
         # Reading goes on while earlier data waits its time, so that latency does not become a limit on throughput.
-        queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        queue: asyncio.Queue[tuple[float, bytes | None]] = asyncio.Queue()
 
         async def deliver() -> None:
             while True:
                 due, data = await queue.get()
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if data is None:
+                    self.reset()
+                    return
                 if not data:
                     with contextlib.suppress(OSError, RuntimeError):
                         writer.write_eof()
@@ -183,11 +186,14 @@ class _Connection:
 
         delivery = asyncio.create_task(deliver())
         try:
-            while True:
-                data = await reader.read(_CHUNK)
+            data: bytes | None = b"anything"
+            while data:
+                try:
+                    data = await reader.read(_CHUNK)
+                except OSError:
+                    # A reset does not overtake what was sent before it.
+                    data = None
                 queue.put_nowait((time.monotonic() + self._proxy.latency, data))
-                if not data:
-                    break
             await delivery
         finally:
             delivery.cancel()

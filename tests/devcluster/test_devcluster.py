@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -230,6 +232,19 @@ def test_a_proxy_adds_latency_and_counts(proxied: tuple[FaultProxy, str]) -> Non
         assert 0.2 <= time.monotonic() - began < 0.6
     assert proxy.round_trips == 2
     assert proxy.connections == 0
+
+
+def test_a_proxy_with_latency_passes_on_what_came_before_a_reset(fault_proxy: Callable[..., FaultProxy]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        proxy = fault_proxy(listener.getsockname()[1], latency=0.2)
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
+            server, _ = listener.accept()
+            server.sendall(b"the last words")
+            server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            server.close()
+            assert client.recv(100) == b"the last words"
+            with pytest.raises(ConnectionResetError):
+                client.recv(100)
 
 
 def test_a_proxy_breaks_connections_in_every_way(proxied: tuple[FaultProxy, str]) -> None:
