@@ -224,7 +224,9 @@ ATTEMPTS = {
     "another namespace's data, as his own": Attempt(
         {"database": {"name": database_of(VICTIM, "chat")}}, "limits.databaseNames"
     ),
-    "a namespace of the same name, of another operator": Attempt({"adoptFrom": {"instance": "other"}}, DOES_NOT),
+    "a namespace of the same name, of another operator": Attempt(
+        {"adoptFrom": {"instance": "other"}}, "spec.adoptFrom.instance"
+    ),
     "an owner that has nothing": Attempt({"adoptFrom": {"name": "nobody"}, "database": {"name": NOBODYS}}, DOES_NOT),
     "an owner that has nothing, in a database of others": Attempt(
         {"adoptFrom": {"name": "nobody"}, "database": {"name": NOBODYS}},
@@ -273,3 +275,38 @@ async def test_a_rename_reaches_nothing_but_his_own(
     assert tenants.there() == before
     assert tenants.api.data("talk-cipher") is None
     assert await tenants.look() == ("True", "Ready"), "nor is anything taken from its owner"
+
+
+ELSEWHERE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "by the names that are his own": ({"adoption": True}, {}),
+    "in a database of a pattern": (
+        {"adoption": True, "existingDatabases": True, **PATTERN},
+        {"database": {"name": "ns_mine"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("stood", [False, True], ids=["new", "with a status that says it stood there"])
+@pytest.mark.parametrize("name", ["chat", "talk"], ids=["", "under another name"])
+@pytest.mark.parametrize(("limits", "spec"), ELSEWHERE.values(), ids=ELSEWHERE)
+async def test_another_operators_data_is_not_had_by_a_namespace_of_its_name(
+    tenants: Tenants, limits: dict[str, Any], spec: dict[str, Any], name: str, stood: bool
+) -> None:
+    """Two clusters share a server: the namespace `ns` of one need not be that of the other."""
+    tenants.platform(limits=limits)
+    await tenants.ready_tenant(**spec)
+    source = {"instance": tenants.instance, "namespace": NAMESPACE, "name": "chat"}
+    before, home = tenants.there(), tenants.api.status()["database"]
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    tenants.api.delete("secrets", "chat-cipher")
+    tenants.instance = "the-other-cluster"
+    tenants.restart()
+    tenants.tenant(name, adoptFrom=source, **spec)
+    if stood:
+        tenants.forge(home, name)
+        tenants.ask("recreate", "1", name)
+    for _ in range(2):
+        assert await tenants.look(name) == ("False", "LimitExceeded")
+    assert tenants.there() == before
+    assert tenants.api.data(f"{name}-cipher") is None

@@ -247,6 +247,30 @@ async def test_a_namespace_cannot_use_up_what_others_need(tenants: Tenants) -> N
     assert await tenants.look("second") == ("True", "Ready")
 
 
+@pytest.mark.parametrize("forged", [False, True], ids=["", "with a status that says it stood there"])
+async def test_a_place_is_not_had_by_being_older_than_who_has_it(tenants: Tenants, forged: bool) -> None:
+    """Each names the server when none that is older does: the youngest first."""
+    tenants.platform(limits={"storages": 1})
+    tenants.label(NAMESPACE)
+    for name in ("a", "b", "c"):
+        tenants.api.storage(name, {"connection": {"serverRef": {"name": "another"}}})
+    told = []
+    for name in ("c", "b", "a"):
+        tenants.spec(name, connection={"serverRef": {"name": PROD}})
+        if forged:
+            tenants.forge(database_of(NAMESPACE, name), name)
+            tenants.ask("recreate", "1", name)
+        for _ in range(2):
+            await tenants.look(name)
+        told.append(tenants.told(name))
+    assert told == [("True", "Ready"), ("False", "LimitExceeded"), ("False", "LimitExceeded")]
+    assert "1 CipherStorages on the CipherServer that come first" in tenants.text("a")
+    if not forged:  # else he counts what he has forged
+        tenants.api.delete("cipherstorages", "c")
+        assert await tenants.look("a") == ("True", "Ready")
+        assert await tenants.look("b") == ("False", "LimitExceeded")
+
+
 UNAVAILABLE: dict[str, dict[str, Any] | None] = {
     "there is none": None,
     "open to others by name": {"allowedNamespaces": {"from": "Selector", "names": ["other"]}},
