@@ -176,6 +176,48 @@ async def test_a_renamed_storage_whose_data_is_gone_says_so(
     assert await tenants.look("talk") == ("False", "DatabaseLost")
 
 
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("last", ["", "once it has been renamed"])
+async def test_a_storage_is_renamed_again_and_back(
+    tenants: Tenants, own: Callable[..., dict[str, Any]], policy: str, last: str
+) -> None:
+    tenants.platform(limits={"adoption": True, "deletionPolicies": ["Retain", "Delete"]})
+    await tenants.ready_tenant(deletionPolicy=policy)
+    with tenants.app() as app:
+        app.execute("INSERT INTO cipher_store VALUES ('k', 'v', now(), now())")
+    for before, name in (("chat", "talk"), ("talk", "walk"), ("walk", "speak"), ("speak", "chat2")):
+        if not last:
+            tenants.api.change("cipherstorages", before, {"spec": {"deletionPolicy": "Retain"}})
+            tenants.api.delete("cipherstorages", before)
+            await tenants.look(before)
+        tenants.change_server(databaseNameTemplate=f"{name}_{{namespace}}_{{name}}")
+        await tenants.ready_tenant(name, **own(adoptFrom={"name": before}, deletionPolicy=policy))
+        if last:
+            assert await tenants.look(before) == ("False", "Conflict")
+            tenants.api.delete("cipherstorages", before)
+            await tenants.look(before)
+            assert tenants.api.read("cipherstorages", before) is None
+        with tenants.app(f"{name}-cipher") as app:
+            assert app.execute("SELECT value FROM cipher_store").fetchone() == ("v",)
+        assert await tenants.look(name) == ("True", "Ready")
+
+
+async def test_what_was_inherited_is_not_had_from_whom_it_was_inherited_from(
+    tenants: Tenants, own: Callable[..., dict[str, Any]]
+) -> None:
+    """The marker of `talk` speaks of the database still, and the tables are another's by now."""
+    tenants.platform(limits={"adoption": True})
+    await tenants.ready_tenant()
+    await tenants.ready_tenant("talk", **own())
+    await tenants.ready_tenant("walk", **own(adoptFrom={"name": "talk"}))
+    before = tenants.there()
+    tenants.tenant("late", **own(adoptFrom={"name": "talk"}))
+    for _ in range(2):
+        assert await tenants.look("late") == ("False", "LimitExceeded")
+    assert tenants.there() == before
+    assert await tenants.look("walk") == ("True", "Ready")
+
+
 async def test_a_name_of_a_pattern_is_inherited_too(tenants: Tenants, own: Callable[..., dict[str, Any]]) -> None:
     tenants.platform(limits={"adoption": True, **PATTERN})
     await tenants.ready_tenant(database={"name": "ns_mine"})
@@ -221,9 +263,7 @@ ATTEMPTS = {
         {"adoptFrom": {"namespace": VICTIM}, "database": {"name": database_of(VICTIM, "chat")}},
         "spec.adoptFrom.namespace",
     ),
-    "another namespace's data, as his own": Attempt(
-        {"database": {"name": database_of(VICTIM, "chat")}}, "limits.databaseNames"
-    ),
+    "another namespace's data, as his own": Attempt({"database": {"name": database_of(VICTIM, "chat")}}, DOES_NOT),
     "a namespace of the same name, of another operator": Attempt(
         {"adoptFrom": {"instance": "other"}}, "spec.adoptFrom.instance"
     ),

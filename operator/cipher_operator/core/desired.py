@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
+from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX, default_user_name
 from cipher_operator.api.spec import AdoptFrom, AdoptionPolicy, Excess, Resource, Spec, Tenant, UserMode
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.marker import Identity, Place
@@ -35,6 +35,15 @@ class Desired:
     def owner(self) -> str:
         """Return the role that owns Cipher's relations."""
         return self.user if self.shared else self.user + OWNER_SUFFIX
+
+    @property
+    def heir_of(self) -> str | None:
+        """Return the owner role of the storage whose data a tenant's takes over with the database that it has; None
+        where it takes none so. His role has the derived name, as every tenant's."""
+        source = self.adopt_from
+        if source is None or self.tenant is None or self.tenant.heir is None:
+            return None
+        return default_user_name(source.namespace, source.name) + OWNER_SUFFIX
 
     @property
     def logins(self) -> tuple[str, ...]:

@@ -166,13 +166,13 @@ def _former(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | Non
 
 
 def _heir(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | None:
-    """Return what is refused of a name that was derived for the owner whom `adoptFrom` names, unless his data is there;
-    None where the name is none of that kind, or may be chosen anyway. The same is said of what is not there and of what
-    is another's."""
+    """Return what is refused of a name that was derived for somebody, unless the data of the owner whom `adoptFrom`
+    names is there: it may have been inherited before, with its name. None where the name is none of that kind, or may
+    be chosen anyway. The same is said of what is not there and of what is another's."""
     name, source = spec.database.name, spec.adopt_from
     if name is None or source is None or not (offered.limits.adoption and _adopts_at_home(resource, spec)):
         return None
-    if _may_name(resource, name, offered) or not _derived_for(name, resource.namespace, source.name):
+    if _may_name(resource, name, offered) or not _DERIVED.search(name):
         return None
     return Excess(
         f"`spec.database.name: {name}` may be chosen only where it holds the data of the owner that `spec.adoptFrom` "
