@@ -86,3 +86,48 @@ async def test_builds_of_one_tenant_leave_the_slots_to_others(tenants: Tenants) 
                 break
             await asyncio.sleep(0.05)
     assert [tenants.told(name, EVIL) for name in names] == [("True", "Ready")] * 4
+
+
+TRIES = """CREATE FUNCTION try() RETURNS void LANGUAGE plpgsql AS $$
+DECLARE way text;
+BEGIN
+  FOREACH way IN ARRAY ARRAY['RESET ROLE', 'SET ROLE postgres', 'SET SESSION AUTHORIZATION DEFAULT',
+                             'ALTER ROLE ' || current_user || ' SUPERUSER'] LOOP
+    BEGIN EXECUTE way; EXCEPTION WHEN OTHERS THEN NULL; END;
+  END LOOP;
+  INSERT INTO public.seen SELECT session_user, current_user, rolsuper FROM pg_roles WHERE rolname = current_user;
+END$$;
+CREATE FUNCTION told(text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+$$BEGIN PERFORM public.try(); RETURN left($1, 5); END$$;
+CREATE TABLE seen (session name, role name, super bool);
+GRANT INSERT ON seen TO PUBLIC;
+INSERT INTO cipher_store VALUES ('k', 'v', now(), now())"""
+CODE = {
+    "an index's expression": ("CREATE INDEX mine ON cipher_store (told(value))", True),
+    "a generated column": ("ALTER TABLE cipher_store ADD own text GENERATED ALWAYS AS (told(value)) STORED", False),
+    "a constraint": ("ALTER TABLE cipher_store ADD CHECK (told(value) <> '?')", False),
+    "a statistic": ("CREATE STATISTICS mine ON told(value), key FROM cipher_store", False),
+}
+
+
+@pytest.mark.parametrize(("statement", "runs"), CODE.values(), ids=CODE)
+async def test_code_on_his_tables_is_never_run_with_the_administrators_rights(
+    tenants: Tenants, statement: str, runs: bool
+) -> None:
+    """What the operator mends rewrites the table, in a superuser's session: PostgreSQL itself is the owner then."""
+    tenants.platform()
+    await tenants.ready_tenant("mallory", EVIL)
+    with login(tenants, "mallory") as app:
+        app.execute(TRIES)
+        app.execute(statement)
+        app.execute("TRUNCATE seen")
+        app.execute("ALTER TABLE cipher_store ALTER value DROP NOT NULL, ALTER updated_at DROP NOT NULL")
+        app.execute("ALTER TABLE cipher_store SET UNLOGGED")
+        app.execute("TRUNCATE seen")
+        app.execute(f"DROP INDEX {INDEX}; DROP TABLE cipher_lists")
+        database, owner = app.info.dbname, f"{default_user_name(EVIL, 'mallory')}_owner"
+    assert await tenants.look("mallory", EVIL) == ("True", "Ready")
+    (logged,) = tenants.sql("SELECT relpersistence FROM pg_class WHERE relname = 'cipher_store'", database=database)[0]
+    assert logged == "p", "it was mended"
+    seen = tenants.sql("SELECT session, role, super FROM seen WHERE session = 'postgres'", database=database)
+    assert set(seen) == ({("postgres", owner, False)} if runs else set())

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cipher_operator.api.names import default_user_name, derived_name
+from cipher_operator.api.names import FINALIZER, default_user_name, derived_name
 from devcluster import PostgresServer
 from support.runs import NAMESPACE, SERVERS
 from support.tenants import PROD, Tenants
@@ -269,6 +269,22 @@ async def test_a_place_is_not_had_by_being_older_than_who_has_it(tenants: Tenant
         tenants.api.delete("cipherstorages", "c")
         assert await tenants.look("a") == ("True", "Ready")
         assert await tenants.look("b") == ("False", "LimitExceeded")
+
+
+async def test_a_server_that_is_being_deleted_takes_nobody_new_by_our_finalizer(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete"]})
+    await tenants.ready_tenant("old", deletionPolicy="Delete")
+    await tenants.look_at_server()
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    before = tenants.there()
+    tenants.tenant(deletionPolicy="Delete")
+    tenants.api.change("cipherstorages", "chat", {"metadata": {"finalizers": [FINALIZER]}})
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    assert tenants.there() == before
+    for name in ("chat", "old"):
+        tenants.api.delete("cipherstorages", name)
+        await tenants.look(name)
+        assert tenants.api.read("cipherstorages", name) is None, "the way out is open"
 
 
 UNAVAILABLE: dict[str, dict[str, Any] | None] = {

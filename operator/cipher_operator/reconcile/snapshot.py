@@ -217,7 +217,8 @@ def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> Se
             unknown = f"`spec.allowedNamespaces` asks for labels of namespace '{home}': add the Namespace to the files"
             return LabelsUnknown(Reason.SERVER_NOT_AVAILABLE, unknown, stage=ConditionType.CONNECTED)
         return _barred(f"`spec.allowedNamespaces` leaves namespace '{home}' out; add its name there, or label it")
-    there = bool(resource.status.get("database")) or FINALIZER in resource.finalizers
+    # Our finalizer can be put there by whoever makes a storage: it opens the way out, not the way in.
+    there = bool(resource.status.get("database")) or (FINALIZER in resource.finalizers and resource.deleting)
     return spec if there or not server.deleting else _barred("it is being deleted and takes no new storage")
 
 
