@@ -1,6 +1,7 @@
 """What a tenant does with his ordinary login on the shared server: none of it keeps another's storage waiting."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -131,3 +132,20 @@ async def test_code_on_his_tables_is_never_run_with_the_administrators_rights(
     assert logged == "p", "it was mended"
     seen = tenants.sql("SELECT session, role, super FROM seen WHERE session = 'postgres'", database=database)
     assert set(seen) == ({("postgres", owner, False)} if runs else set())
+
+
+async def test_a_silent_door_of_one_tenant_keeps_no_slot_of_the_server(tenants: Tenants) -> None:
+    """`spec.app.host` names whatever he likes: what takes connections and says nothing, at several addresses."""
+    tenants.platform(maxConnections=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        tenants.tenant("mallory", EVIL, app={"host": "localhost", "port": silent.getsockname()[1]})
+        tenants.tenant()
+        looking = asyncio.create_task(tenants.look("mallory", EVIL))
+        taken, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(silent), 30)
+        with taken:
+            assert not looking.done()
+            assert await tenants.look() == ("True", "Ready"), "beside it, with the one slot that there is"
+            assert await looking == ("True", "Ready")
+    assert "could not be tested from here" in tenants.text("mallory", EVIL)
+    assert tenants.lanes.held == 0
