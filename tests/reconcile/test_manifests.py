@@ -224,3 +224,50 @@ async def test_a_namespace_that_is_given_is_that_of_what_states_none(tmp_path: P
 async def test_a_null_is_an_empty_text_as_on_the_api_server(tmp_path: Path) -> None:
     held = load(write(tmp_path, CHAT, made("Secret", "admin", "shop", data=None, stringData={"password": None})))
     assert (await held.get("/api/v1/namespaces/shop/secrets/admin"))["data"] == {"password": ""}
+
+
+STORAGE = f"apiVersion: {API_VERSION}\nkind: CipherStorage\nmetadata: {{name: chat}}\nspec: {{"
+TENFOLD = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 9))
+MERGED = "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9))
+LISTS = "".join(f"a{n}: &a{n} {{kind: List, items: [{', '.join([f'*a{n - 1}'] * 10)}]}}\n" for n in range(1, 9))
+TOO_MANY = "a document of more than 1,000,000 values, by aliases"
+OBEYED = "a line break or a control character in it"
+HOSTILE = {
+    "aliases that stand for thousands of millions": (f"kind: Pod\na0: &a0 [x]\n{TENFOLD}", TOO_MANY),
+    "merges that do": (f"kind: Pod\na0: &a0 {{x: y}}\n{MERGED}", TOO_MANY),
+    "lists of lists that do": (f"a0: &a0 {{kind: Pod}}\n{LISTS}kind: List\nitems: [*a8]\n", TOO_MANY),
+    "a list that holds itself": ("kind: List\nitems: &a\n- kind: List\n  items: *a\n", TOO_MANY),
+    "a spec that holds itself": (f"{STORAGE}connection: &a {{secretRef: *a}}}}", TOO_MANY),
+    "a name that a terminal obeys": ('kind: Secret\napiVersion: v1\nmetadata: {name: "a\\e[2J"}\n', OBEYED),
+    "a namespace that one obeys": (
+        'kind: Secret\napiVersion: v1\nmetadata: {name: a, namespace: "a\\rOK"}\n',
+        f"`metadata.namespace` has {OBEYED}",
+    ),
+    "a kind that one obeys": ('kind: "Pod\\e]0;x\\a"\n', f"whose `kind` has {OBEYED}"),
+    "a key that one obeys": (
+        'kind: Secret\napiVersion: v1\nmetadata: {name: a}\ndata: {"k\\e[2J": "?"}\n',
+        "`data`, key 'k [2J': must be base64",
+    ),
+    "a key of no text that one obeys": (
+        'kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\ndata: {"k\\e[2J": 1}\n',
+        "`data`, key 'k [2J': must be a text",
+    ),
+    "owners that are none": (
+        "kind: Secret\napiVersion: v1\nmetadata: {name: a, ownerReferences: 5}\n",
+        "Secret a: `metadata.ownerReferences` has not the shape it must have",
+    ),
+    "an owner that is none": ("kind: Secret\napiVersion: v1\nmetadata: {name: a, ownerReferences: [5]}\n", "the shape"),
+    "labels that are none": (f"{STORAGE}}}\n".replace("name: chat", "name: chat, labels: [a]"), "the shape"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_file_is_refused_in_a_line_that_a_terminal_may_have(tmp_path: Path, case: str) -> None:
+    text, says = HOSTILE[case]
+    path, storage = tmp_path / "hostile.yaml", tmp_path / "storage.yaml"
+    path.write_text(text)
+    storage.write_text(yaml.safe_dump(CHAT))
+    with pytest.raises(ManifestError) as refused:
+        load([str(path)] if "CipherStorage" in text else [str(path), str(storage)])
+    assert says in str(refused.value)
+    assert str(refused.value).isprintable()

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from cipher_operator.api.names import API_VERSION, default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.discretion import ADMINISTRATOR
 from cipher_operator.reconcile.manifests import load
-from cipher_operator.reconcile.offline import Means, examine
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Means, examine
 from support.runs import Runs
 from support.tenants import Tenants
 
@@ -272,3 +273,26 @@ async def test_whoever_holds_the_files_is_told_the_cause(tenants: Tenants, tmp_p
     assert (str(found.reason), re.search(said, found.message) is not None) == (reason, True), found.message
     assert "hoever runs it finds" not in found.message
     assert tenants.server.password not in found.message
+
+
+async def test_a_rename_is_planned_without_the_operators_instance(tenants: Tenants, tmp_path: Path) -> None:
+    """Of this operator alone may a tenant take over; whoever has no cluster to ask gives no --instance-id."""
+    tenants.platform(limits={"adoption": True})
+    await tenants.ready_tenant()
+    documents = _shared(tenants)
+    _offer(documents, limits={"adoption": True})
+    documents["storage"]["metadata"]["name"] = "talk"
+    documents["storage"]["spec"] |= {
+        "database": {"name": tenants.api.status()["database"]},
+        "adoptFrom": {"instance": tenants.instance, "namespace": "ns", "name": "chat"},
+    }
+    path = tmp_path / "all.yaml"
+    path.write_text(yaml.safe_dump_all(documents.values()))
+    rules = replace(tenants.around.rules, instance=UNKNOWN_INSTANCE)
+    found = await examine(load([str(path)]), Means(rules, tenants.policy, tenants.tokens))
+    assert not isinstance(found, Failure), found
+    assert any("OWNER TO" in line for line in found.pending)
+    elsewhere = replace(tenants.around.rules, instance="the-other-cluster")
+    found = await examine(load([str(path)]), Means(elsewhere, tenants.policy, tenants.tokens))
+    assert isinstance(found, Failure)
+    assert found.reason is Reason.LIMIT_EXCEEDED

@@ -176,6 +176,48 @@ async def test_a_renamed_storage_whose_data_is_gone_says_so(
     assert await tenants.look("talk") == ("False", "DatabaseLost")
 
 
+@pytest.mark.parametrize("policy", ["Retain", "Delete"])
+@pytest.mark.parametrize("last", ["", "once it has been renamed"])
+async def test_a_storage_is_renamed_again_and_back(
+    tenants: Tenants, own: Callable[..., dict[str, Any]], policy: str, last: str
+) -> None:
+    tenants.platform(limits={"adoption": True, "deletionPolicies": ["Retain", "Delete"]})
+    await tenants.ready_tenant(deletionPolicy=policy)
+    with tenants.app() as app:
+        app.execute("INSERT INTO cipher_store VALUES ('k', 'v', now(), now())")
+    for before, name in (("chat", "talk"), ("talk", "walk"), ("walk", "speak"), ("speak", "chat2")):
+        if not last:
+            tenants.api.change("cipherstorages", before, {"spec": {"deletionPolicy": "Retain"}})
+            tenants.api.delete("cipherstorages", before)
+            await tenants.look(before)
+        tenants.change_server(databaseNameTemplate=f"{name}_{{namespace}}_{{name}}")
+        await tenants.ready_tenant(name, **own(adoptFrom={"name": before}, deletionPolicy=policy))
+        if last:
+            assert await tenants.look(before) == ("False", "Conflict")
+            tenants.api.delete("cipherstorages", before)
+            await tenants.look(before)
+            assert tenants.api.read("cipherstorages", before) is None
+        with tenants.app(f"{name}-cipher") as app:
+            assert app.execute("SELECT value FROM cipher_store").fetchone() == ("v",)
+        assert await tenants.look(name) == ("True", "Ready")
+
+
+async def test_what_was_inherited_is_not_had_from_whom_it_was_inherited_from(
+    tenants: Tenants, own: Callable[..., dict[str, Any]]
+) -> None:
+    """The marker of `talk` speaks of the database still, and the tables are another's by now."""
+    tenants.platform(limits={"adoption": True})
+    await tenants.ready_tenant()
+    await tenants.ready_tenant("talk", **own())
+    await tenants.ready_tenant("walk", **own(adoptFrom={"name": "talk"}))
+    before = tenants.there()
+    tenants.tenant("late", **own(adoptFrom={"name": "talk"}))
+    for _ in range(2):
+        assert await tenants.look("late") == ("False", "LimitExceeded")
+    assert tenants.there() == before
+    assert await tenants.look("walk") == ("True", "Ready")
+
+
 async def test_a_name_of_a_pattern_is_inherited_too(tenants: Tenants, own: Callable[..., dict[str, Any]]) -> None:
     tenants.platform(limits={"adoption": True, **PATTERN})
     await tenants.ready_tenant(database={"name": "ns_mine"})
@@ -221,10 +263,10 @@ ATTEMPTS = {
         {"adoptFrom": {"namespace": VICTIM}, "database": {"name": database_of(VICTIM, "chat")}},
         "spec.adoptFrom.namespace",
     ),
-    "another namespace's data, as his own": Attempt(
-        {"database": {"name": database_of(VICTIM, "chat")}}, "limits.databaseNames"
+    "another namespace's data, as his own": Attempt({"database": {"name": database_of(VICTIM, "chat")}}, DOES_NOT),
+    "a namespace of the same name, of another operator": Attempt(
+        {"adoptFrom": {"instance": "other"}}, "spec.adoptFrom.instance"
     ),
-    "a namespace of the same name, of another operator": Attempt({"adoptFrom": {"instance": "other"}}, DOES_NOT),
     "an owner that has nothing": Attempt({"adoptFrom": {"name": "nobody"}, "database": {"name": NOBODYS}}, DOES_NOT),
     "an owner that has nothing, in a database of others": Attempt(
         {"adoptFrom": {"name": "nobody"}, "database": {"name": NOBODYS}},
@@ -273,3 +315,38 @@ async def test_a_rename_reaches_nothing_but_his_own(
     assert tenants.there() == before
     assert tenants.api.data("talk-cipher") is None
     assert await tenants.look() == ("True", "Ready"), "nor is anything taken from its owner"
+
+
+ELSEWHERE: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "by the names that are his own": ({"adoption": True}, {}),
+    "in a database of a pattern": (
+        {"adoption": True, "existingDatabases": True, **PATTERN},
+        {"database": {"name": "ns_mine"}},
+    ),
+}
+
+
+@pytest.mark.parametrize("stood", [False, True], ids=["new", "with a status that says it stood there"])
+@pytest.mark.parametrize("name", ["chat", "talk"], ids=["", "under another name"])
+@pytest.mark.parametrize(("limits", "spec"), ELSEWHERE.values(), ids=ELSEWHERE)
+async def test_another_operators_data_is_not_had_by_a_namespace_of_its_name(
+    tenants: Tenants, limits: dict[str, Any], spec: dict[str, Any], name: str, stood: bool
+) -> None:
+    """Two clusters share a server: the namespace `ns` of one need not be that of the other."""
+    tenants.platform(limits=limits)
+    await tenants.ready_tenant(**spec)
+    source = {"instance": tenants.instance, "namespace": NAMESPACE, "name": "chat"}
+    before, home = tenants.there(), tenants.api.status()["database"]
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    tenants.api.delete("secrets", "chat-cipher")
+    tenants.instance = "the-other-cluster"
+    tenants.restart()
+    tenants.tenant(name, adoptFrom=source, **spec)
+    if stood:
+        tenants.forge(home, name)
+        tenants.ask("recreate", "1", name)
+    for _ in range(2):
+        assert await tenants.look(name) == ("False", "LimitExceeded")
+    assert tenants.there() == before
+    assert tenants.api.data(f"{name}-cipher") is None

@@ -7,7 +7,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from cipher_operator.api.names import default_user_name, derived_name
+from cipher_operator.api.names import FINALIZER, default_user_name, derived_name
 from devcluster import PostgresServer
 from support.runs import NAMESPACE, SERVERS
 from support.tenants import PROD, Tenants
@@ -245,6 +245,46 @@ async def test_a_namespace_cannot_use_up_what_others_need(tenants: Tenants) -> N
     await tenants.ready_tenant("third", "other")
     tenants.api.delete("cipherstorages", "first")
     assert await tenants.look("second") == ("True", "Ready")
+
+
+@pytest.mark.parametrize("forged", [False, True], ids=["", "with a status that says it stood there"])
+async def test_a_place_is_not_had_by_being_older_than_who_has_it(tenants: Tenants, forged: bool) -> None:
+    """Each names the server when none that is older does: the youngest first."""
+    tenants.platform(limits={"storages": 1})
+    tenants.label(NAMESPACE)
+    for name in ("a", "b", "c"):
+        tenants.api.storage(name, {"connection": {"serverRef": {"name": "another"}}})
+    told = []
+    for name in ("c", "b", "a"):
+        tenants.spec(name, connection={"serverRef": {"name": PROD}})
+        if forged:
+            tenants.forge(database_of(NAMESPACE, name), name)
+            tenants.ask("recreate", "1", name)
+        for _ in range(2):
+            await tenants.look(name)
+        told.append(tenants.told(name))
+    assert told == [("True", "Ready"), ("False", "LimitExceeded"), ("False", "LimitExceeded")]
+    assert "1 CipherStorages on the CipherServer that come first" in tenants.text("a")
+    if not forged:  # else he counts what he has forged
+        tenants.api.delete("cipherstorages", "c")
+        assert await tenants.look("a") == ("True", "Ready")
+        assert await tenants.look("b") == ("False", "LimitExceeded")
+
+
+async def test_a_server_that_is_being_deleted_takes_nobody_new_by_our_finalizer(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete"]})
+    await tenants.ready_tenant("old", deletionPolicy="Delete")
+    await tenants.look_at_server()
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    before = tenants.there()
+    tenants.tenant(deletionPolicy="Delete")
+    tenants.api.change("cipherstorages", "chat", {"metadata": {"finalizers": [FINALIZER]}})
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    assert tenants.there() == before
+    for name in ("chat", "old"):
+        tenants.api.delete("cipherstorages", name)
+        await tenants.look(name)
+        assert tenants.api.read("cipherstorages", name) is None, "the way out is open"
 
 
 UNAVAILABLE: dict[str, dict[str, Any] | None] = {

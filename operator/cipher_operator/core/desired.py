@@ -1,9 +1,9 @@
 """What a storage shall be on the server: the spec with every name decided, and nothing of its history."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX
-from cipher_operator.api.spec import AdoptFrom, AdoptionPolicy, Resource, Spec, Tenant, UserMode
+from cipher_operator.api.names import OWNER_SUFFIX, SECOND_LOGIN_SUFFIX, default_user_name
+from cipher_operator.api.spec import AdoptFrom, AdoptionPolicy, Excess, Resource, Spec, Tenant, UserMode
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.marker import Identity, Place
 from cipher_operator.core.naming import database_name, user_name
@@ -37,6 +37,15 @@ class Desired:
         return self.user if self.shared else self.user + OWNER_SUFFIX
 
     @property
+    def heir_of(self) -> str | None:
+        """Return the owner role of the storage whose data a tenant's takes over with the database that it has; None
+        where it takes none so. His role has the derived name, as every tenant's."""
+        source = self.adopt_from
+        if source is None or self.tenant is None or self.tenant.heir is None:
+            return None
+        return default_user_name(source.namespace, source.name) + OWNER_SUFFIX
+
+    @property
     def logins(self) -> tuple[str, ...]:
         """Return the two login roles between which a password change alternates."""
         return () if self.shared else (self.user, self.user + SECOND_LOGIN_SUFFIX)
@@ -48,6 +57,9 @@ def desired_from(resource: Resource, spec: Spec, admin: AdminConnection, instanc
     `instance` is the operator's instance id. Raises Failure InvalidSpec where no database is named anywhere, and
     TargetChanged where the connection Secret names another one than the storage lives in.
     """
+    source, tenant = spec.adopt_from, spec.tenant
+    if source is not None and tenant is not None and source.instance != instance:
+        source, tenant = None, replace(tenant, beyond=(*tenant.beyond, _from_elsewhere(tenant)))
     return Desired(
         identity=Identity(instance, resource.namespace, resource.name, resource.uid),
         database=database_name(spec, admin, resource.status),
@@ -58,8 +70,16 @@ def desired_from(resource: Resource, spec: Spec, admin: AdminConnection, instanc
         connection_limit=spec.user.connection_limit,
         extensions=spec.extensions,
         adopt_unowned=spec.adoption_policy is AdoptionPolicy.IF_UNOWNED,
-        adopt_from=spec.adopt_from,
-        tenant=spec.tenant,
+        adopt_from=source,
+        tenant=tenant,
+    )
+
+
+def _from_elsewhere(tenant: Tenant) -> Excess:
+    """Return what is refused of another operator's owner: a namespace of the same name there may be anybody's."""
+    return Excess(
+        "`spec.adoptFrom.instance` may only be this operator's own `--instance-id` on a CipherServer",
+        f"What is another operator's is moved by whoever runs CipherServer '{tenant.server}'",
     )
 
 

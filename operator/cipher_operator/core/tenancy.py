@@ -26,7 +26,7 @@ _DERIVED = re.compile(rf"_[0-9a-f]{{{names.DIGEST_LENGTH}}}\Z")
 def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, others: int) -> Spec:
     """Return the storage's spec with what the CipherServer gives it: connection, names and defaults, within its limits.
 
-    `others` is how many older storages of the namespace use this server. What stood before a limit came goes on (see
+    `others` is how many storages of the namespace have a place before it. What stood before a limit came goes on (see
     `Tenant.beyond`). Raises Failure, stage Connected: LimitExceeded for a storage that has not been ready yet, and
     InvalidSpec for what a tenant may never ask.
     """
@@ -123,7 +123,7 @@ def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpe
         )
     if limits.storages is not None and others >= limits.storages:
         yield Excess(
-            f"this namespace has {limits.storages} older CipherStorages on the CipherServer, as many as "
+            f"this namespace has {limits.storages} CipherStorages on the CipherServer that come first, as many as "
             "`limits.storages` allows",
             f"Delete one that is not needed, or ask whoever runs CipherServer '{server}' for more",
         )
@@ -166,13 +166,13 @@ def _former(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | Non
 
 
 def _heir(resource: Resource, spec: Spec, offered: ServerSpec) -> Excess | None:
-    """Return what is refused of a name that was derived for the owner whom `adoptFrom` names, unless his data is there;
-    None where the name is none of that kind, or may be chosen anyway. The same is said of what is not there and of what
-    is another's."""
+    """Return what is refused of a name that was derived for somebody, unless the data of the owner whom `adoptFrom`
+    names is there: it may have been inherited before, with its name. None where the name is none of that kind, or may
+    be chosen anyway. The same is said of what is not there and of what is another's."""
     name, source = spec.database.name, spec.adopt_from
     if name is None or source is None or not (offered.limits.adoption and _adopts_at_home(resource, spec)):
         return None
-    if _may_name(resource, name, offered) or not _derived_for(name, resource.namespace, source.name):
+    if _may_name(resource, name, offered) or not _DERIVED.search(name):
         return None
     return Excess(
         f"`spec.database.name: {name}` may be chosen only where it holds the data of the owner that `spec.adoptFrom` "

@@ -4,6 +4,7 @@ A status proves nothing: it may come from another server, and whether a database
 """
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import MAX_NAME, derived_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Excess
 from cipher_operator.core.desired import Desired
@@ -37,7 +38,7 @@ def refuse_beyond(desired: Desired, orders: Orders, observed: Observed) -> None:
         raise exceeded(tenant.beyond[0])
     if tenant.former is not None and orders.recreate:
         raise exceeded(tenant.former)
-    if tenant.heir is not None and not _inside(observed) and not _inherited(desired, observed):
+    if tenant.heir is not None and not _may_look(desired, observed) and not _inherited(desired, observed):
         raise exceeded(tenant.heir)
 
 
@@ -70,9 +71,16 @@ def _stood(desired: Desired, orders: Orders, standing: str | None) -> bool:
     return orders.established and ours and marker is not None and marker.place.database == desired.database
 
 
-def _inside(observed: Observed) -> bool:
-    """Return whether the database is there and is still to be looked into."""
-    return observed.database is not None and observed.local is None
+def _may_look(desired: Desired, observed: Observed) -> bool:
+    """Return whether the database is there and is still to be looked into for the data of the owner whom `adoptFrom`
+    names: its name was derived for him, or his marker says that it is his."""
+    source = desired.adopt_from
+    if observed.database is None or observed.local is not None or source is None:
+        return False
+    if desired.database.endswith(derived_name("", source.namespace, source.name, MAX_NAME)):
+        return True
+    role = observed.roles.get(desired.heir_of or "")
+    return role is not None and role.marker is not None and _inherits(desired, role.marker)
 
 
 def _inherited(desired: Desired, observed: Observed) -> bool:

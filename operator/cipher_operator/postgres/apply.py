@@ -99,9 +99,17 @@ def verifier(password: PasswordOf) -> str:
 
 
 def _lock(owner: str) -> sql.Composed:
-    """Serialise writers of one storage. Advisory locks are per database: the fence covers the rest."""
+    """Serialise writers of one storage. Advisory locks are per database: the fence covers the rest.
+
+    Every login of the server may take it, in a database that is open to all: what another than the administrator holds,
+    or a prepared transaction, which is nobody's, keeps no storage waiting.
+    """
     return compose(
-        "SELECT pg_advisory_xact_lock(hashtextextended({key}, 0)); ", key=sql.Literal(ADVISORY_LOCK_PREFIX + owner)
+        "SELECT pg_advisory_xact_lock(k) FROM hashtextextended({key}, 0) k WHERE NOT EXISTS (SELECT FROM pg_locks l "
+        "LEFT JOIN pg_stat_activity a ON a.pid = l.pid WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 "
+        "AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) "
+        "AND (l.classid::bigint << 32 | l.objid::bigint) = k AND a.usename IS DISTINCT FROM session_user); ",
+        key=sql.Literal(ADVISORY_LOCK_PREFIX + owner),
     )
 
 

@@ -271,7 +271,7 @@ def catalog_query(desired: Desired) -> sql.Composed:
     return compose(
         _QUERY,
         owner=sql.Literal(desired.owner),
-        names=sql.Literal(sorted({desired.owner, *desired.logins})),
+        names=sql.Literal(sorted({desired.owner, *desired.logins, *filter(None, [desired.heir_of])})),
         schema=sql.Literal(desired.schema),
         tables=sql.Literal(list(TABLE_NAMES)),
         indexes=sql.Literal(list(INDEX_NAMES)),

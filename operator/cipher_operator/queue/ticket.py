@@ -97,6 +97,13 @@ class Ticket:
         """Let a credential be tried at once, after its password was set."""
         self._lanes.forget_verdict(name, credential)
 
+    def release(self, name: Name) -> None:
+        """Give back what this run holds of a lane: it goes on elsewhere, for as long as that takes."""
+        if self._held[name] and name in self._answered - self._failed:
+            self._lanes.succeeded(name)
+        for _ in range(self._held.pop(name, 0)):
+            self._lanes.give(name)
+
     def close(self) -> None:
         """Give everything back: the run is over."""
         for name in self._answered - self._failed:

@@ -15,42 +15,77 @@ from cipher_operator.reconcile.sessions import Sessions
 
 BUILD_SECONDS = 3_600.0
 """How long one build may take."""
+PER_SERVER, PER_NAMESPACE = 2, 1
+"""Builds at once. Each keeps a slot of its server while it waits for the transactions of whoever uses the table: with
+no end to them a tenant's idle sessions would keep all slots."""
+
+OTHERS_FIRST = "an index of a large table waits until others on this server are built; wait, it goes on by itself"
 
 logger = logging.getLogger(__name__)
 
 
 class Builds:
-    """The builds under way, one per storage. Each holds a slot of its server's lane, and no worker."""
+    """The builds under way, one per storage. Each holds a slot of its server's lane, and no worker; who finds no place
+    is run again when a build ends."""
 
     def __init__(self, ended: Callable[[Key], None]) -> None:
         self._ended = ended
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._failures: dict[Key, Failure] = {}
+        self._servers: dict[Key, object] = {}
+        """Where the builds under way are."""
+        self._waiting: set[Key] = set()
 
     def failure(self, key: Key) -> Failure | None:
         """Return what keeps the storage from being complete: that its build goes on, or why the last one failed."""
         if key in self._tasks:
             return Failure(Reason.BUILDING_INDEX, Reason.BUILDING_INDEX.advice, stage=ConditionType.SCHEMA_APPLIED)
+        if key in self._waiting:
+            return Failure(Reason.BUILDING_INDEX, OTHERS_FIRST, stage=ConditionType.SCHEMA_APPLIED)
         return self._failures.pop(key, None)
 
     def start(self, key: Key, intent: Intent, steps: Sequence[Step], sessions: Sessions) -> None:
-        """Build what a run has put off, unless that is under way."""
+        """Build what a run has put off, unless that is under way or others come first."""
+        self._waiting.discard(key)
         if not steps or key in self._tasks or key in self._failures:
+            return
+        server = sessions.lane(intent.admin)
+        if not self._has_place(key, server):
+            self._waiting.add(key)
             return
         release = sessions.keep_slot(intent.admin)
         task = asyncio.create_task(self._build(key, intent, tuple(steps), sessions), name=f"index {'/'.join(key)}")
-        self._tasks[key] = task
-        task.add_done_callback(lambda _: release())
+        self._tasks[key], self._servers[key] = task, server
+
+        def ended(_: object) -> None:
+            release()
+            self._next_ones()
+
+        task.add_done_callback(ended)
+
+    def _has_place(self, key: Key, server: object) -> bool:
+        there = [other for other in self._tasks if self._servers[other] == server]
+        same = [other for other in there if other[0] == key[0]]
+        return len(there) < PER_SERVER and len(same) < PER_NAMESPACE
+
+    def _next_ones(self) -> None:
+        waiting, self._waiting = self._waiting, set()
+        for key in sorted(waiting):
+            self._ended(key)
 
     def cancel(self, key: Key) -> None:
         """End a build: the storage goes, or is left alone."""
         self._failures.pop(key, None)
+        self._waiting.discard(key)
+        self._servers.pop(key, None)
         if (task := self._tasks.pop(key, None)) is not None:
             task.cancel()
 
     async def close(self) -> None:
         """End all, and forget why others failed."""
         tasks, self._tasks = set(self._tasks.values()), {}
+        self._servers.clear()
+        self._waiting.clear()
         self._failures.clear()
         for task in tasks:
             task.cancel()
@@ -79,5 +114,5 @@ class Builds:
         except Exception:
             logger.exception("an index build failed unexpectedly", extra={"storage": "/".join(key)})
         if self._tasks.get(key) is this:
-            del self._tasks[key]
+            del self._tasks[key], self._servers[key]
             self._ended(key)

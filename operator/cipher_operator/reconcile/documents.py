@@ -9,6 +9,8 @@ from typing import Any
 import yaml
 
 STDIN = "-"
+MAX_VALUES = 1_000_000
+"""Scalars, lists and maps in one document, aliases written out: a few lines can stand for thousands of millions."""
 
 
 class ManifestError(Exception):
@@ -60,7 +62,7 @@ class Document:
             found = mapping(found).get(part)
         for key, value in mapping(found).items():
             if value is not None and not isinstance(value, str):
-                where = f"`{'.'.join(path)}`, key '{key}'"
+                where = f"`{'.'.join(path)}`, key '{printable(key)}'"
                 raise ManifestError(f"{self.source}: {self.label}: {where}: must be a text; put it in quotes")
         return {str(key): value or "" for key, value in mapping(found).items()}
 
@@ -68,12 +70,22 @@ class Document:
         value = mapping(self.body.get("metadata")).get(field)
         if value is not None and not isinstance(value, str):
             raise ManifestError(f"{self.source}: {self.kind}: `metadata.{field}` must be a text; put it in quotes")
+        if value and not value.isprintable():
+            # What is printed would be obeyed by a terminal.
+            raise ManifestError(
+                f"{self.source}: {self.kind}: `metadata.{field}` has a line break or a control character in it"
+            )
         return value or ""
 
 
 def read_documents(sources: Iterable[str]) -> list[Document]:
     """Return the objects in files, `-` for standard input; those in a List are taken out. Raises ManifestError."""
     return [document for source in sources for document in _documents(source)]
+
+
+def printable(text: object) -> str:
+    """Return a text of a file as a terminal may have it: what a terminal would obey is a space."""
+    return "".join(char if char.isprintable() else " " for char in str(text))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
@@ -85,7 +97,7 @@ def _documents(source: str) -> Iterator[Document]:
     where = "standard input" if source == STDIN else source
     try:
         text = sys.stdin.read() if source == STDIN else Path(source).read_text()
-        bodies = [body for body in yaml.safe_load_all(text) if body is not None]
+        bodies = [body for body in _bodies(text, where) if body is not None]
     except IsADirectoryError:
         raise ManifestError(f"{source or 'an empty name'} is a directory; name its files, each with -f") from None
     except OSError as error:
@@ -98,9 +110,41 @@ def _documents(source: str) -> Iterator[Document]:
         yield from _objects(where, body)
 
 
+def _bodies(text: str, where: str) -> Iterator[Any]:
+    """Yield what the documents hold. Raises ManifestError, YAMLError, ValueError, RecursionError."""
+    loader = yaml.SafeLoader(text)
+    try:
+        while loader.check_node():
+            node = loader.get_node()
+            # Before anything is made of it: merges (`<<`) are carried out there.
+            _check_size(node, where)
+            yield loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_size(root: yaml.Node | None, where: str) -> None:
+    """Raise ManifestError where a document has too many values: an alias counts as all that it stands for."""
+    count, left = 0, [root] if root is not None else []
+    while left:
+        node = left.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise ManifestError(
+                f"{where} holds a document of more than {MAX_VALUES:,} values, by aliases "
+                "that repeat others or hold themselves, perhaps; split it, or write them out"
+            )
+        if isinstance(node, yaml.SequenceNode):
+            left += node.value
+        elif isinstance(node, yaml.MappingNode):
+            left += [each for pair in node.value for each in pair]
+
+
 def _objects(source: str, body: Any) -> Iterator[Document]:
     if not isinstance(body, Mapping) or not isinstance(body.get("kind"), str):
         raise ManifestError(f"{source} holds something that is no Kubernetes object: it has no `kind`")
+    if not body["kind"].isprintable():
+        raise ManifestError(f"{source} holds an object whose `kind` has a line break or a control character in it")
     items = body.get("items")
     if body["kind"].endswith("List") and isinstance(items, list):
         for item in items:

@@ -59,16 +59,19 @@ def pods_way(intent: Intent, login: str, *, ssl_in_use: bool) -> PodsWay | None:
 
 
 async def test_doors(
-    sessions: Sessions, intent: Intent, login: str, *, ssl_in_use: bool
+    sessions: Sessions, intent: Intent, login: str, *, ssl_in_use: bool, building: bool
 ) -> tuple[Failure | None, Failure | None]:
     """Test the login where pods go; return (refusal, what is only told): at most one of them is there.
 
     Both are None where the way is the operator's own, tested already and with one address, where it is not to be
-    tested, or where the login works at each address. Raises Busy where the pods' door has no free slot.
+    tested, or where the login works at each address. Where nothing is built afterwards (`building`), the slot of the
+    operator's own door is given back before another is tried. Raises Busy where the pods' door has no free slot.
     """
     door = pods_way(intent, login, ssl_in_use=ssl_in_use)
     if door is None:
         return None, None
+    if not building:
+        sessions.done_with(intent.admin, door.way)
     addresses = await _addresses(sessions, door.way)
     if len(addresses) > 1:
         return await _test_each(sessions, intent.desired, login, door, addresses)

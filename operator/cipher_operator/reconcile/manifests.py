@@ -1,7 +1,7 @@
 """Manifests in files, read as an API server gives them: for `plan` and `check` without a cluster."""
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from cipher_operator.kube.cipherstorages import storage_path
 from cipher_operator.kube.namespaces import namespace_path
 from cipher_operator.kube.port import JSON, ApiError, Json
 from cipher_operator.kube.secrets import configmap_path, secret_path
-from cipher_operator.reconcile.documents import Document, ManifestError, mapping, read_documents
+from cipher_operator.reconcile.documents import Document, ManifestError, mapping, printable, read_documents
 from cipher_operator.reconcile.inputs import CONFIG_MAP, NAMESPACE, SECRET, Ref, app_secret, login_references, server_of
 
 DEFAULT_NAMESPACE = "default"
@@ -27,6 +27,13 @@ _VERSIONS = {
     NAMESPACE: "v1",
 }
 """What is read, and in which version; all else in the files is for others."""
+_SHAPES: Mapping[str, Callable[[Any], bool]] = {
+    "labels": lambda value: isinstance(value, Mapping),
+    "annotations": lambda value: isinstance(value, Mapping),
+    "finalizers": lambda value: isinstance(value, list),
+    "ownerReferences": lambda value: isinstance(value, list) and all(isinstance(each, Mapping) for each in value),
+}
+"""What an API server has checked of metadata, and a file may hold in any shape."""
 _NAMESPACED = frozenset({names.KIND, SECRET, CONFIG_MAP})
 
 
@@ -160,6 +167,11 @@ def _object(document: Document, namespace: str) -> Json:
 def _named(document: Document, namespace: str) -> Json:
     """Return an object as the API server has it: with a namespace, and what it gives each."""
     metadata: dict[str, Any] = {"uid": "", "resourceVersion": "1", **mapping(document.body.get("metadata"))}
+    for field, fits in _SHAPES.items():
+        if metadata.get(field) is not None and not fits(metadata[field]):
+            raise ManifestError(
+                f"{document.source}: {document.label}: `metadata.{field}` has not the shape it must have"
+            )
     if namespace:
         metadata["namespace"] = namespace
     return {**document.body, "metadata": metadata}
@@ -173,7 +185,8 @@ def _secret_data(document: Document) -> dict[str, str]:
             base64.b64decode(value, validate=True)
         except ValueError:
             raise ManifestError(
-                f"{document.source}: {document.label}: `data`, key '{key}': must be base64; or use `stringData`"
+                f"{document.source}: {document.label}: `data`, key '{printable(key)}': must be base64; or use "
+                "`stringData`"
             ) from None
     plain = document.texts("stringData")
     return given | {key: base64.b64encode(value.encode()).decode() for key, value in plain.items()}

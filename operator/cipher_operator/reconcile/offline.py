@@ -6,7 +6,7 @@ fails, a CipherServer's too, which a status keeps from tenants.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cipher_operator.api.failures import Failure
@@ -94,6 +94,9 @@ def _intent(snapshot: Snapshot, rules: Rules, digest: Digest) -> Intent | Failur
         snapshot.login(spec).admin(spec.connection)
     except Failure as failure:
         return _of_server(snapshot, failure)
+    if rules.instance == UNKNOWN_INSTANCE and spec.tenant is not None and spec.adopt_from is not None:
+        # A tenant's can be this operator's alone: whoever has no cluster to ask is taken at his word.
+        rules = replace(rules, instance=spec.adopt_from.instance)
     return decide(snapshot, spec, History(""), rules, now=datetime.now(UTC), fresh=UNSET, digest=digest)
 
 

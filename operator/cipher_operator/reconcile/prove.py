@@ -67,7 +67,9 @@ async def prove(
             refusal = await test(sessions, intent, login)
     door = None
     if refusal is None:
-        refusal, door = await test_doors(sessions, intent, login, ssl_in_use=bool(report.ssl_in_use))
+        refusal, door = await test_doors(
+            sessions, intent, login, ssl_in_use=bool(report.ssl_in_use), building=bool(report.deferred)
+        )
     proof = Proof(of, now, refusal, isinstance(refusal, Remembered), door)
     history = history.proven(proof)
     remember(history)

@@ -80,6 +80,12 @@ class Sessions:
         """Take the run's slot away from it, for work beside the runs; return what gives it back."""
         return self.ticket.detach(self.lane(connection))
 
+    def done_with(self, connection: AdminConnection, elsewhere: AdminConnection) -> None:
+        """Give back what the run holds of a server that it needs no more, before it goes to another: a tenant says
+        which, and that may be silent."""
+        if self.lane(connection) != self.lane(elsewhere):
+            self.ticket.release(self.lane(connection))
+
     @asynccontextmanager
     async def beside(self, connection: AdminConnection, database: str) -> AsyncIterator[Session]:
         """Give an administrator's session for work beside the runs, whose slot was kept. Raises Failure."""

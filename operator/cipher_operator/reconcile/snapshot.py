@@ -12,9 +12,11 @@ from cipher_operator.api.spec import Resource, Spec, parse_resource
 from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.supabase import role_of
+from cipher_operator.core.requests import Requests
 from cipher_operator.kube.cipherservers import get_server
-from cipher_operator.kube.cipherstorages import get_storage, older_tenants
+from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.port import Reading
+from cipher_operator.kube.rivals import tenants_before
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
@@ -39,7 +41,7 @@ class LabelsUnknown(Failure):
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The CipherServer that a storage names, where it may be used: its spec, or why that cannot be worked with, and
-    what it names. `others` is how many older storages of the namespace use it."""
+    what it names. `others` is how many storages of the namespace have a place on it before this one."""
 
     resource: Resource
     spec: ServerSpec | Failure
@@ -189,8 +191,16 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
         return Offer(server, failure, Contents(namespaces.servers, Scope.SERVER, {}))
     refs = login_references(namespaces.servers, server.raw_spec)
     contents = await read_contents(kube, namespaces.servers, Scope.SERVER, refs)
-    others = await older_tenants(kube, resource, server.name) if spec.limits.storages is not None else 0
-    return Offer(server, spec, contents, others)
+    return Offer(server, spec, contents, await _before(kube, resource, server.name, spec))
+
+
+async def _before(kube: Reading, resource: Resource, server: str, spec: ServerSpec) -> int:
+    most = spec.limits.storages
+    if most is None:
+        return 0
+    # By its status it stands already; one that asks to begin again may have that from anywhere.
+    begins = not resource.status.get("database") or Requests.of(resource).recreate
+    return await tenants_before(kube, resource, server, most=most, begins=begins)
 
 
 def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> ServerSpec | Failure:
@@ -207,7 +217,8 @@ def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> Se
             unknown = f"`spec.allowedNamespaces` asks for labels of namespace '{home}': add the Namespace to the files"
             return LabelsUnknown(Reason.SERVER_NOT_AVAILABLE, unknown, stage=ConditionType.CONNECTED)
         return _barred(f"`spec.allowedNamespaces` leaves namespace '{home}' out; add its name there, or label it")
-    there = bool(resource.status.get("database")) or FINALIZER in resource.finalizers
+    # Our finalizer can be put there by whoever makes a storage: it opens the way out, not the way in.
+    there = bool(resource.status.get("database")) or (FINALIZER in resource.finalizers and resource.deleting)
     return spec if there or not server.deleting else _barred("it is being deleted and takes no new storage")
 
 
