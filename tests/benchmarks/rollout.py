@@ -97,11 +97,12 @@ def main() -> None:
                 deadline = time.monotonic() + 60
                 while (done := ready(spaces)) < options.storages and time.monotonic() < deadline:
                     time.sleep(0.5)
+                # Before the end, which is one more.
+                handovers = sum(len(each.identities()) for each in {*old, *new}) - 1
             finally:
                 for each in new:
                     each.stop()
             statuses = first_statuses(ground.folder / "audit.log")
             gaps = [statuses[name] - when for name, when in at.items() if name in statuses]
             late = sum(gap > LATE_SECONDS for gap in gaps)
-            handovers = sum(len(each.identities()) for each in {*old, *new}) - 1
             row(options.storages, options.storages - done, statistics.median(gaps), max(gaps), late, handovers, took)
