@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cipher_operator.runtime.flags import FLAGS
+from cipher_operator.api.durations import PATTERN
+from cipher_operator.runtime.flags import FLAGS, Choice, Duration, Number
 from release.repository import CHART, ROOT
 from release.values_page import page
 
@@ -147,12 +148,25 @@ def _schema(path: Path) -> str:
 
 
 def _settings() -> Mapping[str, Any]:
-    # A number is written as one in YAML; the operator itself says what is wrong with a value.
     return {
-        flag.name: {"type": ["string", "integer", "boolean"], "description": flag.help}
-        for flag in FLAGS
-        if flag.name not in _NOT_SETTINGS
+        flag.name: {**_shape(flag.parse), "description": flag.help} for flag in FLAGS if flag.name not in _NOT_SETTINGS
     }
+
+
+def _shape(parse: Callable[[str], Any]) -> Mapping[str, Any]:
+    """Return what a value must look like, as far as a schema can say it; the operator itself says the rest.
+
+    A number may stand where one is meant, and nowhere else: Helm makes 1.2345678e+07 of an instance id of eight digits.
+    """
+    match parse:
+        case Number(low, high):
+            return {"type": ["integer", "string"], "minimum": low, "maximum": high, "pattern": "^[0-9]{1,9}$"}
+        case Duration():
+            return {"type": "string", "minLength": 1, "pattern": f"^{PATTERN}$"}
+        case Choice(allowed):
+            return {"enum": list(allowed)}
+        case _:
+            return {"type": "string"}
 
 
 def main(argv: list[str]) -> int:

@@ -209,5 +209,5 @@ def test_default_user_name_obeys_the_schema() -> None:
 def test_durations_are_written_the_same_way(path: str) -> None:
     (rule,) = crd.schema(path)[crd.RULES]
     # CEL gets the parser's expression, without the groups that the parser reads from.
-    same = re.sub(r"\(\?:\((.*?)\)([hms])\)\?", r"(\1\2)?", durations._PATTERN.pattern)
+    same = re.sub(r"\(\?:\((.*?)\)([hms])\)\?", r"(\1\2)?", durations.PATTERN)
     assert f"self.matches('^{same}$')" in rule["rule"]

@@ -100,6 +100,15 @@ REFUSED: dict[str, dict[str, Any]] = {
     "no port of the API server": {"networkPolicy": {"apiServerPorts": []}},
     "a port that is none": {"networkPolicy": {"databasePorts": [70000]}},
     "an interval without a unit": {"serviceMonitor": {"interval": "30"}},
+    "a setting that is no duration": {"settings": {"interval": "banana"}},
+    "a duration without a unit": {"settings": {"interval": 10}},
+    "an empty duration": {"settings": {"connect-timeout": ""}},
+    "fewer workers than one": {"settings": {"workers": 0}},
+    "more workers than there may be": {"settings": {"workers": 2000000}},
+    "a number of workers in words": {"settings": {"workers": "many"}},
+    "a level that there is not": {"settings": {"log-level": "loud"}},
+    "an instance id that YAML takes for a number": {"settings": {"instance-id": 12345678}},
+    "an instance id that YAML takes for a truth": {"settings": {"instance-id": True}},
 }
 
 

@@ -239,6 +239,8 @@ def test_a_proxy_with_latency_passes_on_what_came_before_a_reset(fault_proxy: Ca
         proxy = fault_proxy(listener.getsockname()[1], latency=0.2)
         with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as client:
             server, _ = listener.accept()
+            client.sendall(b"a question")
+            assert server.recv(100) == b"a question"
             server.sendall(b"the last words")
             server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             server.close()

@@ -255,6 +255,25 @@ async def test_never_two_at_once(seed: int) -> None:
     await asyncio.to_thread(in_virtual_time, play())
 
 
+async def test_a_lease_whose_namespace_is_not_there_is_said_once_and_taken_when_it_is(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def play() -> None:
+        api = MemoryApi()
+        first = Replica(api, "first")
+        first.network.homeless = True
+        await asyncio.sleep(60.0)
+        assert not first.writes
+        told = [record.getMessage() for record in caplog.records]
+        assert len(told) == 1 and "--leader-election-namespace" in told[0], told
+        first.network.homeless = False
+        await first.leads(2.0)
+        assert "at hand again" in caplog.records[1].getMessage()
+
+    caplog.set_level("INFO", logger="cipher_operator.runtime.leader")
+    await asyncio.to_thread(in_virtual_time, play())
+
+
 def test_a_process_that_never_led_may_not_write() -> None:
     async def play() -> None:
         api = MemoryApi()

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.leases import LEASE_NAME, lease_path
-from cipher_operator.kube.port import JSON, ApiUnavailable, Json
+from cipher_operator.kube.port import JSON, ApiError, ApiUnavailable, Json
 from cipher_operator.runtime.leader import Elector
 from support.memory_api import MemoryApi
 
@@ -16,11 +16,12 @@ T = TypeVar("T")
 
 class Network:
     """One replica's way to the API server. `cut`: requests fail; `hangs`: they get no answer, and may have arrived;
-    `frozen`: the process stands still at its next request or answer; `delay` is in seconds, each way."""
+    `frozen`: the process stands still at its next request or answer; `delay` is in seconds, each way. `homeless`: what
+    is to be made is not found, as where its namespace is not there."""
 
     def __init__(self, api: MemoryApi) -> None:
         self._api = api
-        self.cut, self.hangs, self.delay = False, False, 0.0
+        self.cut, self.hangs, self.delay, self.homeless = False, False, 0.0, False
         self.thawed = asyncio.Event()
         self.thawed.set()
 
@@ -28,6 +29,8 @@ class Network:
         return await self._through(lambda: self._api.get(path, accept=accept, **query))
 
     async def post(self, path: str, body: Json) -> Json:
+        if self.homeless:
+            raise ApiError(404, "NotFound", f'namespaces "{NAMESPACE}" not found')
         return await self._through(lambda: self._api.post(path, body))
 
     async def put(self, path: str, body: Json) -> Json:

@@ -53,36 +53,51 @@ def boolean(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _duration(low: float, high: float = 31_536_000.0, *, zero: bool = False) -> Callable[[str], float]:
-    def parse(text: str) -> float:
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """From `low` to `high` seconds, and 0 where `zero` says so."""
+
+    low: float
+    high: float = 31_536_000.0
+    zero: bool = False
+
+    def __call__(self, text: str) -> float:
+        """Return the seconds. Raises ValueError."""
         try:
             seconds = parse_duration(text)
         except ValueError as error:
             raise ValueError(f"{text!r} {error}") from None
-        if not (low <= seconds <= high or (zero and seconds == 0)):
-            also = "0s or " if zero else ""
-            raise ValueError(f"{text!r} must be {also}from {low:g}s to {high:g}s")
+        if not (self.low <= seconds <= self.high or (self.zero and seconds == 0)):
+            also = "0s or " if self.zero else ""
+            raise ValueError(f"{text!r} must be {also}from {self.low:g}s to {self.high:g}s")
         return seconds
 
-    return parse
 
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A whole number from `low` to `high`."""
 
-def _number(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
-            raise ValueError(f"{text!r} must be a whole number from {low} to {high}")
+    low: int
+    high: int
+
+    def __call__(self, text: str) -> int:
+        """Return the number. Raises ValueError."""
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not self.low <= int(text) <= self.high:
+            raise ValueError(f"{text!r} must be a whole number from {self.low} to {self.high}")
         return int(text)
 
-    return parse
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One of a few words."""
 
-def _choice(*allowed: str) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text not in allowed:
-            raise ValueError(f"{text!r} must be one of: {', '.join(allowed)}")
+    allowed: tuple[str, ...]
+
+    def __call__(self, text: str) -> str:
+        """Return the word. Raises ValueError."""
+        if text not in self.allowed:
+            raise ValueError(f"{text!r} must be one of: {', '.join(self.allowed)}")
         return text
-
-    return parse
 
 
 def _address(text: str) -> Address:
@@ -160,20 +175,20 @@ FLAGS: Final = (
         "HOST:PORT",
     ),
     Flag("metrics-address", _address, "[::]:8080", "/metrics; as --health-address", "HOST:PORT"),
-    Flag("workers", _number(1, 1_000), "32", "storages worked on at once", "N"),
-    Flag("workers-per-namespace", _number(1, 1_000), "8", "of these, at most so many of one namespace", "N"),
-    Flag("connections-per-server", _number(1, 1_000), "8", "PostgreSQL connections at once, per host and port", "N"),
-    Flag("connect-timeout", _duration(1, 60), "5s", "for one connection to PostgreSQL", "DURATION"),
-    Flag("reconcile-timeout", _duration(5, 3_600), "60s", "for one run of one storage", "DURATION"),
+    Flag("workers", Number(1, 1_000), "32", "storages worked on at once", "N"),
+    Flag("workers-per-namespace", Number(1, 1_000), "8", "of these, at most so many of one namespace", "N"),
+    Flag("connections-per-server", Number(1, 1_000), "8", "PostgreSQL connections at once, per host and port", "N"),
+    Flag("connect-timeout", Duration(1, 60), "5s", "for one connection to PostgreSQL", "DURATION"),
+    Flag("reconcile-timeout", Duration(5, 3_600), "60s", "for one run of one storage", "DURATION"),
     Flag(
         "interval",
-        _duration(10, zero=True),
+        Duration(10, zero=True),
         "5m",
         "between full checks of a storage that does not say its own; 0s: only on change",
         "DURATION",
     ),
-    Flag("login-test-interval", _duration(60), "6h", "between proofs that the published password works", "DURATION"),
-    Flag("progress-deadline", _duration(10), "10m", "after which endless retry becomes Stalled", "DURATION"),
+    Flag("login-test-interval", Duration(60), "6h", "between proofs that the published password works", "DURATION"),
+    Flag("progress-deadline", Duration(10), "10m", "after which endless retry becomes Stalled", "DURATION"),
     Flag(
         "blocked-ranges",
         parse_blocked_ranges,
@@ -191,12 +206,12 @@ FLAGS: Final = (
     ),
     Flag(
         "watch-secrets",
-        _choice("all", "servers"),
+        Choice(("all", "servers")),
         "all",
         "all, or servers: only those in --server-secrets-namespace, where every storage names a CipherServer; a change "
         "of any other Secret is noticed at the next check",
         "WHICH",
     ),
-    Flag("log-format", _choice("json", "text"), "", "json or text; default: json in a cluster, else text", "FORMAT"),
-    Flag("log-level", _choice("debug", "info", "warning", "error"), "info", "debug, info, warning or error", "LEVEL"),
+    Flag("log-format", Choice(("json", "text")), "", "json or text; default: json in a cluster, else text", "FORMAT"),
+    Flag("log-level", Choice(("debug", "info", "warning", "error")), "info", "debug, info, warning or error", "LEVEL"),
 )

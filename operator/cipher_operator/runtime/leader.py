@@ -247,7 +247,8 @@ class Elector:
                 else:
                     lease = await replace_lease(self._kube, self._view.lease, wanted)
             except ApiError as error:
-                if error.status not in (404, 409):
+                # The creation of a Lease is not found where its namespace is not.
+                if error.status not in (404, 409) or (error.status == 404 and self._view.lease is None):
                     raise
                 await self._read()
                 if self._view.lease is not None and self._view.lease.holder != self._identity:
@@ -272,7 +273,8 @@ class Elector:
                     "Lease %s/%s cannot be read or written: %s; trying again", self._namespace, LEASE_NAME, _told(error)
                 )
             return False
-        if self._in_trouble:
+        # That it can be read is not all where there is none yet: it may be that it cannot be made.
+        if self._in_trouble and self._view.lease is not None:
             self._in_trouble = False
             logger.info("Lease %s/%s is at hand again", self._namespace, LEASE_NAME)
         return said
@@ -281,4 +283,6 @@ class Elector:
 def _told(error: Exception) -> str:
     if isinstance(error, ApiError) and error.status == 403:
         return f"{error} (it takes get, create and update on leases in coordination.k8s.io in this namespace)"
+    if isinstance(error, ApiError) and error.status == 404:
+        return f"{error} (create the namespace, or name another one by --leader-election-namespace)"
     return str(error) or "no answer in time"
