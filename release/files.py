@@ -19,6 +19,8 @@ from release.repository import CHART, ROOT
 from release.versions import the_version
 
 DIST = ROOT / "dist"
+RUNBOOKS = "https://storage.cipher.dev/docs/runbooks"
+"""Where the alerts of manifests/ say that their pages are."""
 
 
 def install_yaml(image: str, digest: str) -> str:
@@ -38,12 +40,18 @@ def _kustomized(folder: Path) -> str:
     return ended.stdout
 
 
-def published_chart(image: str, digest: str, folder: Path) -> None:
-    """Write the chart into a folder, with the image's name and digest as the defaults of its values."""
+def published_chart(image: str, digest: str, repository: str, folder: Path) -> None:
+    """Write the chart into a folder, with the image's name and digest, and where the repository (OWNER/NAME) shows this
+    version's runbooks, as the defaults of its values.
+    """
     shutil.copytree(CHART, folder)
     values = folder / "values.yaml"
     text = values.read_text()
-    changes = {"  repository: cipher-operator\n": f"  repository: {image}\n", '  digest: ""\n': f"  digest: {digest}\n"}
+    changes = {
+        "  repository: cipher-operator\n": f"  repository: {image}\n",
+        '  digest: ""\n': f"  digest: {digest}\n",
+        f"  runbookUrl: {RUNBOOKS}\n": f"  runbookUrl: https://github.com/{repository}/blob/v{the_version()}/docs/runbooks\n",
+    }
     for before, after in changes.items():
         if text.count(before) != 1:
             raise ValueError(f"values.yaml: {before.strip()!r} stands there {text.count(before)} times, expected one")
@@ -56,7 +64,7 @@ def write(image: str, digest: str, repository: str, dist: Path = DIST) -> None:
     shutil.rmtree(dist, ignore_errors=True)
     dist.mkdir(parents=True)
     (dist / "install.yaml").write_text(install_yaml(image, digest))
-    published_chart(image, digest, dist / "cipher-operator")
+    published_chart(image, digest, repository, dist / "cipher-operator")
     said = notes.section((ROOT / "CHANGELOG.md").read_text(), the_version())
     command = verify.command(f"{image}@{digest}", repository)
     (dist / "notes.md").write_text(f"{said}\n## Verify\n```sh\n{command}\n```\n")

@@ -222,6 +222,16 @@ value(
     prometheusRule={"enabled": True},
 )
 value(
+    "prometheusRule.runbookUrl",
+    "https://wiki.example.com/cipher",
+    lambda objects: all(
+        rule["annotations"]["runbook_url"] == f"https://wiki.example.com/cipher/{rule['alert'].lower()}.md"
+        for group in objects[RULE]["spec"]["groups"]
+        for rule in group["rules"]
+    ),
+    prometheusRule={"enabled": True},
+)
+value(
     "grafanaDashboard.enabled",
     True,
     lambda objects: (

@@ -208,7 +208,7 @@ def test_with_secrets_of_servers_it_serves_tenants_and_reads_no_administrator_of
 
 
 def test_the_api_server_takes_every_kind_that_it_knows(release: Release, plane: ControlPlane) -> None:
-    """Those of the Prometheus operator it does not; their specs are those of manifests/components."""
+    """Those of the Prometheus operator it does not: test_monitoring_kinds.py has them."""
     on = ("grafanaDashboard", "kubeStateMetrics", "networkPolicy")
     given = [f"{name}.enabled=true" for name in on] + ["admissionPolicies.fence=true", "image.tag=edge"]
     release.install(CHART, *(part for each in given for part in ("--set", each)))

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from cipher_operator import __version__
-from delivery.rendering import by_name, container, rendered
+from delivery.rendering import NAMESPACE, by_name, container, rendered
 from devcluster import ControlPlane
 from devcluster.helm import Helm
 from manifests.manifest_files import REPOSITORY, documents
@@ -32,11 +32,23 @@ def test_install_yaml_applies_to_an_empty_cluster_in_one_go(tmp_path: Path) -> N
 
 
 def test_the_published_chart_differs_by_the_image_alone(helm4: Helm, tmp_path: Path) -> None:
-    files.published_chart(IMAGE, DIGEST, tmp_path / "chart")
+    files.published_chart(IMAGE, DIGEST, "example/operator", tmp_path / "chart")
     ours, published = rendered(helm4), rendered(helm4, chart=tmp_path / "chart")
     assert container(published).pop("image") == f"{IMAGE}@{DIGEST}"
     container(ours).pop("image")
     assert published == ours
+
+
+def test_the_published_alerts_lead_to_the_pages_of_their_version(helm4: Helm, tmp_path: Path) -> None:
+    files.published_chart(IMAGE, DIGEST, "example/operator", tmp_path / "chart")
+    alerts = {"prometheusRule": {"enabled": True}}
+    objects = rendered(helm4, alerts, tmp_path / "values.yaml", chart=tmp_path / "chart")
+    (group,) = objects["PrometheusRule", NAMESPACE, "cipher-operator"]["spec"]["groups"]
+    base = f"https://github.com/example/operator/blob/v{__version__}/"
+    for rule in group["rules"]:
+        address = rule["annotations"]["runbook_url"]
+        assert address.startswith(base)
+        assert (REPOSITORY / address.removeprefix(base)).read_text().startswith(f"# {rule['alert']}\n")
 
 
 @pytest.mark.cluster

@@ -13,6 +13,7 @@ from pathlib import Path
 from devcluster import detached
 from devcluster.cache import say
 from devcluster.longrun import SetupError
+from devcluster.monitoring_kinds import find_monitoring_crds
 from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_programs import MAJORS, find_postgres
 from devcluster.processes import ProcessError
@@ -83,6 +84,8 @@ def _setup(majors: list[int] | None, *, tls: bool, vector: bool) -> None:
         say(f"PgBouncer: {find_pgbouncer().program}")
     with contextlib.suppress(SetupError):
         say(f"Prometheus: {find_prometheus().program}")
+    with contextlib.suppress(SetupError):
+        say(f"CRDs of the Prometheus operator: {find_monitoring_crds()[0].parent}")
 
 
 def _print(state: detached.State) -> None:

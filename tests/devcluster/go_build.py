@@ -34,11 +34,12 @@ def build(what: str, source: Path, package: str, output: Path, *, flags: str, mo
     """
     env = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOTOOLCHAIN": "local"}
     env.pop("GOROOT", None)
-    command = [str(_go()), "build", f"-modfile={modules}", "-trimpath", "-ldflags", flags, "-o", str(output), package]
+    command = [str(go()), "build", f"-modfile={modules}", "-trimpath", "-ldflags", flags, "-o", str(output), package]
     run(f"building {what}", command, cwd=source, env=env)
 
 
-def _go() -> Path:
+def go() -> Path:
+    """Return the Go command: the machine's where it is new enough, else the wheel's. Raises SetupError."""
     found = shutil.which("go")
     if found is not None and _go_version(found) >= _MINIMUM:
         return Path(found)

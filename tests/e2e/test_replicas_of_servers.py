@@ -14,8 +14,9 @@ from devcluster import ControlPlane
 from devcluster.stored import Follower, Stored
 from support.cluster import PROMPT, Namespace, wait_until
 from support.platform import HOME, Platform
-from support.takeover import BUSY, LIMITS, Pair, Replica, befall
+from support.takeover import BUSY, LEASE, LIMITS, Pair, Replica, befall
 
+LIMITED = {"deletionPolicies": ["Delete", "Retain"]}
 _numbers = itertools.count(1)
 
 
@@ -45,7 +46,7 @@ class Stage:
         made = Platform(self.both.plane, self.both.server, name)
         self.platforms.append(made)
         made.secret()
-        made.offer(limits={"deletionPolicies": ["Delete", "Retain"]})
+        made.offer(limits=LIMITED)
         return made
 
     def label(self, team: Namespace, *, allowed: bool) -> None:
@@ -148,20 +149,38 @@ def held(platform: Platform) -> bool:
     return "is being deleted and is held" in platform.ready().get("message", "")
 
 
+def renewed(both: Pair) -> str:
+    return str(json.loads(both.plane.client().request("GET", LEASE))["spec"]["renewTime"])
+
+
+def start_again(both: Pair, replica: Replica) -> None:
+    """Start a follower again: it has seen nothing of what was done before, but that the leader is alive.
+
+    Else it looks at once at whatever was made in the last two minutes, or at everything.
+    """
+    replica.stop()
+    replica.start()
+    for _ in range(2):
+        at = renewed(both)
+        wait_until(lambda: renewed(both) != at, "the leader renews the Lease")  # noqa: B023
+
+
 def test_what_is_done_while_nobody_leads_is_seen_to(both: Pair, stage: Stage) -> None:
-    _, used, spare, last = (stage.offer(name) for name in ("prod", "used", "spare", "last"))
+    _, used, spare, last, closes = (stage.offer(name) for name in ("prod", "used", "spare", "last", "closes"))
     leaves, stays, goes = stage.team("prod"), stage.team("used"), stage.team("last", deletionPolicy="Delete")
-    waits = stage.team("prod", allowed=False)
-    for team in (leaves, stays, goes):
+    shut, waits = stage.team("closes"), stage.team("prod", allowed=False)
+    for team in (leaves, stays, goes, shut):
         team.wait_ready("chat")
     waits.wait_reason("chat", "ServerNotAvailable")
     wait_until(lambda: in_use(used) and in_use(last) and secret_held(last), "what is used is held")
     wait_until(lambda: spare.ready().get("status") == "True", "so is the server that nobody uses")
     leader, other, before = both.leader(), both.follower(), both.holder()
+    start_again(both, other)
 
     leader.kill()
     stage.label(waits, allowed=True)
     stage.label(leaves, allowed=False)
+    closes.offer(limits=LIMITED, allowedNamespaces={"from": "Selector", "names": ["nobody"]})
     both.plane.kubectl("delete", "cserver", "used", "--wait=false")
     goes.delete("cipherstorages", "chat")
     last.remove()
@@ -174,6 +193,7 @@ def test_what_is_done_while_nobody_leads_is_seen_to(both: Pair, stage: Stage) ->
     ends = {
         "label added, until Ready": lambda: waits.condition("chat").get("status") == "True",
         "label removed, until it is said": lambda: leaves.condition("chat").get("reason") == "ServerNotAvailable",
+        "server closed, until it is said": lambda: shut.condition("chat").get("reason") == "ServerNotAvailable",
         "used one deleted, until it says that it is held": lambda: held(used),
         "last user's deletion": lambda: goes.get("cipherstorages", "chat") is None,
         "its server's": lambda: not last.get(),

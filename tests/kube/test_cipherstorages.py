@@ -16,6 +16,7 @@ from cipher_operator.kube.cipherstorages import (
     storages,
 )
 from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.port import ApiError
 from support.cluster import Namespace
 
@@ -47,11 +48,16 @@ async def test_lists_come_page_by_page(kube: KubeClient, namespace: Namespace, m
     assert [item["metadata"]["name"] async for item in storages(kube, namespace.name)] == list("abcde")
 
 
+async def written(kube: KubeClient, seen: Resource, status: dict[str, Any]) -> bool:
+    """Write a status over the one that was seen; return whether it stands."""
+    return await patch_status(kube, seen.namespace, seen.name, Standing.of(seen), status) is not None
+
+
 async def test_a_status_is_written_whole_and_leaves_the_generation(
     kube: KubeClient, resource: Resource, read: Read
 ) -> None:
-    assert await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a", user="b"))
-    assert await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a"))
+    assert await written(kube, resource, status(database="a", user="b"))
+    assert await written(kube, await read(), status(database="a"))
     now = await read()
     assert (dict(now.status), now.generation) == (status(database="a"), 1)
 
@@ -60,15 +66,69 @@ async def test_a_status_never_lands_on_a_storage_that_was_made_again(
     kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
 ) -> None:
     namespace.delete("cipherstorages", "chat")
-    assert not await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a"))
+    assert not await written(kube, resource, status(database="a"))
     namespace.storage("chat")
-    assert not await patch_status(kube, resource.namespace, "chat", resource.uid, status(database="a"))
+    assert not await written(kube, resource, status(database="a"))
     assert "database" not in (await read()).status
 
 
-async def test_a_status_that_the_schema_refuses_raises(kube: KubeClient, resource: Resource) -> None:
+@pytest.mark.parametrize("before", [None, status(database="a")], ids=["none", "one"])
+async def test_a_status_that_was_not_seen_is_not_replaced(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read, before: dict[str, Any] | None
+) -> None:
+    """By a former leader whose request was on its way, or by a run that began before the spec changed."""
+    if before is not None:
+        assert await written(kube, resource, before)
+    seen = await read()
+    namespace.patch("chat", {"spec": {"interval": "10m"}})
+    newer = status(database="b") | {"observedGeneration": 2}
+    assert await written(kube, await read(), newer)
+    with pytest.raises(ApiError, match="409 Conflict"):
+        await written(kube, seen, status(database="c"))
+    assert (await read()).status == newer
+
+
+@pytest.mark.parametrize("before", [None, status(database="a")], ids=["none", "one"])
+async def test_whatever_else_changes_keeps_no_status_away(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read, before: dict[str, Any] | None
+) -> None:
+    if before is not None:
+        assert await written(kube, resource, before)
+    seen = await read()
+    namespace.patch("chat", {"metadata": {"labels": {"a": "b"}}, "spec": {"interval": "10m"}})
+    assert await written(kube, seen, status(database="c"))
+    assert (await read()).status == status(database="c")
+
+
+async def test_a_status_whose_answer_was_lost_stands(kube: KubeClient, resource: Resource, read: Read) -> None:
+    for _ in range(2):
+        assert await written(kube, resource, status(database="a"))
+    assert (await read()).status == status(database="a")
+
+
+async def test_a_status_that_is_empty_is_replaced(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
+) -> None:
+    namespace.request("PATCH", namespace.path("cipherstorages", "chat") + "/status", {"status": {}})
+    assert await written(kube, resource, status(database="a"))
+    assert (await read()).status == status(database="a")
+
+
+@pytest.mark.parametrize("before", [None, status(database="a")], ids=["none", "one"])
+async def test_a_status_that_the_schema_refuses_raises(
+    kube: KubeClient, resource: Resource, read: Read, before: dict[str, Any] | None
+) -> None:
+    if before is not None:
+        assert await written(kube, resource, before)
     with pytest.raises(ApiError, match="422 Invalid"):
-        await patch_status(kube, resource.namespace, "chat", resource.uid, {"database": 5})
+        await written(kube, await read(), {"database": 5})
+
+
+async def test_a_finalizer_that_was_added_is_no_others_change(kube: KubeClient, resource: Resource, read: Read) -> None:
+    """What the first status needs to know, or it is sent twice."""
+    version = await add_finalizer(kube, resource, FINALIZER)
+    assert version == (await read()).resource_version != resource.resource_version
+    assert await add_finalizer(kube, await read(), FINALIZER) == version
 
 
 async def test_a_finalizer_is_added_and_removed_and_both_may_be_repeated(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,20 +19,26 @@ from support import crd
 _alert = pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 
 
+Built = dict[tuple[str, str], dict[str, Any]]
+
+
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], dict[str, Any]]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """What kustomize makes of base and component, by kind and name."""
-    folder = tmp_path_factory.mktemp("monitoring")
+    return _built(tmp_path_factory.mktemp("monitoring"))
+
+
+def _built(folder: Path, more: str = "") -> Built:
     for each in (COMPONENT, REPOSITORY / "manifests" / "base"):
         shutil.copytree(each, folder / each.name)
     kustomization = "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n"
-    (folder / "kustomization.yaml").write_text(f"{kustomization}resources: [base]\ncomponents: [monitoring]\n")
+    (folder / "kustomization.yaml").write_text(f"{kustomization}resources: [base]\ncomponents: [monitoring]\n{more}")
     command = [str(find_programs().kubectl), "kustomize", str(folder)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return {(each["kind"], each["metadata"]["name"]): each for each in documents(said)}
 
 
-def test_the_monitor_finds_the_service(built: dict[tuple[str, str], dict[str, Any]]) -> None:
+def test_the_monitor_finds_the_service(built: Built) -> None:
     monitor, service = built["ServiceMonitor", "cipher-operator"], built["Service", JOB]
     wanted = monitor["spec"]["selector"]["matchLabels"]
     assert wanted.items() <= service["metadata"]["labels"].items()
@@ -41,7 +48,7 @@ def test_the_monitor_finds_the_service(built: dict[tuple[str, str], dict[str, An
     assert "jobLabel" not in monitor["spec"], "the job is the Service's name"
 
 
-def test_the_dashboard_is_where_grafanas_sidecar_looks(built: dict[tuple[str, str], dict[str, Any]]) -> None:
+def test_the_dashboard_is_where_grafanas_sidecar_looks(built: Built) -> None:
     found = built["ConfigMap", "cipher-operator-dashboard"]
     assert found["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert found["data"]["cipher-operator.json"] == (COMPONENT / "dashboard.json").read_text()
@@ -65,6 +72,16 @@ def test_their_pages_are_under_one_address() -> None:
     assert len(bases) == 1
     for alert in alerts():
         assert alert["annotations"]["runbook_url"].rpartition("/")[2] == f"{alert['alert'].lower()}.md"
+
+
+def test_the_page_says_how_they_lead_elsewhere(built: Built, tmp_path: Path) -> None:
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```$", RUNBOOKS.with_suffix(".md").read_text(), re.MULTILINE | re.DOTALL)
+    moved = _built(tmp_path, recipe)
+    assert moved.keys() == built.keys()
+    (group,) = moved["PrometheusRule", "cipher-operator"]["spec"]["groups"]
+    for rule, ours in zip(group["rules"], alerts(), strict=True):
+        page = f"https://github.com/OWNER/NAME/blob/v0.1.0/docs/runbooks/{ours['alert'].lower()}.md"
+        assert rule == ours | {"annotations": ours["annotations"] | {"runbook_url": page}}
 
 
 def test_every_alert_has_its_page_and_every_page_its_alert() -> None:
@@ -145,7 +162,7 @@ def test_the_metrics_page_names_what_kube_state_metrics_publishes() -> None:
     assert set(re.findall(r"kube_cipher(?:storage|server)_\w+", page)) == published
 
 
-def test_kube_state_metrics_may_read_what_it_shall(built: dict[tuple[str, str], dict[str, Any]]) -> None:
+def test_kube_state_metrics_may_read_what_it_shall(built: Built) -> None:
     rules = built["ClusterRole", "cipher-operator-kube-state-metrics"]["rules"]
     assert {
         (group, what, *rule["verbs"]) for rule in rules for group in rule["apiGroups"] for what in rule["resources"]

@@ -50,6 +50,26 @@ async def test_it_is_said_once_it_lasts(tenants: Tenants, case: str, before: str
     assert await tenants.look() == ("True", "Ready"), "it begins to count anew"
 
 
+async def test_all_that_one_look_lacks_is_said_at_once(tenants: Tenants) -> None:
+    spec = {
+        "connection": {
+            "secretRef": {"name": "pg-admin"},
+            "sslMode": "verify-full",
+            "caRef": {"kind": "ConfigMap", "name": "ca", "key": "ca.crt"},
+        },
+        "app": {"caPath": "/etc/ca.crt"},
+    }
+    tenants.api.storage(spec=spec)
+    forbid(tenants, NAMESPACE)
+    forbid(tenants, NAMESPACE, "configmaps")
+    await tenants.look()
+    tenants.seconds += REFUSED_FOR
+    assert await tenants.look() == ("False", "Unknown")
+    missing = f"get configmaps in namespace '{NAMESPACE}' and get secrets in namespace '{NAMESPACE}'"
+    said = f"the operator may not {missing}: whoever installed it must give it these rights (RBAC)"
+    assert tenants.api.condition("chat")["message"] == said
+
+
 async def test_force_delete_needs_no_right_to_read(tenants: Tenants) -> None:
     tenants.platform(limits={"deletionPolicies": ["Delete"]})
     await tenants.ready_tenant(deletionPolicy="Delete")

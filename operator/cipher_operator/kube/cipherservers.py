@@ -6,7 +6,7 @@ from typing import Any
 from cipher_operator.api.names import API_VERSION, SERVER_PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube.finalizers import Holdable
-from cipher_operator.kube.objects import get_object, pages, patch_status_of
+from cipher_operator.kube.objects import Standing, get_object, pages, patch_status_of
 from cipher_operator.kube.port import ApiError, Json, Kube, Reading
 
 
@@ -36,9 +36,11 @@ def holdable(server: Resource) -> Holdable:
     return Holdable(path, server.uid, server.resource_version, server.finalizers, server.deleting)
 
 
-async def patch_server_status(kube: Kube, name: str, uid: str, status: dict[str, Any]) -> bool:
-    """Write the whole status; return False, with nothing written, where the object is gone or re-created.
+async def patch_server_status(kube: Kube, name: str, standing: Standing, status: dict[str, Any]) -> Json | None:
+    """Write the whole status over the one that was seen and return the object; None, with nothing written, where it is
+    gone or re-created.
 
-    Raises ApiError, status 422 where the schema refuses the status, and ApiUnavailable.
+    Raises ApiError, status 409 where another status stands there, 422 where the schema refuses the status, and
+    ApiUnavailable.
     """
-    return await patch_status_of(kube, server_path(name), uid, status)
+    return await patch_status_of(kube, server_path(name), standing, status)

@@ -7,7 +7,7 @@ from cipher_operator.api.names import API_VERSION, FINALIZER, GROUP, PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
-from cipher_operator.kube.objects import get_object, pages, patch_status_of
+from cipher_operator.kube.objects import Standing, get_object, pages, patch_status_of
 from cipher_operator.kube.port import METADATA_LIST, ApiError, Json, Kube, Reading
 
 FEW, MANY = "20", "500"
@@ -86,17 +86,24 @@ def _is_held(item: Json) -> bool:
     return FINALIZER in (item["metadata"].get("finalizers") or ()) and bool((item.get("status") or {}).get("database"))
 
 
-async def patch_status(kube: Kube, namespace: str, name: str, uid: str, status: dict[str, Any]) -> bool:
-    """Write the whole status; return False, with nothing written, where the object is gone or re-created.
+async def patch_status(
+    kube: Kube, namespace: str, name: str, standing: Standing, status: dict[str, Any]
+) -> Json | None:
+    """Write the whole status over the one that was seen and return the object; None, with nothing written, where it is
+    gone or re-created.
 
-    Raises ApiError, status 422 where the schema refuses the status, and ApiUnavailable.
+    Raises ApiError, status 409 where another status stands there, 422 where the schema refuses the status, and
+    ApiUnavailable.
     """
-    return await patch_status_of(kube, storage_path(namespace, name), uid, status)
+    return await patch_status_of(kube, storage_path(namespace, name), standing, status)
 
 
-async def add_finalizer(kube: Kube, resource: Resource, finalizer: str) -> None:
-    """Add a finalizer; returns when it is there. Raises ApiError, status 404 where the object is gone or re-created."""
-    await finalizers.add(kube, _holdable(resource), finalizer)
+async def add_finalizer(kube: Kube, resource: Resource, finalizer: str) -> str:
+    """Add a finalizer and return the object's resourceVersion, with which it is there.
+
+    Raises ApiError, status 404 where the object is gone or re-created.
+    """
+    return await finalizers.add(kube, _holdable(resource), finalizer)
 
 
 async def remove_finalizer(kube: Kube, resource: Resource, finalizer: str) -> None:

@@ -43,15 +43,16 @@ async def find(kube: Kube, path: str) -> Holdable | None:
     )
 
 
-async def add(kube: Kube, held: Holdable, finalizer: str) -> None:
-    """Add a finalizer. Returns when it is there; what was read is read again on a conflict.
+async def add(kube: Kube, held: Holdable, finalizer: str) -> str:
+    """Add a finalizer. Returns the object's resourceVersion when it is there; what was read is read again on a
+    conflict.
 
     Raises ApiError: 404 also where the object is another one by now, 403 or 422 where it is being deleted.
     """
     now = held
     for attempt in range(TRIES):
         if finalizer in now.finalizers:
-            return
+            return now.resource_version
         step: Json = (
             {"op": "add", "path": "/metadata/finalizers/-", "value": finalizer}
             if now.finalizers
@@ -59,8 +60,7 @@ async def add(kube: Kube, held: Holdable, finalizer: str) -> None:
         )
         tests = [_test("uid", now.uid), _test("resourceVersion", now.resource_version)]
         try:
-            await kube.patch(now.path, [*tests, step], JSON_PATCH)
-            return
+            return str((await kube.patch(now.path, [*tests, step], JSON_PATCH))["metadata"]["resourceVersion"])
         except ApiError as error:
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
@@ -70,6 +70,7 @@ async def add(kube: Kube, held: Holdable, finalizer: str) -> None:
             if found.deleting:
                 raise
             now = found
+    return now.resource_version
 
 
 async def remove(kube: Kube, held: Holdable, finalizer: str, *, as_seen: bool = False) -> bool:

@@ -1,9 +1,14 @@
 """What both of our kinds need of the API server: one object, pages of a list, the status."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from cipher_operator.api.spec import Resource
 from cipher_operator.kube.port import JSON, JSON_PATCH, ApiError, Json, Kube, Reading
+
+TRIES = 3
+"""Of the first status of an object that others change at the same time."""
 
 
 async def get_object(kube: Reading, path: str) -> Json | None:
@@ -30,24 +35,65 @@ async def pages(kube: Reading, path: str, *, limit: str, accept: str = JSON, **q
         asked["continue"] = more
 
 
-async def patch_status_of(kube: Kube, path: str, uid: str, status: dict[str, Any]) -> bool:
-    """Write the whole status of an object; return False, with nothing written, where it is gone or re-created.
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """An object as it was seen last, by whom its status is about to be replaced: `status` is what may be replaced."""
 
-    Raises ApiError, status 422 where the schema refuses the status, and ApiUnavailable.
+    uid: str
+    resource_version: str
+    status: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, resource: Resource) -> "Standing":
+        """Return what was read of a resource."""
+        return cls(resource.uid, resource.resource_version, resource.status)
+
+    def tests(self) -> list[Json]:
+        """Return the steps of a JSON patch that refuse it where the object is another one, or has another status."""
+        # That there is no status cannot be tested; then the whole object must be as it was.
+        same = (
+            _test("/status", self.status) if self.status else _test("/metadata/resourceVersion", self.resource_version)
+        )
+        return [_test("/metadata/uid", self.uid), same]
+
+
+async def patch_status_of(kube: Kube, path: str, standing: Standing, status: dict[str, Any]) -> Json | None:
+    """Write the whole status of an object and return the object; None, with nothing written, where it is gone or
+    re-created.
+
+    What stands there is replaced only by who has seen it: by a process that was stopped in the midst of its request,
+    and by one that worked at an older spec, nothing newer is. Raises ApiError: 409 where another status stands there,
+    422 where the schema refuses the status; and ApiUnavailable.
     """
-    steps: list[Json] = [
-        {"op": "test", "path": "/metadata/uid", "value": uid},
-        {"op": "add", "path": "/status", "value": status},
-    ]
-    try:
-        await kube.patch(f"{path}/status", steps, JSON_PATCH)
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        # A failed test and a status that the schema refuses both answer 422 Invalid.
-        if error.status == 422:
+    now = standing
+    for _ in range(TRIES):
+        try:
+            return await kube.patch(f"{path}/status", [*now.tests(), _set("/status", status)], JSON_PATCH)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            # A failed test and a status that the schema refuses both answer 422 Invalid.
+            if error.status != 422:
+                raise
             current = await get_object(kube, path)
-            if current is None or current["metadata"]["uid"] != uid:
-                return False
-        raise
-    return True
+            if current is None or current["metadata"]["uid"] != now.uid:
+                return None
+            there = current.get("status") or {}
+            if there == status:
+                # Ours, and the answer was lost.
+                return current
+            if there != now.status:
+                raise ApiError(409, "Conflict", "another status was written meanwhile") from None
+            version = current["metadata"]["resourceVersion"]
+            if there or version == now.resource_version:
+                raise
+            now = replace(now, resource_version=version)
+    raise ApiError(409, "Conflict", "the object changes all the time")
+
+
+def _test(path: str, value: object) -> Json:
+    return {"op": "test", "path": path, "value": value}
+
+
+def _set(path: str, value: object) -> Json:
+    return {"op": "add", "path": path, "value": value}

@@ -1,6 +1,7 @@
 """Why the API server refused a request: what a person, or the next run, can do about it."""
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
 
 from cipher_operator.kube.port import ApiError
@@ -59,8 +60,15 @@ def refusal(error: ApiError) -> Refusal:
     return _BY_STATUS.get(error.status, Refusal.INVALID)
 
 
-def missing_right(error: ApiError) -> tuple[str, str, str] | None:
-    """Return verb, resource and namespace ('' of all or none) of the right that was missing; None where RBAC is not why
-    a request was refused."""
-    found = _RIGHT.search(error.message)
-    return (found[1], found[2], found[3] or "") if found is not None else None
+def missing_rights(error: ApiError) -> list[tuple[str, str, str]]:
+    """Return verb, resource and namespace ('' of all or none) of the rights that were missing; none where RBAC is not
+    why a request was refused."""
+    return sorted({(found[1], found[2], found[3] or "") for found in _RIGHT.finditer(error.message)})
+
+
+def together(errors: Sequence[ApiError]) -> ApiError:
+    """Return one refusal for those of several requests at once: where all lacked a right, it tells of all of them."""
+    if not all(missing_rights(error) for error in errors):
+        return next(error for error in errors if not missing_rights(error))
+    messages = dict.fromkeys(error.message for error in errors)
+    return ApiError(errors[0].status, errors[0].reason, "; ".join(messages))

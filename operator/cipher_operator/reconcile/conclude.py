@@ -12,7 +12,7 @@ from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
 from cipher_operator.core.tenure import going_on
 from cipher_operator.kube.port import ApiError
-from cipher_operator.kube.refusals import missing_right
+from cipher_operator.kube.refusals import missing_rights
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
 from cipher_operator.reconcile.doors import door_warning
@@ -148,15 +148,19 @@ def _cas(intent: Intent) -> tuple[str, ...]:
 
 
 def api_refused(error: ApiError, namespace: str) -> Failure:
-    """Return the failure of a request that the API server refused. A right that is missing is named, but for one in a
-    namespace that is not the storage's."""
+    """Return the failure of requests that the API server refused. Rights that are missing are named, but for those in
+    a namespace that is not the storage's."""
     why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"
-    right = missing_right(error)
-    if right is not None and right[2] in ("", namespace):
-        verb, resource, space = right
-        where = f" in namespace '{space}'" if space else ""
-        why = f"the operator may not {verb} {resource}{where}: whoever installed it must give it that right (RBAC)"
+    rights = [each for each in missing_rights(error) if each[2] in ("", namespace)]
+    if rights:
+        lacking = " and ".join(_named(*each) for each in rights)
+        it = "that right" if len(rights) == 1 else "these rights"
+        why = f"the operator may not {lacking}: whoever installed it must give it {it} (RBAC)"
     return Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
+
+
+def _named(verb: str, resource: str, namespace: str) -> str:
+    return f"{verb} {resource}" + (f" in namespace '{namespace}'" if namespace else "")
 
 
 def unpublished(snapshot: Snapshot) -> bool:

@@ -10,7 +10,8 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.connection.password import Password
-from cipher_operator.kube.port import Reading
+from cipher_operator.kube.port import ApiError, Reading
+from cipher_operator.kube.refusals import together
 from cipher_operator.kube.secrets import ConfigMapObject, SecretObject, get_configmap, get_secret
 from cipher_operator.queue.references import ABSENT, Version
 from cipher_operator.reconcile.digest import Digest
@@ -99,10 +100,19 @@ class Contents:
 async def read_contents(kube: Reading, namespace: str, scope: Scope, refs: Iterable[Ref]) -> Contents:
     """Return what the refs of one namespace hold. Raises ApiError, ApiUnavailable."""
     wanted = tuple(ref for ref in refs if ref[1] == namespace)
-    read = await asyncio.gather(*(read_input(kube, ref) for ref in wanted))
-    return Contents(
-        namespace, scope, {ref: content for ref, content in zip(wanted, read, strict=True) if content is not None}
-    )
+    read = await asyncio.gather(*(_read(kube, ref) for ref in wanted))
+    # All that was refused is told at once: whoever gives the one right gives the others too.
+    if refused := [answer for answer in read if isinstance(answer, ApiError)]:
+        raise together(refused)
+    found = {ref: answer for ref, answer in zip(wanted, read, strict=True) if not isinstance(answer, ApiError | None)}
+    return Contents(namespace, scope, found)
+
+
+async def _read(kube: Reading, ref: Ref) -> Content | ApiError | None:
+    try:
+        return await read_input(kube, ref)
+    except ApiError as error:
+        return error
 
 
 async def read_input(kube: Reading, ref: Ref) -> Content | None:

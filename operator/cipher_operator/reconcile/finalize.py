@@ -1,5 +1,6 @@
 """Finalizers, and the end of a CipherStorage: who adds them, who takes them away, and what is dropped on the server."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
@@ -25,13 +26,16 @@ from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
 
 
-async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec) -> tuple[tuple[str, str], ...]:
+async def ensure_finalizers(
+    around: Surroundings, snapshot: Snapshot, spec: Spec, stored: Callable[[str], None]
+) -> tuple[tuple[str, str], ...]:
     """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
     Held before anything is created on the server; the connection Secret and a Secret with its CA too, because the
     deletion of a namespace removes those first (as PVC protection does). A CipherServer is held whatever the policy
     says, and holds its own Secrets. Where the connection Secret is missing nothing is held: that run creates nothing.
-    Returns kind and name of what somebody deletes. Raises ApiError, ApiUnavailable.
+    Returns kind and name of what somebody deletes; `stored` is called with the storage's new resourceVersion. Raises
+    ApiError, ApiUnavailable.
     """
     kube, home, resource = around.kube, around.namespaces.servers, snapshot.resource
     if spec.management_policy is not ManagementPolicy.MANAGE:
@@ -46,7 +50,7 @@ async def ensure_finalizers(around: Surroundings, snapshot: Snapshot, spec: Spec
     elif not ways:
         return ()
     elif FINALIZER not in resource.finalizers:
-        await add_finalizer(kube, resource, FINALIZER)
+        stored(await add_finalizer(kube, resource, FINALIZER))
         # Looked at again when the storage itself is held: from now on no other storage's release takes it away.
         ways = [held for held in [await find(kube, each.path) for each in ways] if held is not None]
     for held in ways:

@@ -20,6 +20,7 @@ from cipher_operator.kube.cipherservers import get_server, holdable, patch_serve
 from cipher_operator.kube.cipherstorages import held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
+from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
@@ -198,7 +199,7 @@ class ServerReconciler:
         if status != resource.status:
             if status["storages"] != resource.status.get("storages"):
                 self._counted[name] = around.monotonic()
-            await patch_server_status(around.kube, name, resource.uid, status)
+            await patch_server_status(around.kube, name, Standing.of(resource), status)
             await self._announce(resource, result, status)
         return following
 

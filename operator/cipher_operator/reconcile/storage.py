@@ -5,7 +5,7 @@ snapshot → decide → converge → prove → publish → Result; what is told 
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from cipher_operator.api.failures import ConditionType, Failure
@@ -103,7 +103,7 @@ class Reconciler:
         around, resource = self._around, snapshot.resource
         teller = Teller(around.kube, self._recorder, resource, around.now, around.rules.progress_deadline)
         async with teller.saying(Reason.DELETING if resource.deleting else Reason.PROGRESSING):
-            result = await self._within_limit(snapshot, ticket)
+            result = await self._within_limit(snapshot, ticket, teller.stored)
         if isinstance(result, Ended):
             await teller.farewell(result)
             self.forget(resource.key)
@@ -133,8 +133,8 @@ class Reconciler:
             around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started), following)
         return following
 
-    async def _within_limit(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
-        """Return the result, or the end of a storage that is let go."""
+    async def _within_limit(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result | Ended:
+        """Return the result, or the end of a storage that is let go. `stored` as for `ensure_finalizers`."""
         limit = self._around.rules.reconcile_timeout
         try:
             async with asyncio.timeout(limit):
@@ -142,7 +142,7 @@ class Reconciler:
                     self._builds.cancel(snapshot.resource.key)
                     sessions, ca = self._around.sessions(ticket), self._history(snapshot.resource).ca
                     return await finalize.finish(self._around, snapshot, sessions, ca)
-                return discreet(snapshot, await self._reconcile(snapshot, ticket))
+                return discreet(snapshot, await self._reconcile(snapshot, ticket, stored))
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
@@ -151,12 +151,12 @@ class Reconciler:
             failure = api_refused(error, snapshot.resource.namespace)
         return refused(snapshot, failure)
 
-    async def _reconcile(self, snapshot: Snapshot, ticket: Ticket) -> Result:
+    async def _reconcile(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result:
         around, resource = self._around, snapshot.resource
         spec = parse(snapshot, around.rules)
         if isinstance(spec, Failure):
             return refused(snapshot, spec)
-        held = await finalize.ensure_finalizers(around, snapshot, spec)
+        held = await finalize.ensure_finalizers(around, snapshot, spec, stored)
         history = self._history(resource)
         intent = decide(
             snapshot, spec, history, around.rules, now=around.now(), fresh=around.generate(), digest=around.digest

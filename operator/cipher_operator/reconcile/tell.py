@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from cipher_operator.api.reasons import Reason
-from cipher_operator.api.spec import Resource
+from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.cipherstorages import patch_status
 from cipher_operator.kube.events import Recorder
+from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.reconcile.report import log
 from cipher_operator.reconcile.report.events import Event, ended, events
@@ -33,7 +35,11 @@ class Teller:
     ) -> None:
         self._kube, self._recorder, self._resource = kube, recorder, resource
         self._now, self._deadline = now, progress_deadline
-        self._written: dict[str, Any] = dict(resource.status)
+        self._standing = Standing.of(resource)
+
+    def stored(self, version: str) -> None:
+        """Note the resourceVersion that the run itself gave the storage."""
+        self._standing = replace(self._standing, resource_version=version)
 
     @asynccontextmanager
     async def saying(self, reason: Reason) -> AsyncIterator[None]:
@@ -48,9 +54,10 @@ class Teller:
     async def tell(self, result: Result, seconds: float) -> Sample:
         """Write, post and log, and return what is counted. Raises ApiError, ApiUnavailable."""
         resource = self._resource
-        status = next_status(result, self._written, resource.generation, self._time(), progress_deadline=self._deadline)
-        if status != self._written:
-            await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status)
+        standing = self._standing.status
+        status = next_status(result, standing, resource.generation, self._time(), progress_deadline=self._deadline)
+        if status != standing:
+            await patch_status(self._kube, resource.namespace, resource.name, self._standing, status)
         message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
         news = summary(status) != summary(resource.status)
         level, text, details = log.line(result, message, seconds, news=news)
@@ -69,7 +76,7 @@ class Teller:
 
     async def _say(self, reason: Reason) -> None:
         await asyncio.sleep(SAY_AFTER)
-        status = progressing(self._written, self._resource.generation, self._time(), reason)
+        status = progressing(self._standing.status, self._resource.generation, self._time(), reason)
         if status is None:
             return
         writing = asyncio.ensure_future(self._write(status))
@@ -83,8 +90,9 @@ class Teller:
     async def _write(self, status: dict[str, Any]) -> None:
         resource = self._resource
         try:
-            if await patch_status(self._kube, resource.namespace, resource.name, resource.uid, status):
-                self._written = status
+            body = await patch_status(self._kube, resource.namespace, resource.name, self._standing, status)
+            if body is not None:
+                self._standing = Standing.of(parse_resource(body))
         except (ApiError, ApiUnavailable, NotLeading) as error:
             logger.debug("progress was not said: %s", error, extra={"storage": "/".join(resource.key)})
 
