@@ -124,7 +124,7 @@ _OTHERS = """
     'collations', (SELECT COALESCE(jsonb_agg(DISTINCT l.collname), '[]')
        FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND l.collversion IS NOT NULL
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-         AND l.collversion <> pg_collation_actual_version(l.oid)),
+         AND l.collversion <> pg_collation_actual_version(a.attcollation)),
     'unlogged_parts', (WITH RECURSIVE part AS (
          SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid AND c.relkind = 'p'
          UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
