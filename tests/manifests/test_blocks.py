@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,22 @@ from cipher_operator.api.names import API_VERSION
 from cipher_operator.runtime.flags import FLAGS
 from devcluster import ControlPlane, PostgresServer
 from devcluster.tls import CertificateAuthority
+from manifests.block_account import (
+    BLOCKS,
+    HERE,
+    NOT_HERE,
+    begins_anew,
+    elsewhere,
+    is_kustomization,
+    is_whole,
+    parts,
+    who_runs,
+)
 from manifests.manifest_files import REPOSITORY, documents
 from support import crd
-from support.pages import ELSEWHERE, Block, Shell, blocks
+from support.pages import ELSEWHERE, Block, Shell
 from support.servers import LEAST
 
-BLOCKS = list(blocks())
-OURS = {"v1", "apps/v1", API_VERSION}
 CONNECTION = {"secretRef": {"name": "pg-admin"}}
 POD = {"containers": [{"name": "cipher", "image": "registry.example.com/cipher:1"}]}
 SERVER = "prod-eu"
@@ -40,69 +48,6 @@ PLACEHOLDERS = {
     "-n chat": "-n {namespace}",
 }
 """What a page's reader puts his own for, in commands."""
-RUNBOOKS = "tests/e2e/test_runbook_pages.py"
-
-
-@dataclass(frozen=True)
-class Elsewhere:
-    """Blocks that do not run here: by their page, a part of their text, and who runs them or what they need."""
-
-    page: str
-    part: str
-    who: str
-
-
-NOT_HERE = (
-    Elsewhere("docs/gitops.md", "kubectl patch configmap argocd", "tests/manifests/test_argocd_install.py"),
-    Elsewhere("docs/running/backup.md", "pg_dumpall", RUNBOOKS),
-    Elsewhere("docs/running/backup.md", 'psql "$NEW_ADMIN_URL" --file', RUNBOOKS),
-    Elsewhere("docs/running/moving.md", "pg_dump", RUNBOOKS),
-    Elsewhere("README.md", "flowchart LR", "tests/delivery/test_site.py"),
-    Elsewhere("docs/start.md", "usable; PostgreSQL", "tests/manifests/test_start_page.py"),
-    Elsewhere("docs/start.md", "CREATE ROLE", "tests/manifests/test_start_page.py"),
-    Elsewhere("docs/providers/own-server.md", "hostssl", "a pg_hba.conf of the reader's server"),
-    Elsewhere("docs/running/disaster.md", '"instance":"5f0c…"', "tests/postgres/test_provision.py"),
-    Elsewhere("docs/identity.md", "rds-db:connect", "an account at AWS"),
-    Elsewhere("docs/identity.md", "pods.eks.amazonaws.com", "an account at AWS"),
-    Elsewhere("docs/identity.md", "AssumeRoleWithWebIdentity", "an account at AWS"),
-    Elsewhere("docs/providers/cloudnativepg.md", "postgresql.cnpg.io/v1", "a cluster with CloudNativePG"),
-)
-
-
-def elsewhere(block: Block) -> list[Elsewhere]:
-    return [each for each in NOT_HERE if each.page == block.page and each.part in block.text]
-
-
-def parts(block: Block) -> list[dict[str, Any]]:
-    """Return the documents of a YAML block that are no whole objects."""
-    found = documents(block.text) if block.language == "yaml" else []
-    return [each for each in found if not {"apiVersion", "kind"} <= {*each}]
-
-
-def is_whole(block: Block) -> bool:
-    found = documents(block.text) if block.language == "yaml" else []
-    return bool(found) and all({"apiVersion", "kind", "metadata"} <= {*each} for each in found)
-
-
-def is_kustomization(block: Block) -> bool:
-    return any({*each} & {"resources", "patches", "replacements"} for each in parts(block))
-
-
-HERE: dict[str, Callable[[Block], bool]] = {
-    "test_a_page_runs_as_it_stands": lambda block: block.script is not None,
-    "test_sql_runs_as_it_stands": lambda block: block.language == "sql",
-    "test_documents.test_whole_examples_apply": lambda block: (
-        is_whole(block) and {each["apiVersion"] for each in documents(block.text)} <= OURS
-    ),
-    "test_a_part_of_an_object_is_taken": lambda block: bool(parts(block)) and not is_kustomization(block),
-    "test_a_kustomization_builds": is_kustomization,
-}
-
-
-def who_runs(block: Block) -> list[str]:
-    """Return all that carry a block out, or say what it would need."""
-    named = [each.who for each in elsewhere(block)]
-    return named or [name for name, takes in HERE.items() if takes(block)]
 
 
 def test_every_block_has_somebody_who_runs_it() -> None:
@@ -112,6 +57,9 @@ def test_every_block_has_somebody_who_runs_it() -> None:
 
 
 def test_who_is_named_is_there_and_is_needed() -> None:
+    for name in HERE:
+        module, _, test = name.rpartition(".")
+        assert test in (Path(__file__).parent / f"{module or 'test_blocks'}.py").read_text()
     named = [each.who for each in NOT_HERE] + [*ELSEWHERE.values()]
     for path in re.findall(r"tests/\S+\.py", " ".join(named)):
         assert (REPOSITORY / path).is_file(), path
@@ -200,8 +148,8 @@ def test_a_page_runs_as_it_stands(
             (shell.folder / ("server.yaml" if "CipherServer" in kinds else "chat.yaml")).write_text(block.text)
         if block.script is None or elsewhere(block):
             continue
-        if "make cluster " in block.script:
-            installed.kubectl("-n", namespace, "delete", "cstore", "chat")
+        if begins_anew(block):
+            installed.kubectl("-n", namespace, "delete", "cstore/chat", "secret/pg-admin", "--ignore-not-found")
         said = shell.run(_told(block.script, namespace)).splitlines()
         assert shell.failures() == "", block.name
         if block.shown:

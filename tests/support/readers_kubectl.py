@@ -54,7 +54,8 @@ def main() -> int:
     words, namespace = sys.argv[1:], os.environ["NAMESPACE"]
     verb = verb_of(words)
     if verb == "wait":
-        _carry_out([word for word in words if "/" in word], asked(words, namespace)[:2])
+        namespace = words[words.index("-n") + 1] if "-n" in words else namespace
+        _carry_out([word for word in words if "/" in word], ["-n", namespace])
     ended = subprocess.run(
         [os.environ["KUBECTL"], *asked(words, namespace)], stdout=None, stderr=subprocess.PIPE, text=True, check=False
     )
