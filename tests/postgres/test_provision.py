@@ -337,13 +337,17 @@ async def test_another_storage_with_the_same_login_conflicts(one: PostgresServer
     admin, first = superuser(one), fresh()
     await admin.run(first)
     before = snapshot(one, first.database)
-    for identity in (
-        Identity("instance-2", "team", first.identity.name, first.identity.uid),
-        Identity("instance-1", "other", first.identity.name, "x"),
+    name, uid = first.identity.name, first.identity.uid
+    for identity, anew in (
+        (Identity("instance-2", "team", name, uid), True),
+        (Identity("instance-2", "other", name, uid), False),
+        (Identity("instance-1", "other", name, "x"), False),
     ):
         with pytest.raises(Failure) as conflict:
             await admin.run(replace(first, identity=identity))
         assert conflict.value.reason is Reason.CONFLICT
+        # The same Git in a new cluster: one setting of the operator, and not a field of every storage.
+        assert ("`--instance-id instance-1`" in conflict.value.message) is anew, conflict.value.message
     assert snapshot(one, first.database) == before
 
 
