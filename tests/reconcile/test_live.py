@@ -107,6 +107,12 @@ async def test_what_the_cluster_does_not_give_is_said(tenants: Tenants, case: st
     assert tenants.server.password not in str(raised.value)
 
 
+NOT_INSTALLED = (
+    "in this cluster the CRD cipherstorages.storage.cipher.dev is not installed: `kubectl apply -k crds`, or `helm "
+    "upgrade`, or choose another --context"
+)
+
+
 class Discovery:
     """The API server in memory, which has no discovery, with one that names these kinds."""
 
@@ -115,7 +121,7 @@ class Discovery:
 
     async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         if path == "/apis":
-            return {"groups": [{"name": GROUP}] if self._kinds else []}
+            return {"groups": [{"name": GROUP, "versions": [{"version": "v1alpha1"}]}] if self._kinds else []}
         if path == f"/apis/{GROUP}/v1alpha1":
             return {"resources": [{"name": each} for each in self._kinds]}
         if path.startswith("/apis/") and not any(each in path for each in self._kinds):
@@ -126,8 +132,8 @@ class Discovery:
 @pytest.mark.parametrize(
     ("kinds", "namespace", "trouble", "said"),
     [
-        pytest.param((), NAMESPACE, None, "CipherStorage is not installed in this cluster", id="no group"),
-        pytest.param(("x",), NAMESPACE, None, "CipherStorage is not installed in this cluster", id="no kind"),
+        pytest.param((), NAMESPACE, None, NOT_INSTALLED, id="no group"),
+        pytest.param(("x",), NAMESPACE, None, NOT_INSTALLED, id="no kind"),
         pytest.param(
             ("cipherstorages",), "shopp", None, "there is no namespace 'shopp' in this cluster; -n", id="no namespace"
         ),

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.names import PLURAL, SERVER_PLURAL
-from cipher_operator.kube.cipherstorages import kind_is_served
+from cipher_operator.kube.kinds import MEND, lacking
 from cipher_operator.kube.namespaces import get_labels, namespace_path
 from cipher_operator.kube.objects import get_object
 from cipher_operator.kube.port import JSON, ApiError, ApiUnavailable, Json, Reading
@@ -62,8 +62,9 @@ class Own:
         """Return why there is no such storage, as far as it can be seen."""
         namespace, name = key
         try:
-            if not await kind_is_served(self):
-                return "CipherStorage is not installed in this cluster: `kubectl apply -k crds`, or another --context"
+            for lack in await lacking(self, (PLURAL,)):
+                if not lack.served:
+                    return f"in this cluster {lack.text}: {MEND}, or choose another --context"
             if await get_labels(self, namespace) is None:
                 return f"there is no namespace '{namespace}' in this cluster; -n or --context names another"
         except (ApiError, LookError):
