@@ -32,6 +32,7 @@ from cipher_operator.runtime.settings import (
     add_arguments,
     add_offline_arguments,
     settings_from,
+    unknown_variables,
 )
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
@@ -101,6 +102,8 @@ def _run(arguments: argparse.Namespace) -> int:
         print(f"cipher-operator run: {error}", file=sys.stderr)
         return EXIT_USAGE
     set_up(settings.log_format, settings.log_level)
+    for text in unknown_variables(os.environ):
+        logging.getLogger(__name__).warning(text)
     try:
         return asyncio.run(_operate(settings))
     except (StartError, AccessError) as error:
@@ -134,6 +137,8 @@ def _examine(arguments: argparse.Namespace) -> int:
     """Look at the server as a run would, and print what it finds."""
     # What a library logs is said by whoever meets its failure.
     logging.getLogger().addHandler(logging.NullHandler())
+    for text in unknown_variables(os.environ):
+        print(f"cipher-operator {arguments.command}: {text}", file=sys.stderr)
     try:
         settings = settings_from(arguments, os.environ)
         _check_names(arguments)

@@ -71,7 +71,7 @@ CASES: dict[str, tuple[Callable[[Discovery], object], list[tuple[str, bool]]]] =
     "all is there": (lambda at: None, []),
     "no group": (
         lambda at: at.serve(),
-        [(f"the CRD {PLURAL}.{GROUP} is not installed", False), (f"the CRD {SERVER_PLURAL}.{GROUP} is not installed", False)],
+        [(f"the CRD {plural}.{GROUP} is not installed", False) for plural in (PLURAL, SERVER_PLURAL)],
     ),
     "one kind": (lambda at: at.drop(SERVER_PLURAL), [(f"the CRD {SERVER_PLURAL}.{GROUP} is not installed", False)]),
     "other versions": (

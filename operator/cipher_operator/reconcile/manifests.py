@@ -7,12 +7,13 @@ from typing import Any
 
 from cipher_operator.api import names
 from cipher_operator.api.spec import Resource, parse_resource
+from cipher_operator.core.words import printable
 from cipher_operator.kube.cipherservers import server_path
 from cipher_operator.kube.cipherstorages import storage_path
 from cipher_operator.kube.namespaces import namespace_path
 from cipher_operator.kube.port import JSON, ApiError, Json
 from cipher_operator.kube.secrets import configmap_path, secret_path
-from cipher_operator.reconcile.documents import Document, ManifestError, mapping, printable, read_documents
+from cipher_operator.reconcile.documents import Document, ManifestError, mapping, read_documents
 from cipher_operator.reconcile.inputs import CONFIG_MAP, NAMESPACE, SECRET, Ref, app_secret, login_references, server_of
 
 DEFAULT_NAMESPACE = "default"
