@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +216,8 @@ def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
     """As in `plan … | head`."""
     program = (
         "from types import SimpleNamespace; from cipher_operator.cli import _print; "
-        "_print('plan', 'shop/chat', SimpleNamespace(pending=['SELECT 1;'] * 100_000), [])"
+        "look = SimpleNamespace(found=SimpleNamespace(pending=['SELECT 1;'] * 100_000, warnings=()), notes=()); "
+        "_print('plan', 'shop/chat', look, [])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -225,6 +228,59 @@ def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == -signal.SIGPIPE
+
+
+@pytest.mark.parametrize("command", ["plan", "check"])
+def test_nothing_that_a_server_says_is_obeyed_by_a_terminal(command: str) -> None:
+    program = f"""
+import json, sys
+from types import SimpleNamespace
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.cli import _print
+from cipher_operator.reconcile.offline import Look
+hostile = "\\x1b]0;owned\\x07\\x9b2J\\u202e"
+report = SimpleNamespace(
+    pending=[f'CREATE ROLE "{{hostile}}"\\nLOGIN;'], warnings=[f"w {{hostile}}"],
+    observed=SimpleNamespace(server=SimpleNamespace(version=160014)),
+)
+_print("{command}", "shop/chat", Look(report, ("it is suspended",)), [])
+_print("{command}", "shop/chat", Look(Failure(Reason.CONFLICT, f"f {{hostile}}")), [f"h {{hostile}}"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=30
+    )
+    blank = " ]0;owned  2J "
+    assert done.stderr.splitlines() == [
+        f"shop/chat: warning: w {blank}",
+        "shop/chat: it is suspended",
+        f"shop/chat: Conflict: f {blank}",
+        f"h {blank}",
+    ]
+    planned = [f'CREATE ROLE "{blank}"', "LOGIN;", "shop/chat: 1 statements to run"]
+    assert done.stdout.splitlines() == (planned if command == "plan" else ["shop/chat: usable; PostgreSQL 16.14"])
+
+
+def test_what_a_cluster_says_is_not_obeyed_either(tmp_path: Path) -> None:
+    answer = {"kind": "Status", "reason": "Odd\x1b[2J", "message": "x\x1b[2J"}
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(418)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cluster = {"server": f"http://127.0.0.1:{server.server_port}"}
+        path = tmp_path / "config"
+        path.write_text(json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": cluster}]}))
+        done = cli("check", "chat", "--instance-id", "x", KUBECONFIG=str(path))
+        server.shutdown()
+    assert "(418 Odd [2J): try again" in done.stderr
+    assert done.stderr.strip().isprintable()
 
 
 def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

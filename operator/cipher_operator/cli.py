@@ -15,6 +15,7 @@ from cipher_operator import __version__
 from cipher_operator.api import names
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core.words import printable
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.access import AccessError, load_access
 from cipher_operator.kube.client import KubeClient
@@ -23,7 +24,7 @@ from cipher_operator.postgres.session import neutralise_environment
 from cipher_operator.reconcile.documents import ManifestError
 from cipher_operator.reconcile.live import LookError, Own
 from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, SERVERS_NAMESPACE, Manifests, load
-from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Means, examine
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Look, Means, examine
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
 from cipher_operator.runtime.settings import (
@@ -99,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = settings_from(arguments, os.environ, terminal=sys.stderr.isatty())
     except SettingsError as error:
-        print(f"cipher-operator run: {error}", file=sys.stderr)
+        _complain(f"cipher-operator run: {error}")
         return EXIT_USAGE
     set_up(settings.log_format, settings.log_level)
     for text in unknown_variables(os.environ):
@@ -138,20 +139,20 @@ def _examine(arguments: argparse.Namespace) -> int:
     # What a library logs is said by whoever meets its failure.
     logging.getLogger().addHandler(logging.NullHandler())
     for text in unknown_variables(os.environ):
-        print(f"cipher-operator {arguments.command}: {text}", file=sys.stderr)
+        _complain(f"cipher-operator {arguments.command}: {text}")
     try:
         settings = settings_from(arguments, os.environ)
         _check_names(arguments)
         if arguments.filename:
             servers = settings.server_secrets_namespace
             manifests = load(arguments.filename, namespace=arguments.of, servers=servers)
-            found = asyncio.run(_examine_files(manifests, settings))
+            look = asyncio.run(_examine_files(manifests, settings))
             label = "/".join(manifests.storage.key)
-            return _print(arguments.command, label, found, _hints(found, settings, manifests))
+            return _print(arguments.command, label, look, _hints(look.found, settings, manifests))
         label, live = asyncio.run(_examine_live(arguments, settings))
-        return _print(arguments.command, label, live, _hints(live, settings, None))
+        return _print(arguments.command, label, live, _hints(live.found, settings, None))
     except (SettingsError, ManifestError, AccessError, LookError) as error:
-        print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
+        _complain(f"cipher-operator {arguments.command}: {error}")
         return EXIT_USAGE if isinstance(error, SettingsError | ManifestError) else EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -167,7 +168,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
         raise SettingsError(f"NAME: {arguments.name!r} is not the name of a CipherStorage; give the name alone")
 
 
-async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Report | Failure]:
+async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Look]:
     """Return the storage's name and what its server would be made to be. Nothing is written anywhere."""
     access = await load_access(os.environ, context=arguments.context)
     key = (arguments.of or access.namespace or DEFAULT_NAMESPACE, arguments.name)
@@ -177,7 +178,7 @@ async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tu
         return "/".join(key), await own.examine(key, Means(rules, settings.dial_policy, tokens))
 
 
-async def _examine_files(manifests: Manifests, settings: Settings) -> Report | Failure:
+async def _examine_files(manifests: Manifests, settings: Settings) -> Look:
     async with _tokens() as tokens:
         rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
         return await examine(manifests, Means(rules, settings.dial_policy, tokens))
@@ -209,21 +210,29 @@ def _hints(found: Report | Failure, settings: Settings, manifests: Manifests | N
     return hints
 
 
-def _print(command: str, label: str, found: Report | Failure, hints: Sequence[str]) -> int:
+def _print(command: str, label: str, look: Look, hints: Sequence[str]) -> int:
     """Print what was found; return the exit code."""
     # `plan … | head` ends it, as it ends others. Not before: a connection that breaks would, too.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    found = look.found
     if isinstance(found, Failure):
-        print(f"{label}: {found.reason}: {found.message}", file=sys.stderr)
-        for hint in hints:
-            print(hint, file=sys.stderr)
-        return EXIT_FAILED
-    if command == "plan":
-        for line in found.pending:
-            print(line)
+        _complain(f"{label}: {found.reason}: {found.message}", *hints)
+    elif command == "plan":
+        # Statements have lines of their own.
+        for line in (line for statement in found.pending for line in statement.split("\n")):
+            print(printable(line))
         print(f"{label}: {len(found.pending)} statements to run" if found.pending else f"{label}: nothing to do")
     else:
         assert found.observed is not None  # it did not fail
         version = found.observed.server.version
         print(f"{label}: usable; PostgreSQL {version // 10_000}.{version % 10_000}")
-    return 0
+    sys.stdout.flush()
+    warnings = () if isinstance(found, Failure) else found.warnings
+    _complain(*(f"{label}: warning: {text}" for text in warnings), *(f"{label}: {note}" for note in look.notes))
+    return EXIT_FAILED if isinstance(found, Failure) else 0
+
+
+def _complain(*lines: str) -> None:
+    """Print lines on standard error. What comes from a file, a server or a cluster may hold what a terminal obeys."""
+    for line in lines:
+        print(printable(line), file=sys.stderr)

@@ -22,7 +22,7 @@ SELECTS = {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}
 async def look(runs: Runs, key: tuple[str, str] = CHAT) -> Report | Failure:
     own = Own(runs.api, SERVERS)
     await own.instance()
-    return await own.examine(key, Means(runs.around.rules, runs.policy, runs.tokens))
+    return (await own.examine(key, Means(runs.around.rules, runs.policy, runs.tokens))).found
 
 
 def forbidden(api: MemoryApi, path: str) -> None:
@@ -179,7 +179,7 @@ async def test_the_namespace_is_read_only_where_its_labels_decide(tenants: Tenan
     tenants.api.change("namespaces", NAMESPACE, {"metadata": {"labels": {"cipher": "yes"}}}, namespace="")
     tenants.api.requests.clear()
     own = Own(tenants.api, SERVERS)
-    found = await own.examine(CHAT, Means(tenants.around.rules, tenants.policy, tenants.tokens))
+    found = (await own.examine(CHAT, Means(tenants.around.rules, tenants.policy, tenants.tokens))).found
     assert isinstance(found, Report), found
     assert {
         path for _, path in tenants.api.requests if path.startswith("/api/v1/namespaces/") and path.count("/") == 4

@@ -3,15 +3,13 @@ do about it."""
 
 from typing import NoReturn
 
-from cipher_operator.api.failures import Failure
 from cipher_operator.api.names import PLURAL, SERVER_PLURAL
 from cipher_operator.kube.kinds import MEND, lacking
 from cipher_operator.kube.namespaces import get_labels, namespace_path
 from cipher_operator.kube.objects import get_object
 from cipher_operator.kube.port import JSON, ApiError, ApiUnavailable, Json, Reading
-from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.inputs import Key
-from cipher_operator.reconcile.offline import Means, examine_live
+from cipher_operator.reconcile.offline import Look, Means, examine_live
 
 KUBE_SYSTEM = "kube-system"
 _UNREACHED = {
@@ -51,12 +49,12 @@ class Own:
             )
         return str(body["metadata"]["uid"])
 
-    async def examine(self, key: Key, means: Means) -> Report | Failure:
+    async def examine(self, key: Key, means: Means) -> Look:
         """Look at the server of a CipherStorage in this cluster (see `examine_live`). Raises LookError."""
-        found = await examine_live(self, key, self._servers, means)
-        if found is None:
+        look = await examine_live(self, key, self._servers, means)
+        if look is None:
             raise LookError(await self._absent(key))
-        return found
+        return look
 
     async def _absent(self, key: Key) -> str:
         """Return why there is no such storage, as far as it can be seen."""
