@@ -57,8 +57,9 @@ def operator(plane: ControlPlane, tmp_path: Path) -> Iterator["subprocess.Popen[
 
 
 def test_version() -> None:
-    done = cli("version")
-    assert (done.returncode, done.stdout) == (0, f"cipher-operator {__version__}\n")
+    for asked in ("version", "--version"):
+        done = cli(asked)
+        assert (done.returncode, done.stdout) == (0, f"cipher-operator {__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -92,8 +93,19 @@ def test_version() -> None:
             "cannot start: no way to a cluster: kubeconfig /nonexistent is not",
         ),
         (("check", "-f", "/nonexistent.yaml"), {}, 2, "cipher-operator check: /nonexistent.yaml: No such file"),
-        (("plan",), {}, 2, "one of the arguments NAME -f/--filename is required"),
-        (("plan", "chat", "-f", "x.yaml"), {}, 2, "argument -f/--filename: not allowed with argument NAME"),
+        (("plan",), {}, 2, "give the NAME of a CipherStorage in the cluster, or the files that hold one, with -f"),
+        (
+            ("plan", "chat", "-f", "x.yaml"),
+            {},
+            2,
+            "-f and NAME ('chat') exclude each other: NAME is in the cluster; each",
+        ),
+        (("run", "--log-levle", "debug"), {}, 2, "run: there is no flag --log-levle; did you mean --log-level?"),
+        (("run", "--log-levle=debug"), {}, 2, "run: there is no flag --log-levle; did you mean --log-level?"),
+        (("run", "--quiet"), {}, 2, "run: there is no flag --quiet; --help names those that there are"),
+        (("run", "--log-lev", "debug"), {}, 2, "run: there is no flag --log-lev; did you mean --log-level?"),
+        (("check", "chat", "--namespac", "a"), {}, 2, "check: there is no flag --namespac; did you mean --namespace?"),
+        (("check", "chat", "talk"), {}, 2, "check: there is nothing that 'talk' could be"),
         (("plan", "-f", "x.yaml", "--context", "dev"), {}, 2, "--context: is for NAME, which is in a cluster"),
         (("plan", "cstore/chat"), {}, 2, "NAME: 'cstore/chat' is not the name of a CipherStorage; give the name"),
         (("plan", "chat/status"), {}, 2, "NAME: 'chat/status' is not the name of a CipherStorage; give the name"),
@@ -292,7 +304,7 @@ def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", t
     )
     done = cli("run", "--health-address", address, "--metrics-address", "127.0.0.1:0", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 1
-    assert "an address of --health-address or --metrics-address cannot be had" in done.stderr
+    assert f"cannot start: --health-address: {address} cannot be had: " in done.stderr
 
 
 def test_sigterm_ends_it_with_code_0(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

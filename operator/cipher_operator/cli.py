@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import difflib
 import logging
 import os
 import re
@@ -25,6 +26,7 @@ from cipher_operator.reconcile.documents import ManifestError
 from cipher_operator.reconcile.live import LookError, Own
 from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, SERVERS_NAMESPACE, Manifests, load
 from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Look, Means, examine
+from cipher_operator.runtime.health import AddressError
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
 from cipher_operator.runtime.settings import (
@@ -36,6 +38,7 @@ from cipher_operator.runtime.settings import (
     unknown_variables,
 )
 
+VERSION_LINE = f"cipher-operator {__version__}"
 EXIT_FAILED, EXIT_USAGE = 1, 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 _SOURCES = (
@@ -49,9 +52,13 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 where something failed, 2 for a wrong command line."""
-    arguments = _parser().parse_args(argv)
+    parser, options = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _complain(f"cipher-operator {arguments.command}: {_unknown(unknown[0], options[arguments.command])}")
+        return EXIT_USAGE
     if arguments.command == "version":
-        print(f"cipher-operator {__version__}")
+        print(VERSION_LINE)
         return 0
     neutralise_environment(os.environ)
     if arguments.command == "run":
@@ -59,27 +66,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _examine(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _unknown(argument: str, options: Sequence[str]) -> str:
+    flag = argument.partition("=")[0]
+    if not flag.startswith("-"):
+        return f"there is nothing that {argument!r} could be; flags begin with --"
+    near = difflib.get_close_matches(flag, options, n=1)
+    return f"there is no flag {flag}; " + (f"did you mean {near[0]}?" if near else "--help names those that there are")
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
+    """Return the parser, and the flags of each command. A part of a flag's name is none: it may become ambiguous."""
     parser = argparse.ArgumentParser(
         prog="cipher-operator", description="One CipherStorage becomes ready PostgreSQL storage for Cipher."
     )
+    parser.add_argument("--version", action="version", version=VERSION_LINE)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
         help="run the operator",
         description="Runs the operator: in a Pod with its ServiceAccount, else with KUBECONFIG. Each flag is also an "
         "environment variable, named in parentheses. Durations are 30s, 5m, 12h.",
+        allow_abbrev=False,
     )
     add_arguments(run)
     for name, text in (
         ("plan", "show the SQL that the operator would run for a storage, and run none of it"),
         ("check", "say whether a storage's manifests, server and login are usable"),
     ):
-        offline = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_SOURCES}")
+        offline = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {_SOURCES}",
+            usage=f"cipher-operator {name} (NAME | -f FILE [-f FILE ...]) [-n NS] [flags]",
+            allow_abbrev=False,
+        )
         add_offline_arguments(offline)
-        source = offline.add_mutually_exclusive_group(required=True)
-        source.add_argument("name", nargs="?", metavar="NAME", help="CipherStorage in the cluster")
-        source.add_argument(
+        offline.add_argument("name", nargs="?", metavar="NAME", help="CipherStorage in the cluster")
+        offline.add_argument(
             "-f", "--filename", action="append", metavar="FILE", help="file of YAML; repeatable; - reads stdin"
         )
         offline.add_argument(
@@ -93,7 +116,11 @@ def _parser() -> argparse.ArgumentParser:
             "--context", metavar="CONTEXT", help="of the kubeconfig, for NAME; default: its current one"
         )
     commands.add_parser("version", help="print the version")
-    return parser
+    options = {
+        name: [option for action in command._actions for option in action.option_strings]  # nothing public lists them
+        for name, command in commands.choices.items()
+    }
+    return parser, options
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -107,13 +134,8 @@ def _run(arguments: argparse.Namespace) -> int:
         logging.getLogger(__name__).warning(text)
     try:
         return asyncio.run(_operate(settings))
-    except (StartError, AccessError) as error:
+    except (StartError, AccessError, AddressError) as error:
         logging.getLogger(__name__).error("cannot start: %s", error)
-    except OSError as error:
-        # The text names an address of this machine that --health-address or --metrics-address asks for.
-        logging.getLogger(__name__).error(
-            "cannot start: an address of --health-address or --metrics-address cannot be had: %s", error.strerror
-        )
     return EXIT_FAILED
 
 
@@ -159,7 +181,13 @@ def _examine(arguments: argparse.Namespace) -> int:
 
 
 def _check_names(arguments: argparse.Namespace) -> None:
-    """Raise SettingsError for what names no storage, or no namespace."""
+    """Raise SettingsError for what names no storage, or two, or no namespace."""
+    if arguments.filename is None and arguments.name is None:
+        raise SettingsError("give the NAME of a CipherStorage in the cluster, or the files that hold one, with -f")
+    if arguments.filename is not None and arguments.name is not None:
+        raise SettingsError(
+            f"-f and NAME ({arguments.name!r}) exclude each other: NAME is in the cluster; each file takes its own -f"
+        )
     if arguments.filename and arguments.context is not None:
         raise SettingsError("--context: is for NAME, which is in a cluster; with -f no cluster is read")
     if arguments.of is not None and ("." in arguments.of or not _NAME.fullmatch(arguments.of)):

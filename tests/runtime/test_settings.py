@@ -85,7 +85,11 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         (["--health-address", "0.0.0.0:99999"], {}, "--health-address"),
         (["--health-address", "::1:8081"], {}, "--health-address: '::1:8081' must have an IPv6 address in brackets"),
         (["--health-address", "[::1:8081"], {}, "--health-address: '[::1:8081' must have an IPv6 address in brackets"),
-        (["--health-address", "[localhost]:8081"], {}, "--health-address"),
+        (
+            ["--health-address", "[localhost]:8081"],
+            {},
+            "--health-address: '[localhost]:8081' must have an IPv6 address in",
+        ),
         (["--workers-per-namespace", "0"], {}, "--workers-per-namespace: '0' must be a whole number from 1 to 1000"),
         (["--blocked-ranges", "private"], {}, "--blocked-ranges: 'private' is neither a CIDR"),
         (["--log-level", "trace"], {}, "--log-level: 'trace' must be one of: debug, info"),
@@ -99,7 +103,23 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: outside a cluster"),
         (["--leader-election-namespace", "A b"], {}, "--leader-election-namespace: 'A b' is not the name"),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "maybe"}, "CIPHER_OPERATOR_LEADER_ELECTION: 'maybe' must be"),
-        (["--watch-secrets", "servers"], {}, "--watch-secrets: servers needs CipherServers"),
+        (["--interval", "9000h"], {}, "--interval: '9000h' must be 0s or from 10s to 8760h"),
+        (
+            ["--watch-secrets", "servers"],
+            {},
+            "servers needs CipherServers to be served; set --server-secrets-namespace",
+        ),
+        (
+            ["--watch-secrets", "servers", "--no-cluster-servers", "--server-secrets-namespace", "a"],
+            {},
+            "--watch-secrets: servers needs CipherServers to be served; leave --no-cluster-servers out",
+        ),
+        (
+            ["--watch-secrets", "servers", "--namespace", "a", "--instance-id", "x"],
+            {"POD_NAMESPACE": "b"},
+            "--watch-secrets: servers needs CipherServers to be served; leave --namespace out",
+        ),
+        (["--log-lev", "debug"], {}, "unrecognized arguments: --log-lev debug"),
         (["--cluster-servers"], {}, "--cluster-servers: --server-secrets-namespace must say where"),
         (
             ["--cluster-servers", "--namespace", "a", "--instance-id", "x"],

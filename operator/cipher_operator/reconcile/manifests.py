@@ -103,8 +103,9 @@ def _is_read(document: Document) -> bool:
 def _storage(given: list[Document], documents: list[Document]) -> Document:
     found = [each for each in documents if each.kind == names.KIND]
     if not found:
-        kinds = ", ".join(sorted({each.kind for each in given})) or "nothing"
-        raise ManifestError(f"there is no {names.KIND} in the files, but {kinds}; name its file with -f, too")
+        kinds = ", ".join(sorted({each.kind for each in given}))
+        held = f"there is no {names.KIND} in the files, but {kinds}" if kinds else "the files hold no object at all"
+        raise ManifestError(f"{held}; name the file of a {names.KIND} with -f, too")
     if len(found) > 1:
         labels = ", ".join(each.label.removeprefix(f"{names.KIND} ") for each in found)
         raise ManifestError(f"the files hold {len(found)} objects of kind {names.KIND}: {labels}; give one at a time")

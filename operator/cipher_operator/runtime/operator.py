@@ -77,7 +77,7 @@ class Operator:
         self._stop.set()
 
     async def run(self) -> int:
-        """Run until a signal or `stop`. Raises StartError, OSError where an address cannot be had."""
+        """Run until a signal or `stop`. Raises StartError, AddressError."""
         self._take_signals()
         await self.health.start()
         try:

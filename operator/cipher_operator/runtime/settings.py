@@ -98,7 +98,7 @@ def parse_settings(argv: Sequence[str], environ: Mapping[str, str], *, terminal:
 
     `terminal` says whether somebody reads the log on one. Raises SettingsError.
     """
-    parser = _Parser(prog="cipher-operator run", add_help=False)
+    parser = _Parser(prog="cipher-operator run", add_help=False, allow_abbrev=False)
     add_arguments(parser)
     return settings_from(parser.parse_args(argv), environ, terminal=terminal)
 
@@ -236,7 +236,9 @@ def _add_servers(values: dict[str, Any], arguments: argparse.Namespace, environ:
     values["cluster_servers"] = asked is not False and not values["namespaces"] and namespace is not None
     values["server_secrets_namespace"] = namespace
     if values["watch_secrets"] == "servers" and not values["cluster_servers"]:
-        raise SettingsError("--watch-secrets: servers needs CipherServers to be served; set --server-secrets-namespace")
+        off = "--no-cluster-servers" if asked is False else "--namespace" if values["namespaces"] else ""
+        remedy = f"leave {off} out" if off else "set --server-secrets-namespace"
+        raise SettingsError(f"--watch-secrets: servers needs CipherServers to be served; {remedy}")
 
 
 class _Parser(argparse.ArgumentParser):
