@@ -54,13 +54,17 @@ class Rights:
         while True:
             try:
                 async with self._client() as kube:
-                    lacking = await missing(kube, self._wanted)
+                    # Of those that somebody withholds for ever, the others are not asked about again and again.
+                    lacking = await missing(kube, said or self._wanted)
                     if lacking and lacking != said:
                         who, what = await account(kube), named(lacking)
                         logger.warning("%s lacks rights: %s. %s", who, what, remedy(self._settings))
                         said = lacking
-            except (ApiError, ApiUnavailable) as error:
-                logger.debug("which rights are missing cannot be asked: %s", error)
+            except ApiUnavailable:
+                await asyncio.sleep(backoff.next())
+                continue
+            except ApiError as error:
+                logger.debug("which rights are missing may not be asked: %s", error)
                 return
             if not lacking:
                 break
