@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cipher_operator.api.names import API_VERSION, FINALIZER, GROUP, PLURAL
+from cipher_operator.api.names import API_VERSION, FINALIZER, PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
 from cipher_operator.kube.objects import Standing, get_object, pages, patch_status_of
-from cipher_operator.kube.port import METADATA_LIST, ApiError, Json, Kube, Reading
+from cipher_operator.kube.port import METADATA_LIST, Json, Kube, Reading
 
 FEW, MANY = "20", "500"
 """Objects in one page of a list."""
@@ -37,23 +37,6 @@ async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple
     """
     async for item in pages(kube, storage_path(namespace), limit=MANY, accept=METADATA_LIST):
         yield item["metadata"]["namespace"], item["metadata"]["name"]
-
-
-async def kind_is_served(kube: Reading) -> bool:
-    """Return whether discovery names the kind; it follows a CRD that is established after a moment.
-
-    Raises ApiError where discovery is refused, and ApiUnavailable.
-    """
-    groups = (await kube.get("/apis"))["groups"]
-    if all(group["name"] != GROUP for group in groups):
-        return False
-    try:
-        resources = (await kube.get(f"/apis/{API_VERSION}"))["resources"]
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        raise
-    return any(resource["name"] == PLURAL for resource in resources)
 
 
 async def older_tenants(kube: Reading, resource: Resource, server: str) -> int:

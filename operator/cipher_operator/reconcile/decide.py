@@ -22,6 +22,7 @@ from cipher_operator.core.orders import Orders
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import rotation_due
 from cipher_operator.core.secret import check_password, read_app_secret
+from cipher_operator.core.tenure import going_on
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.history import History
@@ -53,6 +54,13 @@ class Intent:
     def observe(self) -> bool:
         """Return whether the run plans and writes nothing."""
         return self.spec.management_policy is ManagementPolicy.OBSERVE
+
+    def of_the_way(self) -> tuple[str, ...]:
+        """Return what is said of the way in: to its administrator; to a tenant, what of his is beyond the limits."""
+        tenant = self.spec.tenant
+        if tenant is None:
+            return self.admin.warnings
+        return tuple(going_on(excess) for excess in tenant.beyond if excess.told)
 
     def door(self, *, ssl_in_use: bool) -> AppEndpoint:
         """Return where pods connect; `ssl_in_use` says whether the operator's own connection used TLS."""
