@@ -72,7 +72,7 @@ class Tenants(Runs):
 
     async def look(self, name: str = "chat", namespace: str = NAMESPACE) -> tuple[str, str]:
         """Run one storage once; return status and reason of Ready."""
-        ticket = Ticket(self.lanes)
+        ticket = Ticket(self.lanes, namespace)
         try:
             await self.reconciler.run((namespace, name), ticket)
         finally:
@@ -89,7 +89,7 @@ class Tenants(Runs):
 
     async def look_at_server(self, name: str = PROD) -> Next:
         """Run the CipherServer once."""
-        ticket = Ticket(self.lanes)
+        ticket = Ticket(self.lanes, "")
         try:
             return await self.server_runs.run(("", name), ticket)
         finally:

@@ -73,11 +73,11 @@ class Lanes:
         """Return how the lanes are now."""
         return count(self._lanes, self._refusals)
 
-    def admits(self, needs: Iterable[Need]) -> bool:
+    def admits(self, needs: Iterable[Need], namespace: str) -> bool:
         """Return whether a run with these needs would not wait: there are slots, or there is no way in at all."""
-        if self._of(API).free == 0:
+        if not self._room(API, self._of(API), namespace):
             return False
-        return all(self.cause(*need) is not None or self._free(*need) for need in needs)
+        return all(self.cause(*need) is not None or self._free(*need, namespace) for need in needs)
 
     def cause(self, name: Name, credential: Hashable | None) -> object | None:
         """Return why there is no way in, None where there is one."""
@@ -95,20 +95,17 @@ class Lanes:
         if name != API and credential is not None and lane.resize(credential, slots, self._slots):
             self._freed()
 
-    def take(self, name: Name) -> bool:
-        """Take a slot; return whether there was one."""
+    def take(self, name: Name, namespace: str) -> bool:
+        """Take a slot for a namespace; return whether there was one."""
         lane = self._of(name)
-        if not self._room(lane):
+        if not self._room(name, lane, namespace):
             return False
-        lane.held += 1
-        lane.used = self._clock.now()
+        lane.take(namespace, self._clock.now())
         return True
 
-    def give(self, name: Name) -> None:
-        """Give a slot back."""
-        lane = self._of(name)
-        lane.held -= 1
-        lane.used = self._clock.now()
+    def give(self, name: Name, namespace: str) -> None:
+        """Give it back."""
+        self._of(name).give(namespace, self._clock.now())
         self._freed()
 
     def try_credential(self, name: Name, credential: Hashable, who: object) -> bool:
@@ -202,19 +199,20 @@ class Lanes:
         known.used = self._clock.now()
         return known
 
-    def _room(self, lane: Lane) -> bool:
-        if lane.free == 0:
+    def _room(self, name: Name, lane: Lane, namespace: str) -> bool:
+        shared = name != API and any(listener.shares(name) for listener in self._listeners)
+        if not lane.free(namespace, shared=shared):
             return False
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
         return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
 
-    def _free(self, name: Name, credential: Hashable | None) -> bool:
+    def _free(self, name: Name, credential: Hashable | None, namespace: str) -> bool:
         lane = self._lanes.get(name)
         if lane is None:
             return True
         known = lane.credentials.get(credential) if credential is not None else None
-        return self._room(lane) and (known is None or known.proven or known.trial is None)
+        return self._room(name, lane, namespace) and (known is None or known.proven or known.trial is None)
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):
@@ -267,10 +265,7 @@ class Lanes:
         """Drop what nobody uses: credentials change, and hosts come and go."""
         now = self._clock.now()
         for name, lane in list(self._lanes.items()):
-            for credential, known in list(lane.credentials.items()):
-                if known.trial is None and now - known.used >= IDLE_SECONDS and now >= known.until:
-                    lane.forget(credential)
-                    self._refusals.discard((name, credential))
+            self._refusals.difference_update((name, credential) for credential in lane.sweep(now, IDLE_SECONDS))
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]
