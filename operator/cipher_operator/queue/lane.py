@@ -58,6 +58,18 @@ class Lane:
         kept = max(1, self.capacity // KEPT_FREE) if shared and self.holders[namespace] else 0
         return max(0, self.capacity - self.held - kept)
 
+    def closed(self, credential: Hashable | None, now: float) -> object | None:
+        """Return why there is no way in with a credential (None: with any), None where there is one."""
+        if self.cause is not None:
+            return self.cause
+        known = self.credentials.get(credential) if credential is not None else None
+        return known.cause if known is not None and now < known.until else None
+
+    def tried(self, credential: Hashable | None) -> bool:
+        """Return whether somebody tries a credential now that is not proven."""
+        known = self.credentials.get(credential) if credential is not None else None
+        return known is not None and not known.proven and known.trial is not None
+
     def take(self, namespace: str, now: float) -> None:
         """Note that a slot is taken."""
         self.holders[namespace] += 1

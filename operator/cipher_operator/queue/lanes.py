@@ -73,21 +73,35 @@ class Lanes:
         """Return how the lanes are now."""
         return count(self._lanes, self._refusals)
 
-    def admits(self, needs: Iterable[Need], namespace: str) -> bool:
-        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all."""
-        if not self._room(API, self._of(API), namespace):
-            return False
-        return all(self.cause(*need) is not None or self._free(*need, namespace) for need in needs)
+    @property
+    def reachable(self) -> bool:
+        """Return whether a run may ask the API server, without which none begins."""
+        return self._room(API, self._of(API), "")
+
+    def admits(self, needs: Iterable[Need], namespace: str, full: set[tuple[Name, str]]) -> bool:
+        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all.
+
+        `full` is what is known to have no room for a namespace, and is added to: of thousands that wait for a lane one
+        asks it.
+        """
+        for name, credential in needs:
+            if self.cause(name, credential) is not None:
+                continue
+            if (name, namespace) in full:
+                return False
+            if (lane := self._lanes.get(name)) is None:
+                continue
+            if not self._room(name, lane, namespace):
+                full.add((name, namespace))
+                return False
+            if lane.tried(credential):
+                return False
+        return True
 
     def cause(self, name: Name, credential: Hashable | None) -> object | None:
         """Return why there is no way in, None where there is one."""
         lane = self._lanes.get(name)
-        if lane is None:
-            return None
-        if lane.cause is not None:
-            return lane.cause
-        known = lane.credentials.get(credential) if credential is not None else None
-        return known.cause if known is not None and self._clock.now() < known.until else None
+        return None if lane is None else lane.closed(credential, self._clock.now())
 
     def resize(self, name: Name, credential: Hashable | None, slots: int | None) -> None:
         """Give a lane as many slots as the least that those who use it are given; None: the setting."""
@@ -206,13 +220,6 @@ class Lanes:
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
         return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
-
-    def _free(self, name: Name, credential: Hashable | None, namespace: str) -> bool:
-        lane = self._lanes.get(name)
-        if lane is None:
-            return True
-        known = lane.credentials.get(credential) if credential is not None else None
-        return self._room(name, lane, namespace) and (known is None or known.proven or known.trial is None)
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):

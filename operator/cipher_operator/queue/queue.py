@@ -161,10 +161,10 @@ class Queue(Generic[K]):
             return entry.needs
         return () if entry.way is None else self._ways.get(entry.way, ("way", entry.way))
 
-    def _admits(self, group: Group, namespace: str) -> bool:
+    def _admits(self, group: Group, namespace: str, full: set[tuple[Name, str]]) -> bool:
         if group[:1] == ("way",):
-            return group[1] not in self._learning and self._lanes.admits((), namespace)
-        return self._lanes.admits(group, namespace)
+            return group[1] not in self._learning
+        return self._lanes.admits(group, namespace, full)
 
     def _wake(self) -> None:
         if not self._woken and not self._closed:
@@ -172,11 +172,14 @@ class Queue(Generic[K]):
             asyncio.get_running_loop().call_soon(self._dispatch, context=self._context)
 
     def _dispatch(self) -> None:
-        self._woken = False
-        while self._running < self._workers and not self._closed:
+        self._woken, full = False, set[tuple[Name, str]]()
+        while self._running < self._workers and not self._closed and self._lanes.reachable:
             # What is new begins at once, not when a check has ended, and few checks begin that take its time from it.
             share = CHECKS_ALONE if self._running == self._checks else CHECKS_BESIDE
-            picked = self._ready.pick(self._admits, due=self._checks < max(1, self._workers // share))
+            picked = self._ready.pick(
+                lambda group, namespace: self._admits(group, namespace, full),
+                due=self._checks < max(1, self._workers // share),
+            )
             if picked is None:
                 return
             self._start(*picked)
