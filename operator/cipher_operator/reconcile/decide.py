@@ -99,7 +99,7 @@ def settled(snapshot: Snapshot) -> Spec:
         raise discretion.unavailable(server)
     if isinstance(offer.spec, Failure):
         raise discretion.unusable(server)
-    return tenancy.settle(resource, spec, server, offer.spec, offer.others)
+    return tenancy.settle(resource, spec, server, offer.spec, offer.neighbours, closing=offer.resource.deleting)
 
 
 def shown(snapshot: Snapshot, failure: Failure) -> Failure:
