@@ -182,3 +182,13 @@ async def test_who_finds_no_room_has_not_begun() -> None:
     world.queue.enqueue(("team", "chat"))
     await world.clock.advance(1.0)
     assert len(tries) == 3 * AT_ONCE + 1
+
+
+async def test_a_server_is_full_where_a_namespace_has_all_that_it_may() -> None:
+    world = await proven()
+    assert world.lanes.counts().full == 0
+    for number in range(60):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+    await world.clock.advance(1.0)
+    assert world.lanes.counts().full == 1
+    await world.queue.drain(0)

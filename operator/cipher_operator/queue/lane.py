@@ -58,6 +58,10 @@ class Lane:
         kept = max(1, self.capacity // KEPT_FREE) if shared and self.holders[namespace] else 0
         return max(0, self.capacity - self.held - kept)
 
+    def full(self, *, shared: bool) -> bool:
+        """Return whether nobody can take a slot, or some namespace has all that it may."""
+        return self.held >= self.capacity or any(not self.free(each, shared=shared) for each in self.holders)
+
     def closed(self, credential: Hashable | None, now: float) -> object | None:
         """Return why there is no way in with a credential (None: with any), None where there is one."""
         if self.cause is not None:

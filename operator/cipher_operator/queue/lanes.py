@@ -71,7 +71,7 @@ class Lanes:
 
     def counts(self) -> Counts:
         """Return how the lanes are now."""
-        return count(self._lanes, self._refusals)
+        return count(self._lanes, self._refusals, self._shared)
 
     @property
     def reachable(self) -> bool:
@@ -79,11 +79,8 @@ class Lanes:
         return self._room(API, self._of(API), "")
 
     def admits(self, needs: Iterable[Need], namespace: str, full: set[tuple[Name, str]]) -> bool:
-        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all.
-
-        `full` is what is known to have no room for a namespace, and is added to: of thousands that wait for a lane one
-        asks it.
-        """
+        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all. `full` is
+        what has no room for a namespace, and is added to: of thousands that wait for a lane one asks it."""
         for name, credential in needs:
             if self.cause(name, credential) is not None:
                 continue
@@ -175,7 +172,9 @@ class Lanes:
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
         self._refusals.add((name, credential))
-        self._at((name, credential), known.until, lambda: self._verdict_over(name, credential))
+        self._at(
+            (name, credential), known.until, lambda: self._tell(lambda listener: listener.opened((name, credential)))
+        )
         self._tell(lambda listener: listener.told((name, credential)))
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
@@ -214,12 +213,14 @@ class Lanes:
         return known
 
     def _room(self, name: Name, lane: Lane, namespace: str) -> bool:
-        shared = name != API and any(listener.shares(name) for listener in self._listeners)
-        if not lane.free(namespace, shared=shared):
+        if not lane.free(namespace, shared=self._shared(name)):
             return False
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
         return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
+
+    def _shared(self, name: Name) -> bool:
+        return name != API and any(listener.shares(name) for listener in self._listeners)
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):
@@ -264,9 +265,6 @@ class Lanes:
                 lane.told = True
                 self._tell(lambda listener: listener.told((name, None)))
         self._ask_later(name, cause, pause)
-
-    def _verdict_over(self, name: Name, credential: Hashable) -> None:
-        self._tell(lambda listener: listener.opened((name, credential)))
 
     def _sweep(self) -> None:
         """Drop what nobody uses: credentials change, and hosts come and go."""
