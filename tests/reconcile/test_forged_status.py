@@ -1,5 +1,8 @@
 """A tenant who may write statuses: what counts beyond his own storage is asked of the server, or stands in the spec."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from cipher_operator.api.names import FINALIZER, derived_name
@@ -7,6 +10,7 @@ from support.runs import NAMESPACE
 from support.tenants import PROD, Tenants
 
 EVIL = "evil"
+PLATFORM_PAGE = Path(__file__).parents[2] / "docs" / "platform-teams.md"
 FEW = {"from": "Selector", "names": [NAMESPACE]}
 
 
@@ -47,6 +51,8 @@ async def test_a_place_is_free_again_when_who_stood_there_is_gone(tenants: Tenan
     await tenants.look("b")
     assert await tenants.look("a") == ("True", "Ready")
     assert {database_of(NAMESPACE, name) for name in ("a", "b")} <= databases(tenants)
+    (statement,) = re.findall(r"```sql\n(SELECT .*?)```", PLATFORM_PAGE.read_text(), re.DOTALL)
+    assert tenants.sql(statement) == [(NAMESPACE, name, database_of(NAMESPACE, name)) for name in ("a", "b")]
 
 
 @pytest.mark.parametrize("recreates", [False, True], ids=["", "and asks to begin again"])

@@ -79,8 +79,8 @@ class Lanes:
         return self._room(API, self._of(API), "")
 
     def admits(self, needs: Iterable[Need], namespace: str, full: set[tuple[Name, str]]) -> bool:
-        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all. `full` is
-        what has no room for a namespace, and is added to: of thousands that wait for a lane one asks it."""
+        """Return whether a run with these needs would not wait: there are slots, or no way in at all. `full` is what
+        has no room for a namespace, and is added to: of thousands that wait for a lane one asks it."""
         for name, credential in needs:
             if self.cause(name, credential) is not None:
                 continue
