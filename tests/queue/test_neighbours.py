@@ -192,3 +192,17 @@ async def test_a_server_is_full_where_a_namespace_has_all_that_it_may() -> None:
     await world.clock.advance(1.0)
     assert world.lanes.counts().full == 1
     await world.queue.drain(0)
+
+
+async def test_checks_that_sleep_leave_places_to_the_checks_of_others() -> None:
+    """Beside what is new few checks are under way: one that never ends, and there is always one, keeps them so few."""
+    world = await proven(slots=32)
+    for number in range(60):
+        world.queue.enqueue(("evil", f"chat{number}"), urgent=number == 0)
+    await world.clock.advance(1.0)
+    for number in range(10):
+        key = ("shop", f"chat{number}")
+        world.queue.enqueue(key, urgent=False)
+        await world.clock.advance(0.2)
+        assert world.count(key) == 1
+    await world.queue.drain(0)

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.entry import Entry
 from cipher_operator.queue.following import Next, backoff
+from cipher_operator.queue.lane import KEPT_FREE
 from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Name, Need
 from cipher_operator.queue.observer import Observer
@@ -56,7 +57,7 @@ class Queue(Generic[K]):
         self._learning: dict[Hashable, K] = {}
         self._residents: Residents[K] = Residents(namespace)
         self._waits: dict[Need, set[K]] = {}
-        self._running = self._checks = 0
+        self._running = 0
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
         lanes.attach(self)
@@ -175,10 +176,11 @@ class Queue(Generic[K]):
         self._woken, full = False, set[tuple[Name, str]]()
         while self._running < self._workers and not self._closed and self._lanes.reachable:
             # What is new begins at once, not when a check has ended, and few checks begin that take its time from it.
-            share = CHECKS_ALONE if self._running == self._checks else CHECKS_BESIDE
+            places = max(1, self._workers // (CHECKS_ALONE if self._running == self._ready.checks else CHECKS_BESIDE))
             picked = self._ready.pick(
                 lambda group, namespace: self._admits(group, namespace, full),
-                due=self._checks < max(1, self._workers // share),
+                places=places,
+                kept=max(1, places // KEPT_FREE) if self._residents.several else 0,
             )
             if picked is None:
                 return
@@ -200,8 +202,7 @@ class Queue(Generic[K]):
             self._learning[learns] = key
         ticket = Ticket(self._lanes, namespace, reserved, lambda: self._learnt(key, entry, ticket, learns))
         self._running += 1
-        self._checks += not urgent
-        self._ready.begin(namespace)
+        self._ready.begin(namespace, urgent=urgent)
         loop = asyncio.get_running_loop()
         entry.task = loop.create_task(
             self._work(key, entry, ticket, learns, urgent), name=f"run {'/'.join(key)}", context=self._context.copy()
@@ -218,8 +219,8 @@ class Queue(Generic[K]):
             following = Next(failed=True)
         finally:
             entry.task = None
-            self._running, self._checks = self._running - 1, self._checks - (not urgent)
-            self._ready.end(self._namespace(key))
+            self._running -= 1
+            self._ready.end(self._namespace(key), urgent=urgent)
             if learns is not None and self._learning.get(learns) == key:
                 del self._learning[learns]
             ticket.close()

@@ -1,7 +1,7 @@
 """The keys that could be run, in the order in which they are: what changed first, round robin over namespaces, each
 with a share of the workers, then over what its keys need."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -22,7 +22,13 @@ class Ready(Generic[K]):
         self._share, self._observer = share, observer or Nobody()
         self._waiting: tuple[dict[str, dict[Group, deque[K]]], ...] = ({}, {})
         self._where: dict[K, tuple[int, Group, str]] = {}
-        self._under_way: dict[str, int] = {}
+        self._under_way: Counter[str] = Counter()
+        self._checks: Counter[str] = Counter()
+
+    @property
+    def checks(self) -> int:
+        """Return how many keys are under way that are not urgent."""
+        return self._checks.total()
 
     def __len__(self) -> int:
         return len(self._where)
@@ -58,15 +64,18 @@ class Ready(Generic[K]):
                 for key in keys:
                     self._where[key] = priority, other, namespace
 
-    def pick(self, admits: Callable[[Group, str], bool], *, due: bool) -> tuple[K, Group, bool] | None:
+    def pick(self, admits: Callable[[Group, str], bool], *, places: int, kept: int) -> tuple[K, Group, bool] | None:
         """Take the next key whose group is admitted for its namespace, which has a share left, with whether it is
-        urgent.
+        urgent. None where there is none.
 
-        None where there is none; with `due` False, where there is none that is urgent.
+        At most `places` that are not urgent are under way, and the last `kept` of them are for namespaces with none.
         """
-        for priority, waiting in enumerate(self._waiting[: DUE + due]):
+        free = places - self.checks
+        for priority, waiting in enumerate(self._waiting[: DUE + (free > 0)]):
             for namespace, groups in waiting.items():
-                if self._under_way.get(namespace, 0) >= self._share:
+                if self._under_way[namespace] >= self._share:
+                    continue
+                if priority == DUE and free <= kept and self._checks[namespace]:
                     continue
                 group = next((each for each in groups if admits(each, namespace)), None)
                 if group is None:
@@ -82,15 +91,18 @@ class Ready(Generic[K]):
                 return key, group, priority == URGENT
         return None
 
-    def begin(self, namespace: str) -> None:
+    def begin(self, namespace: str, *, urgent: bool) -> None:
         """Note that a key of a namespace is under way."""
-        self._under_way[namespace] = self._under_way.get(namespace, 0) + 1
+        self._under_way[namespace] += 1
+        if not urgent:
+            self._checks[namespace] += 1
 
-    def end(self, namespace: str) -> None:
+    def end(self, namespace: str, *, urgent: bool) -> None:
         """Note that it is not any more."""
-        self._under_way[namespace] -= 1
-        if not self._under_way[namespace]:
-            del self._under_way[namespace]
+        for counts in (self._under_way,) if urgent else (self._under_way, self._checks):
+            counts[namespace] -= 1
+            if not counts[namespace]:
+                del counts[namespace]
 
     def clear(self) -> None:
         """Take all keys out."""

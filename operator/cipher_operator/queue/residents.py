@@ -17,8 +17,14 @@ class Residents(Generic[K]):
         self._lanes: dict[K, frozenset[Name]] = {}
         self._keys: dict[Name, set[K]] = {}
         self._namespaces: dict[Name, Counter[str]] = {}
+        self._population: Counter[str] = Counter()
         self._ways: dict[K, Hashable] = {}
         self._members: dict[Hashable, set[K]] = {}
+
+    @property
+    def several(self) -> bool:
+        """Return whether keys of several namespaces need lanes at all."""
+        return len(self._population) > 1
 
     def of(self, name: Name) -> Set[K]:
         """Return the keys that need a lane."""
@@ -58,6 +64,7 @@ class Residents(Generic[K]):
         for name in now - before:
             self._keys.setdefault(name, set()).add(key)
             self._count(name, whose, 1)
+        _add(self._population, whose, bool(now) - bool(before))
         if now:
             self._lanes[key] = now
         else:
@@ -76,11 +83,14 @@ class Residents(Generic[K]):
                 del self._members[way]
 
     def _count(self, name: Name, namespace: str, more: int) -> None:
-        if not namespace:
-            return
         counts = self._namespaces.setdefault(name, Counter())
+        _add(counts, namespace, more)
+        if not counts:
+            del self._namespaces[name]
+
+
+def _add(counts: Counter[str], namespace: str, more: int) -> None:
+    if namespace:
         counts[namespace] += more
         if not counts[namespace]:
             del counts[namespace]
-        if not counts:
-            del self._namespaces[name]
