@@ -8,7 +8,7 @@ plain role, on PostgreSQL 13 to 18, in any database; what only the desired datab
 from psycopg import sql
 
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import dropping_prefix
+from cipher_operator.core.marker import claims_of, dropping_prefix
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
 
@@ -66,6 +66,11 @@ _ROLES = """
        FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
        WHERE s.setrole = r.oid AND (s.setdatabase = 0 OR d.datname = p.db)), '{}')))
   FROM pg_roles r WHERE r.rolname = ANY (p.names)), '{}')
+"""
+
+_CLAIMANTS = """
+'claimants', CASE WHEN p.claims IS NULL THEN '[]'::jsonb ELSE COALESCE((SELECT jsonb_agg(r.rolname) FROM pg_roles r
+  WHERE starts_with(shobj_description(r.oid, 'pg_authid'), p.claims)), '[]') END
 """
 
 _DATABASE = """
@@ -247,6 +252,7 @@ _GRANTS = """
 _WITH = """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
   {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
+  {claims}::text AS claims,
   current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid,
   (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user) AS admin_oid FROM w)"""
@@ -256,10 +262,17 @@ publication AS (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelet
     JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_namespace'::regclass
     WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = b.oid
       AND d.classid = to_regclass('pg_catalog.pg_publication_namespace')) AS schemas
+<<<<<<< HEAD
   FROM pg_publication b)"""
 _SELECT = " SELECT jsonb_build_object(" + ",".join((_SERVER, _ROLES, _DATABASE))
 _LOCAL = (
     ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
+=======
+  FROM pg_publication b)
+SELECT jsonb_build_object("""
+    + ",".join((_SERVER, _ROLES, _CLAIMANTS, _DATABASE))
+    + ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
+>>>>>>> h-tenant
     + ",".join((_SCHEMA, _RELATIONS, _GRANTS))
     + ") END"
 )
@@ -287,4 +300,12 @@ def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
         extensions=sql.Literal(list(desired.extensions)),
         extension_schema=sql.Literal(EXTENSION_SCHEMA),
         dropping=sql.Literal(dropping_prefix(desired.database)),
+        claims=sql.Literal(_claims(desired)),
     )
+
+
+def _claims(desired: Desired) -> str | None:
+    """Return how the markers begin that are looked for, None where it does not matter who else has one."""
+    if desired.tenant is None or desired.tenant.rivals is None:
+        return None
+    return claims_of(desired.identity.instance, desired.identity.namespace)

@@ -97,15 +97,17 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
     observed = report.observed
     assert observed is not None  # converged
     impossible = requests.impossible(intent.spec.user)
+    put_off = {"revokePrevious"} if intent.orders.published is None else set()
+    resting = {"rotate"} if intent.rests is not None else set()
     handled = {
-        name: value
-        for name, value in requests.new.items()
-        if name != "revokePrevious" or intent.orders.published is not None or name in impossible
+        name: value for name, value in requests.new.items() if name not in put_off | resting or name in impossible
     }
     # What this run could not do yet waits for no interval; nor does the note of which login is published: by it the
     # next owner, or this storage deleted and made again, spares that login.
-    unfinished = not noted(intent.desired, report.orders, observed) or len(handled) < len(requests.new)
+    unfinished = not noted(intent.desired, report.orders, observed) or requests.new.keys() - handled - resting
     soon = seconds_to_rotation(intent.spec.rotation_interval, published.annotations, now)
+    if intent.rests is not None:
+        soon = intent.rests
     if unfinished:
         soon = FOLLOW_UP_SECONDS
     elif spared:
