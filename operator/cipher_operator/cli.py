@@ -26,6 +26,7 @@ from cipher_operator.reconcile.documents import ManifestError
 from cipher_operator.reconcile.live import LookError, Own
 from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, SERVERS_NAMESPACE, Manifests, load
 from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Look, Means, examine
+from cipher_operator.runtime.garbage import set_aside
 from cipher_operator.runtime.health import AddressError
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
@@ -140,7 +141,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _operate(settings: Settings) -> int:
-    return await Operator(settings, await load_access(os.environ), watchdog=_end_by_force).run()
+    access = await load_access(os.environ)
+    return await Operator(settings, access, watchdog=_end_by_force, known=set_aside).run()
 
 
 def _end_by_force(seconds: float, code: int) -> None:

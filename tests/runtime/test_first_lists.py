@@ -67,3 +67,17 @@ async def test_one_that_goes_meanwhile_is_not_waited_for(world: World) -> None:
 
 async def test_an_empty_cluster_is_known(world: World) -> None:
     assert await world.why_not() is None
+
+
+async def test_what_waits_for_all_storages_is_told_once_and_before_any_run(world: World) -> None:
+    said: list[str] = []
+    operator = Operator(world._operator._settings, world._operator._access, known=lambda: said.append("known"))
+    started = asyncio.Event()
+    started.set()
+    operator._informer = cast(Informer, SimpleNamespace(started=started))
+    triggers = SimpleNamespace(storages=(), knows=world.known.__contains__, complete=lambda: said.append("complete"))
+    parts: Any = SimpleNamespace(
+        triggers=triggers, unwatched=lambda: None, lead=lambda warm: said.append(f"lead {warm}")
+    )
+    await operator._first_lists(cast(KubeClient, world._api), cast(Parts, parts))
+    assert said == ["complete", "known", "lead False"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cipher_operator.runtime import streams as module
-from cipher_operator.runtime.streams import LIST_ANEW, Content, fatal
+from cipher_operator.runtime.streams import LIST_ANEW, Content, Takes, read
 
 
 class Answer:
@@ -49,21 +49,22 @@ FATAL: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("case", FATAL)
 def test_what_kopf_would_not_survive(case: str) -> None:
     content, why = FATAL[case]
-    assert fatal(content.strip()) == why
+    assert read(content.strip()) == why
 
 
 @pytest.mark.parametrize("content", [ADDED, BOOKMARK, GONE], ids=["an event", "a bookmark", "a forgotten place"])
 def test_what_kopf_knows(content: bytes) -> None:
-    assert fatal(content.strip()) is None
+    assert read(content.strip()) == tuple(json.loads(content).values())
 
 
 class World:
     """A watch, and what was told of it."""
 
-    def __init__(self, content: bytes, size: int = 7) -> None:
+    def __init__(self, content: bytes, size: int = 7, takes: Takes = lambda type_, body: False) -> None:
         self.broken: list[str] = []
         self.answer = Answer(content, size)
-        self.content = Content(self.answer, self._note, lambda: asyncio.get_running_loop().call_later(60, print))
+        begin = lambda: asyncio.get_running_loop().call_later(60, print)  # noqa: E731
+        self.content = Content(self.answer, self._note, begin, takes)
 
     async def _note(self, why: str) -> None:
         self.broken.append(why)
@@ -85,6 +86,27 @@ async def test_what_would_end_kopf_makes_it_list_anew(case: str) -> None:
     world = World(ADDED + content + ADDED)
     assert await world.all() == ADDED + LIST_ANEW
     assert world.broken == [why]
+
+
+async def test_what_is_taken_in_reaches_kopf_as_a_bookmark() -> None:
+    taken = line("MODIFIED", metadata={"uid": "1", "name": "chat", "resourceVersion": "7"}, status={"a": "b" * 1_000})
+    asked: list[str] = []
+
+    def takes(type_: str, body: Any) -> bool:
+        asked.append(type_)
+        return type_ == "MODIFIED"
+
+    world = World(ADDED + taken + BOOKMARK + GONE, takes=takes)
+    assert await world.all() == ADDED + line("BOOKMARK", metadata={"resourceVersion": "7"}) + BOOKMARK + GONE
+    assert asked == ["ADDED", "MODIFIED"]
+
+
+async def test_what_cannot_be_taken_in_is_kopfs() -> None:
+    def takes(type_: str, body: Any) -> bool:
+        raise KeyError(type_)
+
+    world = World(ADDED + BOOKMARK, takes=takes)
+    assert (await world.all(), world.broken) == (ADDED + BOOKMARK, [])
 
 
 def test_the_rest_is_aiohttps_own() -> None:

@@ -11,6 +11,7 @@ from cipher_operator.kube.reflector import STORAGES, Reflector, Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References, Version
 from cipher_operator.reconcile.inputs import Key, Ref, references
+from cipher_operator.runtime.standby import Standby
 from cipher_operator.runtime.triggers import Triggers
 from support.memory_api import MemoryApi
 
@@ -262,3 +263,53 @@ async def test_a_watch_that_loses_its_place_tells_what_vanished(
             await asyncio.sleep(0.005)
     assert [triggers.knows(("ns", name)) for name in left] == [True] * len(left)
     await watching.stop()
+
+
+STATUS = {"resourceVersion": "2"}
+
+
+def test_a_status_is_taken_in_once_the_storage_is_known(triggers: Triggers, queue: Recorded) -> None:
+    assert triggers.status("ADDED", storage(resourceVersion="1")) is False
+    assert triggers.status("MODIFIED", storage(**STATUS)) is False, "kopf has not brought the first event yet"
+    triggers.storage("ADDED", storage(resourceVersion="1"))
+    assert triggers.status("MODIFIED", storage(resourceVersion="3")) is False, "nor the second"
+    triggers.storage("MODIFIED", storage(**STATUS))
+    triggers.storage("MODIFIED", storage(resourceVersion="3"))
+    assert triggers.status("MODIFIED", storage(resourceVersion="4")) is True
+    assert queue.started == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("type_", "change"),
+    [
+        pytest.param("MODIFIED", {"generation": 2}, id="the spec"),
+        pytest.param("MODIFIED", {"deletionTimestamp": "2026-01-01T00:00:00Z"}, id="the deletion"),
+        pytest.param("MODIFIED", {"uid": "2"}, id="another object of that name"),
+        pytest.param("MODIFIED", {"finalizers": ["storage.cipher.dev/finalizer"]}, id="our finalizer"),
+        pytest.param("MODIFIED", {"annotations": {"storage.cipher.dev/force-delete": "true"}}, id="a request"),
+        pytest.param("DELETED", {}, id="its end"),
+        pytest.param("ADDED", {}, id="seen again"),
+    ],
+)
+def test_all_else_is_kopfs(triggers: Triggers, type_: str, change: Mapping[str, Any]) -> None:
+    triggers.storage(None, storage(resourceVersion="1"))
+    assert triggers.status(type_, storage(**{**STATUS, **change})) is False
+
+
+def test_a_request_that_is_taken_back_comes_in_its_order(triggers: Triggers, queue: Recorded) -> None:
+    """What kopf has in hand is older than what would be taken in past it."""
+    asks = {"annotations": {"storage.cipher.dev/reconcile-requested-at": "1"}}
+    triggers.storage(None, storage(resourceVersion="1"))
+    assert triggers.status("MODIFIED", storage(resourceVersion="2", **asks)) is False
+    assert triggers.status("MODIFIED", storage(resourceVersion="3")) is False
+
+
+def test_a_follower_knows_a_status_that_was_taken_in(queue: Recorded) -> None:
+    standby = Standby(300, lambda: 0.0, jitter=lambda low, high: high)
+    triggers = Triggers(cast("Queue[Key]", queue), references_of(queue), standby=standby)
+    triggers.storage(None, storage(resourceVersion="1"))
+    assert [look.urgent for look in standby.looks(warm=True)] == [True]
+    ready = {"type": "Ready", "status": "True", "observedGeneration": 1}
+    body = storage(**STATUS) | {"status": {"observedGeneration": 1, "conditions": [ready]}}
+    assert triggers.status("MODIFIED", body) is True
+    assert [look.urgent for look in standby.looks(warm=True)] == [False]

@@ -83,4 +83,5 @@ def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: in
 
 def _told(message: str) -> str:
     """Return a message as it is written: names on a server may hold anything."""
-    return "".join(char if char.isprintable() else " " for char in message[:MAX_MESSAGE])
+    message = message[:MAX_MESSAGE]
+    return message if message.isprintable() else "".join(char if char.isprintable() else " " for char in message)

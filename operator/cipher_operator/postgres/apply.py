@@ -18,7 +18,7 @@ from cipher_operator.core.sql.steps import unchanged
 from cipher_operator.postgres.catalog import catalog_query
 from cipher_operator.postgres.errors import hashes_itself
 from cipher_operator.postgres.inspect import read
-from cipher_operator.postgres.limits import own_limits
+from cipher_operator.postgres.limits import own_limits, taking_own
 from cipher_operator.postgres.preamble import LIMITS, LOCK_TIMEOUT_MS, LOOKING, PREFIX
 from cipher_operator.postgres.session import Session
 
@@ -43,12 +43,16 @@ async def apply(
     """
     observed: Observed | None = None
     look = catalog_query(desired, inside=inside) if observe else None
-    messages = plan.messages()
+    messages, own = plan.messages(), False
     for position, message in enumerate(messages):
         last = position == len(messages) - 1
-        if message.alone:
+        if message.alone and not own:
             await own_limits(session, lock_ms=LOCK_TIMEOUT_MS)
         text = render(message, plan.lock, look if last else None)
+        # What runs alone has them from the message before it, where there is one.
+        own = not (message.alone or last) and messages[position + 1].alone
+        if own:
+            text = text + _SEPARATOR + taking_own(session, lock_ms=LOCK_TIMEOUT_MS)
         results = await _send(session, message, text)
         if done is not None:
             done.extend(message.steps)

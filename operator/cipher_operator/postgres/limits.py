@@ -36,13 +36,17 @@ async def own_limits(session: Session, *, lock_ms: int) -> bool:
     Return False where the session is a pooler's, and the next message may run in another one: there a setting would
     stay with strangers, so none is made. Raises psycopg.Error.
     """
+    return bool((await session.execute(LOOKING + taking_own(session, lock_ms=lock_ms)))[-1])
+
+
+def taking_own(session: Session, *, lock_ms: int) -> sql.Composed:
+    """Return the same as the last words of a message, whose transaction must end well for it to count."""
     values = {"statement_timeout": 0, "lock_timeout": lock_ms, "transaction_timeout": 0}
     pairs = sql.SQL(", ").join(
         sql.SQL("({}, {})").format(sql.Literal(name), sql.Literal(str(value))) for name, value in values.items()
     )
     pid = sql.Literal(session.backend_pid)
-    message = LOOKING + _ROLE.format(pid=pid) + _SET.format(values=pairs, pid=pid)
-    return bool((await session.execute(message))[-1])
+    return _ROLE.format(pid=pid) + _SET.format(values=pairs, pid=pid)
 
 
 async def standing_limit(session: Session) -> tuple[str, str] | None:

@@ -179,7 +179,9 @@ async def _results(connection: BoundedConnection, message: sql.Composable) -> li
         await cursor.execute(sql.Composed([message]))
         more: bool | None = True
         while more:
-            results.append(await cursor.fetchall() if cursor.description is not None else [])
+            result = cursor.pgresult
+            has_rows = result is not None and result.status == pq.ExecStatus.TUPLES_OK
+            results.append(await cursor.fetchall() if has_rows else [])
             more = cursor.nextset()
     return results
 

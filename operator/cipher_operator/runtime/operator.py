@@ -50,12 +50,21 @@ class StartError(Exception):
 
 
 class Operator:
-    """One process. `run` returns its exit code: 0 after a signal, 1 where the watch of the cluster gave up."""
+    """One process. `run` returns its exit code: 0 after a signal, 1 where the watch of the cluster gave up.
+
+    `known` is called once, when all storages of the cluster are known, and before any of them is run.
+    """
 
     def __init__(
-        self, settings: Settings, access: Access, *, make_runs: MakeRuns = Reconciler, watchdog: Watchdog | None = None
+        self,
+        settings: Settings,
+        access: Access,
+        *,
+        make_runs: MakeRuns = Reconciler,
+        watchdog: Watchdog | None = None,
+        known: Callable[[], None] = lambda: None,
     ) -> None:
-        self._settings, self._access, self._make_runs = settings, access, make_runs
+        self._settings, self._access, self._make_runs, self._known = settings, access, make_runs, known
         self._watchdog = watchdog or (lambda seconds, code: None)
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -223,6 +232,7 @@ class Operator:
             self._not_ready = await self._unseen(kube, parts)
             if self._not_ready is None:
                 parts.triggers.complete()
+                self._known()
                 if self._elector is not None:
                     self._elector.compete()
                 else:

@@ -4,11 +4,15 @@ kopf survives an ERROR event of code 410 alone: it lists anew, at once. Any othe
 decrypted, and a line that is no event end it. So do the answers 400, 410 and their like to a list or a watch: a list in
 pages that lasts longer than the server remembers its beginning (five minutes, etcd's compaction) ends in a 410. Here
 all of them become that event, or its like for a list, after a pause that grows.
+
+And so that kopf is not troubled for nothing: an event that its receiver has taken in by himself reaches
+it as a bookmark, which moves its place and costs nothing.
 """
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 import aiohttp
@@ -19,8 +23,15 @@ from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.reflector import BROKEN, SETTLED_AFTER_ERROR
 
 LIST_ANEW = b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}\n'
+_OF_OBJECTS = frozenset({"ADDED", "MODIFIED", "DELETED"})
 SURVIVED = frozenset({401, 403, 404, 429})
 """Refusals after which kopf logs in anew, or tries again; 404 is the informer's."""
+
+
+logger = logging.getLogger(__name__)
+
+Takes = Callable[[str, Mapping[str, Any]], bool]
+"""Called with type and object of each event, before kopf; returns whether it has taken it in, and kopf need not."""
 
 
 class ListAnew(aiohttp.ClientPayloadError):
@@ -30,7 +41,8 @@ class ListAnew(aiohttp.ClientPayloadError):
 class Streams:
     """A middleware of aiohttp: of the answers that pass, watches are looked through line by line."""
 
-    def __init__(self) -> None:
+    def __init__(self, takes: Takes = lambda type_, body: False) -> None:
+        self._takes = takes
         self._watches: dict[str, _Watch] = {}
 
     async def __call__(
@@ -47,7 +59,7 @@ class Streams:
             return response
         watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
         if not refused:
-            content: Any = Content(response.content, watch.broken, watch.begin)
+            content: Any = Content(response.content, watch.broken, watch.begin, self._takes)
             response.content = content
             return response
         why = f"{response.status} {response.reason or ''}".strip()
@@ -86,9 +98,13 @@ class Content:
     """The content of a watch. Whole lines only, and none of them ends kopf; for the rest it is aiohttp's own."""
 
     def __init__(
-        self, content: Any, broken: Callable[[str], Awaitable[None]], begin: Callable[[], asyncio.TimerHandle]
+        self,
+        content: Any,
+        broken: Callable[[str], Awaitable[None]],
+        begin: Callable[[], asyncio.TimerHandle],
+        takes: Takes = lambda type_, body: False,
     ) -> None:
-        self._content, self._broken, self._begin = content, broken, begin
+        self._content, self._broken, self._begin, self._takes = content, broken, begin, takes
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
@@ -103,16 +119,31 @@ class Content:
                 pending += chunk[:end]
                 if end:
                     for line in filter(None, pending.split(b"\n")):
-                        if (why := fatal(bytes(line))) is not None:
+                        event = read(bytes(line))
+                        if isinstance(event, str):
                             settled.cancel()
-                            await self._broken(why)
+                            await self._broken(event)
                             yield LIST_ANEW
                             return
-                        yield bytes(line) + b"\n"
+                        yield self._passed(*event) or bytes(line) + b"\n"
                     pending = bytearray()
                 pending += chunk[end:]
         finally:
             settled.cancel()
+
+    def _passed(self, type_: str, body: Mapping[str, Any]) -> bytes | None:
+        """Return the bookmark that stands for an event that was taken in; None where kopf shall have it itself."""
+        if type_ not in _OF_OBJECTS:
+            return None
+        try:
+            if not self._takes(type_, body):
+                return None
+        except Exception:
+            # A watch that ended for this would be missed by everybody else.
+            logger.exception("an event was not taken in")
+            return None
+        place = {"metadata": {"resourceVersion": body["metadata"].get("resourceVersion")}}
+        return json.dumps({"type": "BOOKMARK", "object": place}).encode() + b"\n"
 
 
 class _Over:
@@ -123,15 +154,15 @@ class _Over:
         yield LIST_ANEW
 
 
-def fatal(line: bytes) -> str | None:
-    """Return why kopf would not survive a line of a watch, None where it does; says nothing of the content."""
+def read(line: bytes) -> tuple[str, Mapping[str, Any]] | str:
+    """Return type and object of a line of a watch; or why kopf would not survive it, with nothing of the content."""
     try:
         event = json.loads(line)
         type_, body = event["type"], event["object"]
         if type_ == "ERROR":
             code = int(body["code"])
-            return None if code == 410 else f"{code} {body.get('reason') or ''}".strip()
+            return (type_, body) if code == 410 else f"{code} {body.get('reason') or ''}".strip()
         known = type_ == "BOOKMARK" or bool(body["metadata"]["uid"])
     except (ValueError, TypeError, KeyError, AttributeError):
         known = False
-    return None if known else "something that is no event came"
+    return (type_, body) if known else "something that is no event came"

@@ -61,6 +61,8 @@ class Triggers:
         self._queue, self._inputs, self._look = queue, inputs, look
         self._standby, self._follows = standby, False
         self._known: dict[Key, Fingerprint] = {}
+        self._coming: dict[Key, str] = {}
+        """The last version of a storage that kopf has been given, and has not brought yet."""
         self._existing: dict[Key, str] = {}
         self._held: dict[Ref, bool] = {}
         """Secrets with our finalizer, and whether they are being deleted."""
@@ -93,6 +95,20 @@ class Triggers:
             self._queue.enqueue(look.key, urgent=look.urgent, after=look.after, changed=True, way=look.way)
         self._look_at_held()
 
+    def status(self, type_: str, body: Body) -> bool:
+        """Take in a change of a storage's status alone, and return True; False for all else, which kopf is to bring.
+
+        What kopf has been given of a storage comes later than what is taken in here: until then, all goes its way.
+        """
+        metadata = body["metadata"]
+        key: Key = (metadata["namespace"], metadata["name"])
+        if type_ == "MODIFIED" and key not in self._coming and self._known.get(key) == fingerprint(metadata):
+            if self._standby is not None:
+                self._standby.saw(key, body)
+            return True
+        self._coming[key] = metadata["resourceVersion"]
+        return False
+
     def storage(self, type_: str | None, body: Body) -> None:
         """Run a storage that is new, changed or gone. A status changes nothing here.
 
@@ -100,6 +116,8 @@ class Triggers:
         """
         metadata = body["metadata"]
         key: Key = (metadata["namespace"], metadata["name"])
+        if key in self._coming and self._coming[key] == metadata["resourceVersion"]:
+            del self._coming[key]
         now, before = fingerprint(metadata), self._known.get(key)
         if type_ == "DELETED":
             # Where the name is in use again already, what is known is about the new object.

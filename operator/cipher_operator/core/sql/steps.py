@@ -1,5 +1,7 @@
 """The steps that make something, or bring it back to what it shall be: one function for each kind."""
 
+from functools import cache
+
 from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType
@@ -180,9 +182,7 @@ def grant_future(schema: str, kind: str, admin: str, owner: str) -> Step:
 
 def create_table(schema: str, table: Table, owner: str) -> Step:
     """Create one of Cipher's tables as the owner role, so that no default privileges of the admin apply."""
-    key = compose("PRIMARY KEY ({key})", key=identifiers(table.primary_key))
-    body = sql.SQL(", ").join([*map(_column, table.columns), key])
-    statement = compose("CREATE TABLE {schema}.{table} ({body})", schema=schema, table=table.name, body=body)
+    statement = compose("CREATE TABLE {schema}.{table} ({body})", schema=schema, table=table.name, body=_body(table))
     return Step(Kind.CREATE_TABLE, _SCHEMA, table.name, (statement,), owner)
 
 
@@ -280,6 +280,13 @@ def _create_index(schema: str, index: Index, *, concurrently: bool) -> sql.Compo
         table=index.table,
         columns=identifiers(index.columns),
     )
+
+
+@cache
+def _body(table: Table) -> sql.Composed:
+    """Return the columns and the key of one of Cipher's tables."""
+    key = compose("PRIMARY KEY ({key})", key=identifiers(table.primary_key))
+    return sql.SQL(", ").join([*map(_column, table.columns), key])
 
 
 def _column(column: Column) -> sql.Composed:
