@@ -39,31 +39,9 @@ async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple
         yield item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-<<<<<<< HEAD
-async def older_tenants(kube: Reading, resource: Resource, server: str) -> int:
-    """Return how many other storages of the namespace name this CipherServer and were created earlier.
-=======
-async def kind_is_served(kube: Reading) -> bool:
-    """Return whether discovery names the kind; it follows a CRD that is established after a moment.
-
-    Raises ApiError where discovery is refused, and ApiUnavailable.
-    """
-    groups = (await kube.get("/apis"))["groups"]
-    if all(group["name"] != GROUP for group in groups):
-        return False
-    try:
-        resources = (await kube.get(f"/apis/{API_VERSION}"))["resources"]
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        raise
-    return any(resource["name"] == PLURAL for resource in resources)
-
-
 async def held_tenants(kube: Reading, namespace: str, server: str) -> list[str]:
     """Return the names of the namespace's storages that name this CipherServer and say that something on it is still to
     be dropped. Raises ApiError, ApiUnavailable.
->>>>>>> h-tenant
 
     Whoever writes a storage can name any server, and put the finalizer there; some can write its status, too.
     """

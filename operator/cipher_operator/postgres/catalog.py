@@ -252,8 +252,7 @@ _GRANTS = """
 _WITH = """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
   {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
-  {claims}::text AS claims,
-  current_setting('server_version_num')::int AS v),
+  {claims}::text AS claims, current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid,
   (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user) AS admin_oid FROM w)"""
 _PUBLICATION = """,
@@ -262,31 +261,22 @@ publication AS (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelet
     JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_namespace'::regclass
     WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = b.oid
       AND d.classid = to_regclass('pg_catalog.pg_publication_namespace')) AS schemas
-<<<<<<< HEAD
   FROM pg_publication b)"""
-_SELECT = " SELECT jsonb_build_object(" + ",".join((_SERVER, _ROLES, _DATABASE))
+_SELECT = " SELECT jsonb_build_object(" + ",".join((_SERVER, _ROLES, _CLAIMANTS, _DATABASE))
 _LOCAL = (
     ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
-=======
-  FROM pg_publication b)
-SELECT jsonb_build_object("""
-    + ",".join((_SERVER, _ROLES, _CLAIMANTS, _DATABASE))
-    + ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
->>>>>>> h-tenant
     + ",".join((_SCHEMA, _RELATIONS, _GRANTS))
     + ") END"
 )
-_FROM = ") FROM p"
 # '{}' in the parts is an empty JSON object, not a placeholder.
-_INSIDE = "".join((_WITH, _PUBLICATION, _SELECT, _LOCAL, _FROM)).replace("'{}'", "'{{}}'")
-_OUTSIDE = "".join((_WITH, _SELECT, ", 'local', null", _FROM)).replace("'{}'", "'{{}}'")
+_INSIDE = "".join((_WITH, _PUBLICATION, _SELECT, _LOCAL, ") FROM p")).replace("'{}'", "'{{}}'")
+_OUTSIDE = "".join((_WITH, _SELECT, ", 'local', null) FROM p")).replace("'{}'", "'{{}}'")
 
 
 def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
     """Return the query for one storage: one row, one jsonb value, which `read` takes.
 
-    With `inside` False it asks nothing of what only the desired database knows: from another, planning that is most of
-    the work, and all for nothing.
+    With `inside` False nothing of what only the desired database knows: planning that is most of the work elsewhere.
     """
     return compose(
         _INSIDE if inside else _OUTSIDE,
@@ -306,6 +296,5 @@ def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
 
 def _claims(desired: Desired) -> str | None:
     """Return how the markers begin that are looked for, None where it does not matter who else has one."""
-    if desired.tenant is None or desired.tenant.rivals is None:
-        return None
-    return claims_of(desired.identity.instance, desired.identity.namespace)
+    counted = desired.tenant is not None and desired.tenant.rivals is not None
+    return claims_of(desired.identity.instance, desired.identity.namespace) if counted else None
