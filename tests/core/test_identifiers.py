@@ -204,6 +204,7 @@ def test_nothing_else_talks_to_a_server() -> None:
     }
     assert talking == {
         "apply.py",
+        "claims.py",
         "indexes.py",
         "inspect.py",
         "limits.py",

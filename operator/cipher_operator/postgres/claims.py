@@ -10,13 +10,13 @@ from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.session import Session
 
-_QUERY = "SELECT left(shobj_description(r.oid, 'pg_authid'), 4096) FROM pg_roles r WHERE r.rolname = ANY ({})"
+_QUERY = sql.SQL("SELECT left(shobj_description(r.oid, 'pg_authid'), 4096) FROM pg_roles r WHERE r.rolname = ANY ({})")
 
 
 async def claims(session: Session, owners: Iterable[str]) -> list[Marker]:
     """Return the markers of these owner roles, as far as they have one. Raises Failure."""
     try:
-        rows = (await session.execute(LOOKING + sql.SQL(_QUERY).format(sql.Literal(sorted(owners)))))[-1]
+        rows = (await session.execute(LOOKING + _QUERY.format(sql.Literal(sorted(owners)))))[-1]
     except psycopg.Error as error:
         raise classify(error) from None
     return [marker for (comment,) in rows if (marker := parse_marker(comment)) is not None]
