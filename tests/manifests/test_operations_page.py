@@ -21,7 +21,7 @@ def _commands(section: str) -> list[list[str]]:
     """Return the kubectl commands in the shell blocks of a section, as words."""
     text = PAGE.split(f"\n## {section}\n")[1].split("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).splitlines()
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
     return [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("kubectl ")]
 
 
@@ -46,7 +46,14 @@ def storage(installed: ControlPlane, namespace: str) -> str:
 
 def test_the_way_out_when_the_operator_is_gone(installed: ControlPlane, storage: str) -> None:
     installed.kubectl("-n", storage, "delete", "cstore/chat", "secret/pg-admin", "--wait=false")
-    said = [installed.kubectl("-n", storage, *words) for words in _commands(ESCAPE)]
+    waits, *rest = _commands(ESCAPE)
+    listed = installed.kubectl(*waits).splitlines()
+    for kind, name, finalizer in (
+        (names.KIND, "chat", names.FINALIZER),
+        ("Secret", "pg-admin", names.IN_USE_FINALIZER),
+    ):
+        assert f'{kind} {storage} {name} ["{finalizer}"]' in listed
+    said = [installed.kubectl("-n", storage, *words) for words in rest]
     assert names.FINALIZER in said[0] and names.IN_USE_FINALIZER in said[2]
     assert installed.kubectl("-n", storage, "get", "cstore,secret", "-o", "name") == ""
 
