@@ -18,10 +18,8 @@ from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Name, Need
 from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
+from cipher_operator.queue.share import Share
 from cipher_operator.queue.ticket import Ticket
-
-CHECKS_ALONE, CHECKS_BESIDE = 2, 8
-"""The part of the workers that checks may take: while nothing else runs, and beside what is new."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +68,7 @@ class Queue(Generic[K]):
         self._lives: dict[Name, set[K]] = {}
         self._waits: dict[Need, set[K]] = {}
         self._running = self._checks = 0
+        self._share = Share(workers)
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
         lanes.attach(self)
@@ -183,8 +182,7 @@ class Queue(Generic[K]):
         self._woken = False
         while self._running < self._workers and not self._closed:
             # What is new begins at once, not when a check has ended, and few checks begin that take its time from it.
-            share = CHECKS_ALONE if self._running == self._checks else CHECKS_BESIDE
-            picked = self._ready.pick(self._admits, due=self._checks < max(1, self._workers // share))
+            picked = self._ready.pick(self._admits, due=self._share.admits(self._checks, self._running))
             if picked is None:
                 return
             self._start(*picked)
@@ -211,9 +209,11 @@ class Queue(Generic[K]):
         )
 
     async def _work(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None, urgent: bool) -> None:
-        following, busy = None, False
+        following, busy, began = None, False, self._clock.now()
         try:
             following = await self._run(key, ticket)
+            if not (urgent or following.failed):
+                self._share.took(ticket.needs, self._clock.now() - began, self._clock.now())
         except Busy:
             busy = True
         except Exception:
