@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 # The packages run from the checkout: nothing is built, and a change counts at once.
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/tests
 export PYTHONUNBUFFERED := 1
+# Else each worker and each operator of a test compiles everything anew, where a machine forbids to keep it.
+export PYTHONDONTWRITEBYTECODE :=
 # For the one-off choice of an interpreter: make PYTHON=/path/to/python3.12 test
 export PYTHON
 

@@ -66,7 +66,7 @@ NAVIGATION: tuple[tuple[str, tuple[str, ...]], ...] = (
         "Reference",
         (
             *("cipherstorage", "cipherserver", "conditions", "settings"),
-            *("reference/cipherstorages", "reference/cipherservers", "api-maturity", "architecture"),
+            *("reference/cipherstorages", "reference/cipherservers", "reference/chart", "api-maturity", "architecture"),
         ),
     ),
 )

@@ -7,6 +7,7 @@ is taken from there: CRDs, rules of roles, admission policies, alerts, dashboard
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 
 from cipher_operator.api.durations import PATTERN
 from cipher_operator.runtime.flags import FLAGS, Choice, Duration, Number
-from release.repository import CHART, ROOT
+from release.repository import CHART, CHART_PAGE, ROOT
 from release.values_page import page
 
 _COMPONENTS = ROOT / "manifests" / "components"
@@ -62,7 +63,8 @@ def made() -> dict[Path, str]:
         "values.schema.json": _schema(CHART / "values.schema.json"),
         "README.md": page(CHART),
     }
-    return {CHART / name: content for name, content in files.items()}
+    pages = {ROOT / CHART_PAGE: _moved(files["README.md"], (ROOT / CHART_PAGE).parent)}
+    return {CHART / name: content for name, content in files.items()} | pages
 
 
 def stale() -> list[Path]:
@@ -139,6 +141,15 @@ def _section(path: Path, text: str, key: str) -> str:
     if match is None:
         raise ChartError(f"{path}: has no {key}, or it is not indented by two spaces")
     return re.sub(r"^  ", "", match[1], flags=re.MULTILINE)
+
+
+def _moved(text: str, folder: Path) -> str:
+    """Return a page of the chart's folder as it stands in another: its links lead to where they led."""
+
+    def led(found: re.Match[str]) -> str:
+        return f"]({os.path.relpath(CHART / found[1], folder)}"
+
+    return re.sub(r"\]\((?![a-z]+:|#)([^)#\s]+)", led, text)
 
 
 def _schema(path: Path) -> str:

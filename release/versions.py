@@ -40,6 +40,7 @@ PLACES = (
     Place("Dockerfile", r"docker build -t cipher-operator:"),
     Place("README.md", r"docker (?:build -t|push) registry\.example\.com/cipher-operator:"),
     Place("README.md", r"newTag: "),
+    Place("docs/runbooks.md", r"literals: \[at=github\.com/OWNER/NAME/blob/v"),
     Place("docs/start.md", r"docker (?:build -t|push) registry\.example\.com/cipher-operator:"),
 )
 

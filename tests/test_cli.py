@@ -6,8 +6,10 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +57,9 @@ def operator(plane: ControlPlane, tmp_path: Path) -> Iterator["subprocess.Popen[
 
 
 def test_version() -> None:
-    done = cli("version")
-    assert (done.returncode, done.stdout) == (0, f"cipher-operator {__version__}\n")
+    for asked in ("version", "--version"):
+        done = cli(asked)
+        assert (done.returncode, done.stdout) == (0, f"cipher-operator {__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -71,17 +74,45 @@ def test_version() -> None:
             "--leader-election: outside a cluster --leader-election-namespace",
         ),
         (("run",), {"CIPHER_OPERATOR_INTERVAL": "soon"}, 2, "CIPHER_OPERATOR_INTERVAL: 'soon' must be a duration"),
-        (("run",), {"KUBECONFIG": "/nonexistent"}, 1, "cannot start: none of the files in KUBECONFIG exists"),
+        (
+            ("run",),
+            {"KUBECONFIG": "/nonexistent", "CIPHER_OPERATOR_LOG_LEVLE": "debug"},
+            1,
+            "WARNING CIPHER_OPERATOR_LOG_LEVLE: there is no such setting, it is ignored; did you mean CIPHER_",
+        ),
+        (
+            ("check", "chat"),
+            {"KUBECONFIG": "/nonexistent", "CIPHER_OPERATOR_INSTANCEID": "x"},
+            1,
+            "cipher-operator check: CIPHER_OPERATOR_INSTANCEID: there is no such setting, it is ignored; did you mean",
+        ),
+        (
+            ("run",),
+            {"KUBECONFIG": "/nonexistent"},
+            1,
+            "cannot start: no way to a cluster: kubeconfig /nonexistent is not",
+        ),
         (("check", "-f", "/nonexistent.yaml"), {}, 2, "cipher-operator check: /nonexistent.yaml: No such file"),
-        (("plan",), {}, 2, "one of the arguments NAME -f/--filename is required"),
-        (("plan", "chat", "-f", "x.yaml"), {}, 2, "argument -f/--filename: not allowed with argument NAME"),
+        (("plan",), {}, 2, "give the NAME of a CipherStorage in the cluster, or the files that hold one, with -f"),
+        (
+            ("plan", "chat", "-f", "x.yaml"),
+            {},
+            2,
+            "-f and NAME ('chat') exclude each other: NAME is in the cluster; each",
+        ),
+        (("run", "--log-levle", "debug"), {}, 2, "run: there is no flag --log-levle; did you mean --log-level?"),
+        (("run", "--log-levle=debug"), {}, 2, "run: there is no flag --log-levle; did you mean --log-level?"),
+        (("run", "--quiet"), {}, 2, "run: there is no flag --quiet; --help names those that there are"),
+        (("run", "--log-lev", "debug"), {}, 2, "run: there is no flag --log-lev; did you mean --log-level?"),
+        (("check", "chat", "--namespac", "a"), {}, 2, "check: there is no flag --namespac; did you mean --namespace?"),
+        (("check", "chat", "talk"), {}, 2, "check: there is nothing that 'talk' could be"),
         (("plan", "-f", "x.yaml", "--context", "dev"), {}, 2, "--context: is for NAME, which is in a cluster"),
         (("plan", "cstore/chat"), {}, 2, "NAME: 'cstore/chat' is not the name of a CipherStorage; give the name"),
         (("plan", "chat/status"), {}, 2, "NAME: 'chat/status' is not the name of a CipherStorage; give the name"),
         (("plan", ""), {}, 2, "NAME: '' is not the name of a CipherStorage; give the name alone"),
         (("plan", "chat", "-n", "../x"), {}, 2, "-n: '../x' is not the name of a namespace"),
         (("plan", "-f", str(ROOT / "docs")), {}, 2, "is a directory; name its files, each with -f"),
-        (("plan", "chat"), {"KUBECONFIG": "/nonexistent"}, 1, "none of the files in KUBECONFIG exists: /nonexistent;"),
+        (("plan", "chat"), {"KUBECONFIG": "/nonexistent"}, 1, "kubeconfig /nonexistent is not there; set KUBECONFIG"),
         (
             ("check", "-f", str(ROOT / "manifests/examples/local.yaml")),
             {},
@@ -155,27 +186,27 @@ EXEC = {"apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Nev
 PLUGIN = [{"name": "u", "user": {"exec": {**EXEC, "command": "/bin/sh", "args": ["-c", "echo S3CR3T >&2; exit 1"]}}}]
 KUBECONFIGS: dict[str, tuple[dict[str, Any], tuple[str, ...], str]] = {
     "nobody at the server": ({}, (), "the API server cannot be reached (ClientConnectorError): look whether it is up"),
-    "no such context": ({}, ("--context", "prod"), "context 'prod' of the kubeconfig cannot be used: there is none"),
+    "no such context": ({}, ("--context", "prod"), "kubeconfig FILE: context 'prod' cannot be used: there is none"),
     "no current context": (
         {"current-context": ""},
         (),
-        "the kubeconfig in KUBECONFIG cannot be used: it has no current",
+        "kubeconfig FILE has no current context; choose one",
     ),
-    "a context without its cluster": ({"clusters": []}, (), "the kubeconfig in KUBECONFIG cannot be used (ConfigExcep"),
+    "a context without its cluster": ({"clusters": []}, (), "kubeconfig FILE: context 'x' names cluster 'c', which"),
     "a server that is no URL": (
         {"clusters": [{"name": "c", "cluster": {"server": "S3CR3T"}}]},
         (),
-        "the API server cannot be reached (InvalidUrlClientError): the kubeconfig's `server` is no URL",
+        "kubeconfig FILE: cluster 'c': `server` is no URL",
     ),
     "a CA that is none": (
         {"clusters": [{"name": "c", "cluster": BAD_CA}]},
         (),
-        "the kubeconfig in KUBECONFIG cannot be used (SSLError); mend it or name another one",
+        "context 'x' of FILE cannot be used: its CA, or",
     ),
     "a login plugin that fails": (
         {"users": PLUGIN},
         (),
-        "the kubeconfig's login plugin '/bin/sh' gave no login; log in",
+        "context 'x' of FILE: its login plugin '/bin/sh' gave no login; log in",
     ),
 }
 
@@ -187,7 +218,8 @@ def test_a_kubeconfig_that_leads_to_no_cluster_is_said_in_one_line(tmp_path: Pat
     path.write_text(json.dumps(CONFIG | changes))
     done = cli("plan", "chat", *flags, KUBECONFIG=str(path))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"cipher-operator plan: {said}")
+    told = done.stderr.removeprefix("cipher-operator plan: ").removeprefix("no way to a cluster: ")
+    assert told.startswith(said.replace("FILE", str(path)))
     assert len(done.stderr.splitlines()) == 1
     assert "S3CR3T" not in done.stderr
 
@@ -196,7 +228,8 @@ def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
     """As in `plan … | head`."""
     program = (
         "from types import SimpleNamespace; from cipher_operator.cli import _print; "
-        "_print('plan', 'shop/chat', SimpleNamespace(pending=['SELECT 1;'] * 100_000), [])"
+        "look = SimpleNamespace(found=SimpleNamespace(pending=['SELECT 1;'] * 100_000, warnings=()), notes=()); "
+        "_print('plan', 'shop/chat', look, [])"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -209,6 +242,59 @@ def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
     assert process.returncode == -signal.SIGPIPE
 
 
+@pytest.mark.parametrize("command", ["plan", "check"])
+def test_nothing_that_a_server_says_is_obeyed_by_a_terminal(command: str) -> None:
+    program = f"""
+import json, sys
+from types import SimpleNamespace
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.cli import _print
+from cipher_operator.reconcile.offline import Look
+hostile = "\\x1b]0;owned\\x07\\x9b2J\\u202e"
+report = SimpleNamespace(
+    pending=[f'CREATE ROLE "{{hostile}}"\\nLOGIN;'], warnings=[f"w {{hostile}}"],
+    observed=SimpleNamespace(server=SimpleNamespace(version=160014)),
+)
+_print("{command}", "shop/chat", Look(report, ("it is suspended",)), [])
+_print("{command}", "shop/chat", Look(Failure(Reason.CONFLICT, f"f {{hostile}}")), [f"h {{hostile}}"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True, check=True, timeout=30
+    )
+    blank = " ]0;owned  2J "
+    assert done.stderr.splitlines() == [
+        f"shop/chat: warning: w {blank}",
+        "shop/chat: it is suspended",
+        f"shop/chat: Conflict: f {blank}",
+        f"h {blank}",
+    ]
+    planned = [f'CREATE ROLE "{blank}"', "LOGIN;", "shop/chat: 1 statements to run"]
+    assert done.stdout.splitlines() == (planned if command == "plan" else ["shop/chat: usable; PostgreSQL 16.14"])
+
+
+def test_what_a_cluster_says_is_not_obeyed_either(tmp_path: Path) -> None:
+    answer = {"kind": "Status", "reason": "Odd\x1b[2J", "message": "x\x1b[2J"}
+
+    class Hostile(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(418)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Hostile) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        cluster = {"server": f"http://127.0.0.1:{server.server_port}"}
+        path = tmp_path / "config"
+        path.write_text(json.dumps(CONFIG | {"clusters": [{"name": "c", "cluster": cluster}]}))
+        done = cli("check", "chat", "--instance-id", "x", KUBECONFIG=str(path))
+        server.shutdown()
+    assert "(418 Odd [2J): try again" in done.stderr
+    assert done.stderr.strip().isprintable()
+
+
 def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:
     address = await_line(tmp_path / "log", r"health is served on http://([0-9.:]+)")
     kubeconfig = tmp_path / "config"
@@ -218,7 +304,7 @@ def test_an_address_that_is_taken_is_said(operator: "subprocess.Popen[bytes]", t
     )
     done = cli("run", "--health-address", address, "--metrics-address", "127.0.0.1:0", KUBECONFIG=str(kubeconfig))
     assert done.returncode == 1
-    assert "an address of --health-address or --metrics-address cannot be had" in done.stderr
+    assert f"cannot start: --health-address: {address} cannot be had: " in done.stderr
 
 
 def test_sigterm_ends_it_with_code_0(operator: "subprocess.Popen[bytes]", tmp_path: Path) -> None:

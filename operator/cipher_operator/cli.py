@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import difflib
 import logging
 import os
 import re
@@ -15,6 +16,7 @@ from cipher_operator import __version__
 from cipher_operator.api import names
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core.words import printable
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.access import AccessError, load_access
 from cipher_operator.kube.client import KubeClient
@@ -23,8 +25,9 @@ from cipher_operator.postgres.session import neutralise_environment
 from cipher_operator.reconcile.documents import ManifestError
 from cipher_operator.reconcile.live import LookError, Own
 from cipher_operator.reconcile.manifests import DEFAULT_NAMESPACE, SERVERS_NAMESPACE, Manifests, load
-from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Means, examine
+from cipher_operator.reconcile.offline import UNKNOWN_INSTANCE, Look, Means, examine
 from cipher_operator.runtime.garbage import set_aside
+from cipher_operator.runtime.health import AddressError
 from cipher_operator.runtime.logs import set_up
 from cipher_operator.runtime.operator import Operator, StartError
 from cipher_operator.runtime.settings import (
@@ -33,8 +36,10 @@ from cipher_operator.runtime.settings import (
     add_arguments,
     add_offline_arguments,
     settings_from,
+    unknown_variables,
 )
 
+VERSION_LINE = f"cipher-operator {__version__}"
 EXIT_FAILED, EXIT_USAGE = 1, 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 _SOURCES = (
@@ -48,9 +53,13 @@ _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code: 0, 1 where something failed, 2 for a wrong command line."""
-    arguments = _parser().parse_args(argv)
+    parser, options = _parser()
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        _complain(f"cipher-operator {arguments.command}: {_unknown(unknown[0], options[arguments.command])}")
+        return EXIT_USAGE
     if arguments.command == "version":
-        print(f"cipher-operator {__version__}")
+        print(VERSION_LINE)
         return 0
     neutralise_environment(os.environ)
     if arguments.command == "run":
@@ -58,27 +67,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _examine(arguments)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _unknown(argument: str, options: Sequence[str]) -> str:
+    flag = argument.partition("=")[0]
+    if not flag.startswith("-"):
+        return f"there is nothing that {argument!r} could be; flags begin with --"
+    near = difflib.get_close_matches(flag, options, n=1)
+    return f"there is no flag {flag}; " + (f"did you mean {near[0]}?" if near else "--help names those that there are")
+
+
+def _parser() -> tuple[argparse.ArgumentParser, dict[str, list[str]]]:
+    """Return the parser, and the flags of each command. A part of a flag's name is none: it may become ambiguous."""
     parser = argparse.ArgumentParser(
         prog="cipher-operator", description="One CipherStorage becomes ready PostgreSQL storage for Cipher."
     )
+    parser.add_argument("--version", action="version", version=VERSION_LINE)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
         help="run the operator",
         description="Runs the operator: in a Pod with its ServiceAccount, else with KUBECONFIG. Each flag is also an "
         "environment variable, named in parentheses. Durations are 30s, 5m, 12h.",
+        allow_abbrev=False,
     )
     add_arguments(run)
     for name, text in (
         ("plan", "show the SQL that the operator would run for a storage, and run none of it"),
         ("check", "say whether a storage's manifests, server and login are usable"),
     ):
-        offline = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}. {_SOURCES}")
+        offline = commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {_SOURCES}",
+            usage=f"cipher-operator {name} (NAME | -f FILE [-f FILE ...]) [-n NS] [flags]",
+            allow_abbrev=False,
+        )
         add_offline_arguments(offline)
-        source = offline.add_mutually_exclusive_group(required=True)
-        source.add_argument("name", nargs="?", metavar="NAME", help="CipherStorage in the cluster")
-        source.add_argument(
+        offline.add_argument("name", nargs="?", metavar="NAME", help="CipherStorage in the cluster")
+        offline.add_argument(
             "-f", "--filename", action="append", metavar="FILE", help="file of YAML; repeatable; - reads stdin"
         )
         offline.add_argument(
@@ -92,25 +117,26 @@ def _parser() -> argparse.ArgumentParser:
             "--context", metavar="CONTEXT", help="of the kubeconfig, for NAME; default: its current one"
         )
     commands.add_parser("version", help="print the version")
-    return parser
+    options = {
+        name: [option for action in command._actions for option in action.option_strings]  # nothing public lists them
+        for name, command in commands.choices.items()
+    }
+    return parser, options
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
         settings = settings_from(arguments, os.environ, terminal=sys.stderr.isatty())
     except SettingsError as error:
-        print(f"cipher-operator run: {error}", file=sys.stderr)
+        _complain(f"cipher-operator run: {error}")
         return EXIT_USAGE
     set_up(settings.log_format, settings.log_level)
+    for text in unknown_variables(os.environ):
+        logging.getLogger(__name__).warning(text)
     try:
         return asyncio.run(_operate(settings))
-    except (StartError, AccessError) as error:
+    except (StartError, AccessError, AddressError) as error:
         logging.getLogger(__name__).error("cannot start: %s", error)
-    except OSError as error:
-        # The text names an address of this machine that --health-address or --metrics-address asks for.
-        logging.getLogger(__name__).error(
-            "cannot start: an address of --health-address or --metrics-address cannot be had: %s", error.strerror
-        )
     return EXIT_FAILED
 
 
@@ -136,26 +162,34 @@ def _examine(arguments: argparse.Namespace) -> int:
     """Look at the server as a run would, and print what it finds."""
     # What a library logs is said by whoever meets its failure.
     logging.getLogger().addHandler(logging.NullHandler())
+    for text in unknown_variables(os.environ):
+        _complain(f"cipher-operator {arguments.command}: {text}")
     try:
         settings = settings_from(arguments, os.environ)
         _check_names(arguments)
         if arguments.filename:
             servers = settings.server_secrets_namespace
             manifests = load(arguments.filename, namespace=arguments.of, servers=servers)
-            found = asyncio.run(_examine_files(manifests, settings))
+            look = asyncio.run(_examine_files(manifests, settings))
             label = "/".join(manifests.storage.key)
-            return _print(arguments.command, label, found, _hints(found, settings, manifests))
+            return _print(arguments.command, label, look, _hints(look.found, settings, manifests))
         label, live = asyncio.run(_examine_live(arguments, settings))
-        return _print(arguments.command, label, live, _hints(live, settings, None))
+        return _print(arguments.command, label, live, _hints(live.found, settings, None))
     except (SettingsError, ManifestError, AccessError, LookError) as error:
-        print(f"cipher-operator {arguments.command}: {error}", file=sys.stderr)
+        _complain(f"cipher-operator {arguments.command}: {error}")
         return EXIT_USAGE if isinstance(error, SettingsError | ManifestError) else EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
 
 
 def _check_names(arguments: argparse.Namespace) -> None:
-    """Raise SettingsError for what names no storage, or no namespace."""
+    """Raise SettingsError for what names no storage, or two, or no namespace."""
+    if arguments.filename is None and arguments.name is None:
+        raise SettingsError("give the NAME of a CipherStorage in the cluster, or the files that hold one, with -f")
+    if arguments.filename is not None and arguments.name is not None:
+        raise SettingsError(
+            f"-f and NAME ({arguments.name!r}) exclude each other: NAME is in the cluster; each file takes its own -f"
+        )
     if arguments.filename and arguments.context is not None:
         raise SettingsError("--context: is for NAME, which is in a cluster; with -f no cluster is read")
     if arguments.of is not None and ("." in arguments.of or not _NAME.fullmatch(arguments.of)):
@@ -164,7 +198,7 @@ def _check_names(arguments: argparse.Namespace) -> None:
         raise SettingsError(f"NAME: {arguments.name!r} is not the name of a CipherStorage; give the name alone")
 
 
-async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Report | Failure]:
+async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tuple[str, Look]:
     """Return the storage's name and what its server would be made to be. Nothing is written anywhere."""
     access = await load_access(os.environ, context=arguments.context)
     key = (arguments.of or access.namespace or DEFAULT_NAMESPACE, arguments.name)
@@ -174,7 +208,7 @@ async def _examine_live(arguments: argparse.Namespace, settings: Settings) -> tu
         return "/".join(key), await own.examine(key, Means(rules, settings.dial_policy, tokens))
 
 
-async def _examine_files(manifests: Manifests, settings: Settings) -> Report | Failure:
+async def _examine_files(manifests: Manifests, settings: Settings) -> Look:
     async with _tokens() as tokens:
         rules = settings.rules(settings.instance_id or UNKNOWN_INSTANCE)
         return await examine(manifests, Means(rules, settings.dial_policy, tokens))
@@ -206,21 +240,29 @@ def _hints(found: Report | Failure, settings: Settings, manifests: Manifests | N
     return hints
 
 
-def _print(command: str, label: str, found: Report | Failure, hints: Sequence[str]) -> int:
+def _print(command: str, label: str, look: Look, hints: Sequence[str]) -> int:
     """Print what was found; return the exit code."""
     # `plan … | head` ends it, as it ends others. Not before: a connection that breaks would, too.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    found = look.found
     if isinstance(found, Failure):
-        print(f"{label}: {found.reason}: {found.message}", file=sys.stderr)
-        for hint in hints:
-            print(hint, file=sys.stderr)
-        return EXIT_FAILED
-    if command == "plan":
-        for line in found.pending:
-            print(line)
+        _complain(f"{label}: {found.reason}: {found.message}", *hints)
+    elif command == "plan":
+        # Statements have lines of their own.
+        for line in (line for statement in found.pending for line in statement.split("\n")):
+            print(printable(line))
         print(f"{label}: {len(found.pending)} statements to run" if found.pending else f"{label}: nothing to do")
     else:
         assert found.observed is not None  # it did not fail
         version = found.observed.server.version
         print(f"{label}: usable; PostgreSQL {version // 10_000}.{version % 10_000}")
-    return 0
+    sys.stdout.flush()
+    warnings = () if isinstance(found, Failure) else found.warnings
+    _complain(*(f"{label}: warning: {text}" for text in warnings), *(f"{label}: {note}" for note in look.notes))
+    return EXIT_FAILED if isinstance(found, Failure) else 0
+
+
+def _complain(*lines: str) -> None:
+    """Print lines on standard error. What comes from a file, a server or a cluster may hold what a terminal obeys."""
+    for line in lines:
+        print(printable(line), file=sys.stderr)

@@ -30,7 +30,7 @@ def crowd(storages: int, servers: int) -> Metrics:
     metrics = Metrics()
     lanes = Lanes(VirtualClock(), _silent, slots=8)
     for number in range(servers):
-        lanes.take((f"host-{number}", 5432))
+        lanes.take((f"host-{number}", 5432), "ns")
     metrics.watch_lanes(lanes.counts)
     for number in range(storages):
         reason, state = KINDS[number % len(KINDS)]

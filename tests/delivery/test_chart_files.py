@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 
 from cipher_operator.runtime.flags import FLAGS
 from release import chart, values_page
-from release.repository import CHART, ROOT
+from release.repository import CHART, CHART_PAGE, ROOT
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
@@ -40,7 +41,7 @@ def test_a_crd_that_is_not_as_in_the_chart_is_noticed(
     name: str, change: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     repository, copy = tmp_path / "repository", tmp_path / "chart"
-    for part in ("crds", "manifests", "charts"):
+    for part in ("crds", "manifests", "charts", "docs/reference"):
         _copy(ROOT / part, repository / part)
     monkeypatch.setattr(chart, "ROOT", repository)
     monkeypatch.setattr(chart, "_COMPONENTS", repository / "manifests" / "components")
@@ -60,6 +61,25 @@ def test_a_crd_that_is_not_as_in_the_chart_is_noticed(
         assert [path.name for path in chart.stale()] == ["y.yaml"], "and one that is gone"
         chart.write()
         assert not (copy / "templates" / "crds" / "y.yaml").exists()
+
+
+def test_the_readme_is_a_page_of_the_site_whose_links_lead_to_the_same() -> None:
+    readme, page = (CHART / "README.md").read_text(), ROOT / CHART_PAGE
+    links = re.compile(r"\]\((?![a-z]+:|#)([^)#]+)")
+    led = [(CHART / each).resolve() for each in links.findall(readme)]
+    assert led and [(page.parent / each).resolve() for each in links.findall(page.read_text())] == led
+    assert links.sub("](", page.read_text()) == links.sub("](", readme)
+
+
+def test_a_readme_that_changed_makes_the_page_of_the_site_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        chart, "page", lambda of: "[all](values.yaml#L3) and [more](../x.md), [here](#a), https://a.b/c\n"
+    )
+    assert {path.name for path in chart.stale()} == {"README.md", "chart.md"}
+    said = chart.made()[ROOT / CHART_PAGE]
+    assert said == (
+        "[all](../../charts/cipher-operator/values.yaml#L3) and [more](../../charts/x.md), [here](#a), https://a.b/c\n"
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -56,6 +56,10 @@ class Release:
         self.do("install", name, str(chart), "--create-namespace", *args, namespace=namespace)
         self._plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", CRD)
 
+    def kept_crds(self) -> list[str]:
+        """Return the CRDs that are still there."""
+        return [each for each in self.kept() if each.startswith("customresourcedefinition")]
+
     def kept(self) -> list[str]:
         """Return what is still there of the release's objects, by the label that they all have."""
         label = f"--selector=app.kubernetes.io/instance={RELEASE}"
@@ -113,6 +117,12 @@ def test_storages_and_data_outlive_upgrade_rollback_uninstall_and_return(
     release.do("upgrade", RELEASE, str(CHART))
     assert _image(plane).endswith(f":{__version__}")
     wait_until(lambda: _knows_suspend(plane), "the CRD is upgraded with the release")
+    # docs/running/upgrade.md: back to the version before, and its CRDs are left out.
+    kept = ("--reset-then-reuse-values", "--set")
+    release.do("upgrade", RELEASE, str(version_before), *kept, "crds.enabled=false")
+    assert _image(plane).endswith(":0.0.9") and _knows_suspend(plane) and len(release.kept_crds()) == 2
+    release.do("upgrade", RELEASE, str(CHART), *kept, "crds.enabled=true")
+    assert _image(plane).endswith(f":{__version__}")
     release.do("rollback", RELEASE, "1")
     assert _image(plane).endswith(":0.0.9")
     wait_until(lambda: not _knows_suspend(plane), "and taken back with it")

@@ -82,18 +82,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a digest that is none": {"image": {"digest": "sha256:abc"}},
     "a repository with a digest": {"image": {"repository": "x@sha256:abc"}},
     "a policy that there is not": {"image": {"pullPolicy": "Sometimes"}},
-    "namespaces without an instance-id": {"namespaces": ["a"]},
     "a namespace twice": {"namespaces": ["a", "a"], "settings": {"instance-id": "x"}},
     "a namespace that is none": {"namespaces": ["A"], "settings": {"instance-id": "x"}},
-    "Secrets of servers where no CipherServers are served": {
-        "namespaces": ["a"],
-        "settings": {"instance-id": "x"},
-        "secrets": {"watch": "servers"},
-    },
-    "namespaces of app Secrets where all Secrets are read": {"secrets": {"namespaces": ["a"]}},
     "a watch that there is not": {"secrets": {"watch": "some"}},
     "the flag that goes with roles": {"settings": {"watch-secrets": "servers"}},
-    "no account, and none named": {"serviceAccount": {"create": False}},
     "a label that selects the Pods": {"podLabels": {"app.kubernetes.io/name": "x"}},
     "a label that is Helm's": {"commonLabels": {"app.kubernetes.io/managed-by": "x"}},
     "a pull Secret by its name alone": {"imagePullSecrets": ["registry"]},
@@ -116,3 +108,57 @@ REFUSED: dict[str, dict[str, Any]] = {
 def test_refused(helm: Helm, case: str, values_file: Path) -> None:
     with pytest.raises(HelmError, match=r"(?s)values don't meet the specifications of the schema"):
         rendered(helm, REFUSED[case], values_file)
+
+
+TOGETHER: dict[str, tuple[dict[str, Any], str]] = {
+    "namespaces without an instance-id": (
+        {"namespaces": ["a"]},
+        "namespaces needs settings.instance-id: an operator for some namespaces cannot read kube-system",
+    ),
+    "namespaces with an empty instance-id": (
+        {"namespaces": ["a"], "settings": {"instance-id": ""}},
+        "namespaces needs settings.instance-id: ",
+    ),
+    "Secrets of servers where no CipherServers are served": (
+        {"namespaces": ["a"], "settings": {"instance-id": "x"}, "secrets": {"watch": "servers"}},
+        "namespaces and `secrets.watch: servers` exclude each other: CipherServers are the whole cluster's. Leave",
+    ),
+    "namespaces of app Secrets where all Secrets are read": (
+        {"secrets": {"namespaces": ["a"]}},
+        "secrets.namespaces is for `secrets.watch: servers` alone: set that too",
+    ),
+    "no account, and none named": (
+        {"serviceAccount": {"create": False}},
+        "`serviceAccount.create: false` needs serviceAccount.name",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_values_that_do_not_go_together_are_all_named_with_the_remedy(helm: Helm, case: str, values_file: Path) -> None:
+    values, said = TOGETHER[case]
+    with pytest.raises(HelmError) as refused:
+        rendered(helm, values, values_file)
+    assert said in str(refused.value)
+
+
+CLUSTER = ("--api-versions", "apiregistration.k8s.io/v1")
+"""What each API server has, and Helm without one does not make up."""
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"), [("serviceMonitor", "ServiceMonitor"), ("prometheusRule", "PrometheusRule")]
+)
+def test_monitoring_needs_its_kinds_in_a_cluster_and_nothing_without_one(helm: Helm, value: str, kind: str) -> None:
+    def made(*flags: str) -> set[str]:
+        on = ("--set", f"{value}.enabled=true")
+        return {each["kind"] for each in documents(helm("template", "x", str(CHART), *on, *flags))}
+
+    assert kind in made()
+    assert kind in made(*CLUSTER, "--api-versions", f"monitoring.coreos.com/v1/{kind}")
+    with pytest.raises(HelmError) as refused:
+        made(*CLUSTER)
+    assert (
+        f"{value}.enabled needs the CRDs of the Prometheus operator, and this cluster does not serve "
+        f"monitoring.coreos.com/v1 {kind}: install that operator first, or leave {value}.enabled off"
+    ) in str(refused.value)

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ import yaml
 from delivery.conftest import helm_of
 from delivery.rendering import NAMESPACE, Objects, by_name, rendered
 from devcluster import ControlPlane, KubectlError
+from devcluster.helm import HelmError
 from devcluster.longrun import SetupError
 from devcluster.monitoring_kinds import KINDS, find_monitoring_crds
 from manifests.manifest_files import REPOSITORY, base_with, documents
+from release.repository import CHART
 from support.cluster import wait_until
 
 MONITOR, RULE = ("ServiceMonitor", NAMESPACE, "cipher-operator"), ("PrometheusRule", NAMESPACE, "cipher-operator")
@@ -146,3 +149,22 @@ def test_a_wrong_field_is_refused(plane: ControlPlane, wanted: Objects, case: st
     with pytest.raises(KubectlError) as refused:
         plane.kubectl(*STRICT, "--dry-run=server", input=yaml.safe_dump(broken))
     assert said in refused.value.stderr
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_helm_refuses_them_in_a_cluster_without_their_kinds(
+    major: int, plane: ControlPlane, control_plane: ControlPlane, tmp_path: Path
+) -> None:
+    # The names of what is cluster-wide are taken by others: those are not rendered.
+    off = ("crds.enabled=false", "rbac.create=false", "rbac.aggregateClusterRoles=false")
+    given = ("serviceMonitor.enabled=true", "prometheusRule.enabled=true", *off)
+    flags = ("--dry-run=server", *(part for each in given for part in ("--set", each)))
+
+    def install(into: ControlPlane, namespace: str) -> str:
+        helm = replace(helm_of(major, tmp_path), kubeconfig=into.kubeconfig)
+        return helm("install", namespace, str(CHART), "--namespace", namespace, *flags)
+
+    plane.kubectl("create", "namespace", f"helm{major}")
+    assert "kind: ServiceMonitor" in install(plane, f"helm{major}")
+    with pytest.raises(HelmError, match=r"enabled needs the CRDs of the Prometheus operator"):
+        install(control_plane, "default")

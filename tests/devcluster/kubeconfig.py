@@ -7,6 +7,8 @@ import http.client
 import io
 import json
 import os
+import select
+import socket
 import ssl
 import tempfile
 import threading
@@ -42,10 +44,18 @@ def write_kubeconfig(path: Path, *, url: str, ca_pem: bytes, token: str, user: s
     return path
 
 
+def _ended(connection: socket.socket) -> bool:
+    """Return whether the other side has closed a connection on which no answer is due."""
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
 class ApiClient:
     """Plain HTTPS requests to one API server with one token. Safe to use from any thread.
 
-    What is read goes over one connection per thread, which stays open: a test that waits for something asks often.
+    One connection per thread stays open: a test that waits for something asks often, and a handshake is half of the
+    work of a request.
     """
 
     def __init__(self, url: str, ca_pem: bytes, token: str) -> None:
@@ -60,20 +70,16 @@ class ApiClient:
 
         A PATCH is a JSON merge patch. `timeout` is in seconds.
         """
-        if method != "GET":
-            connection = self._connection(timeout)
-            try:
-                return self._ask(connection, method, path, body)
-            finally:
-                connection.close()
         kept: http.client.HTTPSConnection | None = getattr(self._kept, "connection", None)
-        if kept is not None and kept.sock is not None:
+        if kept is not None and kept.sock is not None and not _ended(kept.sock):
             kept.sock.settimeout(timeout)
             try:
                 return self._ask(kept, method, path, body)
             except (http.client.BadStatusLine, ConnectionError):
-                # The server has closed it since the last request, or has gone: a new one tells.
+                # The server has gone meanwhile. What was to be written may have been; to read again harms nobody.
                 kept.close()
+                if method != "GET":
+                    raise
         kept = self._kept.connection = self._connection(timeout)
         weakref.finalize(self, kept.close)
         return self._ask(kept, method, path, body)

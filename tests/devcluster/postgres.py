@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Literal
 from urllib.parse import quote, urlencode
 
-from devcluster.postgres_configuration import DEFAULT_HBA, DEFAULT_SETTINGS, write_configuration
+from devcluster.postgres_configuration import CHEAP_MEMORY, DEFAULT_HBA, DEFAULT_SETTINGS, write_configuration
 from devcluster.postgres_data import copy_data_folder, hand_over, new_data_folder, reachable, server_identity
 from devcluster.postgres_programs import Installation, find_postgres
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
@@ -144,7 +144,7 @@ class PostgresServer:
         process = Process(
             [installation.bin / "postgres", "-D", self.data_path],
             log=self.log_path,
-            env=installation.environment(),
+            env={"GLIBC_TUNABLES": CHEAP_MEMORY} | installation.environment(),
             cwd=self.data_path,
             identity=server_identity(),
         )

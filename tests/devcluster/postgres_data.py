@@ -16,6 +16,7 @@ from pathlib import Path
 from devcluster.cache import filled
 from devcluster.postgres_programs import Installation
 from devcluster.processes import Identity, ProcessError, run_folder
+from devcluster.scram import verifier
 
 
 @cache
@@ -107,7 +108,7 @@ def new_data_folder(
     copy_data_folder(filled(name, fill) / "data", target)
 
 
-_FORMAT = 1
+_FORMAT = 2
 """To be raised when what `_initdb` makes changes, so that older templates are not used."""
 
 
@@ -137,17 +138,38 @@ def _initdb(
         handle.write(password + "\n")
     hand_over(secret)
     arguments = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", *initdb_args]
+    initdb = [
+        str(installation.bin / "initdb"),
+        "-D",
+        str(target),
+        f"--username={superuser}",
+        f"--pwfile={secret}",
+        *arguments,
+    ]
+    result = _run(installation, initdb, target.parent)
+    secret.unlink()
+    if result.returncode != 0:
+        raise ProcessError(f"initdb of PostgreSQL {installation.version} failed:\n{result.stdout}{result.stderr}")
+    # Each connection of a test hashes the password anew, 4096 times, which is half of its work. Once will do. initdb
+    # itself would take the verifier from 14 on.
+    alter = f"ALTER ROLE \"{superuser}\" PASSWORD '{verifier(password, os.urandom(16), rounds=1)}'"
+    alone = [str(installation.bin / "postgres"), "--single", "-F", "-D", str(target), "postgres"]
+    _run(installation, alone, target.parent, f"{alter}\n")
+
+
+def _run(
+    installation: Installation, command: list[str], folder: Path, text: str = ""
+) -> subprocess.CompletedProcess[str]:
     identity = server_identity()
     run_as = {} if identity is None else {"user": identity.uid, "group": identity.gid, "extra_groups": list[int]()}
-    result = subprocess.run(
-        [installation.bin / "initdb", "-D", target, f"--username={superuser}", f"--pwfile={secret}", *arguments],
+    result: subprocess.CompletedProcess[str] = subprocess.run(
+        command,
         env=installation.environment(),
-        cwd=target.parent,
+        cwd=folder,
+        input=text,
         capture_output=True,
         text=True,
         check=False,
         **run_as,  # type: ignore[call-overload]
     )
-    secret.unlink()
-    if result.returncode != 0:
-        raise ProcessError(f"initdb of PostgreSQL {installation.version} failed:\n{result.stdout}{result.stderr}")
+    return result

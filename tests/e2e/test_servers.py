@@ -101,7 +101,7 @@ def test_plan_and_check_of_what_is_in_the_cluster(platform: Platform, tenant: Na
     )
     elsewhere = examine(platform, "plan", "chat", *where, "--context", "prod")
     assert elsewhere.returncode == 1
-    assert "context 'prod' of the kubeconfig cannot be used: there is none of that name; it has dev" in elsewhere.stderr
+    assert "context 'prod' cannot be used: there is none of that name; it has dev" in elsewhere.stderr
     assert "Traceback" not in elsewhere.stderr
 
 

@@ -106,6 +106,25 @@ async def test_a_status_whose_answer_was_lost_stands(kube: KubeClient, resource:
     assert (await read()).status == status(database="a")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["<a> & 'b' \"c\"", "é ü 漢 😀", "\u2028\u2029", "a\\b/c\td\b\f\x7f"],
+    ids=["html", "beyond ASCII", "line separators", "escapes"],
+)
+async def test_a_status_is_replaced_whatever_its_words_are(
+    kube: KubeClient, namespace: Namespace, resource: Resource, read: Read, text: str
+) -> None:
+    """Words of servers and templates stand in it, and the API server encodes them in its own way."""
+    assert await written(kube, resource, status(database=text))
+    seen = await read()
+    assert await written(kube, seen, status(database="b"))
+    assert await written(kube, await read(), status(database=text))
+    seen = await read()
+    namespace.patch("chat", {"metadata": {"labels": {"a": "b"}}})
+    assert await written(kube, seen, status(database="c"))
+    assert (await read()).status == status(database="c")
+
+
 async def test_a_status_that_is_empty_is_replaced(
     kube: KubeClient, namespace: Namespace, resource: Resource, read: Read
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cipher_operator.api.server import parse_server_spec
 from cipher_operator.api.spec import parse_resource, parse_spec
 from cipher_operator.core.connection.admin import read_admin_connection
-from cipher_operator.core.tenancy import settle
+from cipher_operator.core.tenancy import NOBODY, settle
 from devcluster import ControlPlane
 from manifests.manifest_files import REPOSITORY, documents
 from support import crd
@@ -85,7 +85,7 @@ def test_every_example_that_verifies_says_where_pods_mount_the_ca() -> None:
     storage = documents(STORAGE)[0]["spec"]
     resource = parse_resource({"metadata": {"namespace": "shop", "name": "chat"}, "spec": storage})
     for spec in verifying:
-        settle(resource, parse_spec("shop", "chat", storage), "prod-eu", parse_server_spec(spec), 0)
+        settle(resource, parse_spec("shop", "chat", storage), "prod-eu", parse_server_spec(spec), NOBODY)
 
 
 @pytest.mark.parametrize("limit", [*crd.schema("spec.limits", crd.SERVERS)["properties"]])

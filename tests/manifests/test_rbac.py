@@ -69,8 +69,8 @@ LEASES: dict[Right, set[str]] = {
 }
 """In the operator's own namespace."""
 
-FOR_EVERYBODY = {"parts.py get", "cipherstorages.py get"}
-"""`/version` and discovery, which whoever is logged in may read."""
+FOR_EVERYBODY = {"parts.py get", "kinds.py get", "rights.py post"}
+"""`/version`, discovery and the question which rights one has: whoever is logged in may ask."""
 
 
 @pytest.fixture(scope="module")

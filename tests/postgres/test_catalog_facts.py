@@ -1,5 +1,6 @@
 """The catalog query's facts: what they say, as whom, and while everything is locked."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -99,6 +100,18 @@ async def test_what_a_storage_is_without_others(admin: Provisioner) -> None:
         assert not (relation.unlogged or relation.gap or relation.partition or relation.row_security)
     assert judged_by_proof(first, wanted.user) == judged_by_proof(second, wanted.user)
     assert (await seen_by(admin, replace(wanted, database="postgres", schema="nowhere"))).settings == {}
+
+
+async def test_from_another_database_nothing_is_asked_of_what_is_inside(server: PostgresServer) -> None:
+    logged = plain_admin(server, "logged_admin")
+    server.execute("ALTER ROLE logged_admin SET log_statement = 'all'")
+    server.mark_log()
+    wanted = desired("outside")
+    await logged.run(wanted)
+    await logged.remove(replace(wanted, established=True))
+    statements = re.split(r"\n(?=\d{4}-\d\d-\d\d )", server.log_text())
+    looks = [("@postgres " in each, "'relations'" in each) for each in statements if "'server', jsonb_build" in each]
+    assert set(looks) == {(True, False), (False, True)}
 
 
 async def test_a_restart_is_to_be_seen(server: PostgresServer, admin: Provisioner) -> None:

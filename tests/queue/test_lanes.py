@@ -1,6 +1,7 @@
 """What is remembered of servers and credentials, and for how long."""
 
 from cipher_operator.queue.counts import Counts
+from cipher_operator.queue.entry import GAP
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.lanes import IDLE_SECONDS, Lanes
 from cipher_operator.queue.needs import API, Closed
@@ -21,7 +22,7 @@ async def test_a_secret_that_names_three_thousand_hosts_one_after_the_other_leav
     world = World(run=run)
     for _ in range(3_000):
         world.queue.enqueue(CHAT, changed=True)
-        await world.clock.settle()
+        await world.clock.advance(GAP)
     assert len(world.runs) == 3_000
     await world.clock.advance(1.5 * IDLE_SECONDS)
     assert world.lanes.known <= 2, "the API server's lane, and the one that is in use"
@@ -123,8 +124,8 @@ async def test_lanes_in_numbers() -> None:
     lanes = Lanes(clock, silent, slots=4)
     assert lanes.counts() == Counts(open=0, down=0, refused=0, full=0, slots=0, held=0, api=True)
     for host in ("a", "b", "c", "d"):
-        assert lanes.take((host, 5432))
-    assert lanes.take(("d", 5432))
+        assert lanes.take((host, 5432), "ns")
+    assert lanes.take(("d", 5432), "ns")
     for host in ("b", "c"):
         lanes.refused((host, 5432), "app", "no")
     lanes.failed(("a", 5432), "away")

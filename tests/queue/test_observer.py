@@ -35,7 +35,7 @@ def test_every_key_that_waits_is_told_once() -> None:
     recorder.take()
     ready.regroup((), (("lane", None),))
     assert recorder.take() == []
-    picked = ready.pick(lambda group: True, due=True)
+    picked = ready.pick(lambda group, namespace: True, places=1, kept=0)
     assert picked is not None
     assert recorder.take() == [("taken", picked[0])]
     (left, *rest) = sorted(set("abcd") - {picked[0]})
@@ -44,6 +44,6 @@ def test_every_key_that_waits_is_told_once() -> None:
     assert recorder.take() == [("dropped", left)]
     ready.clear()
     assert sorted(recorder.take()) == [("dropped", key) for key in rest]
-    assert len(ready) == 0 and ready.pick(lambda group: True, due=True) is None
+    assert len(ready) == 0 and ready.pick(lambda group, namespace: True, places=1, kept=0) is None
     ready.put("a", "ns", (), urgent=False)
-    assert ready.pick(lambda group: True, due=True) == ("a", (), False)
+    assert ready.pick(lambda group, namespace: True, places=1, kept=0) == ("a", (), False)

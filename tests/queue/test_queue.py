@@ -271,7 +271,7 @@ async def test_a_forgotten_key_leaves_nothing() -> None:
     await world.clock.advance(1_000.0)
     assert world.count(CHAT) == 1
     assert (world.queue.known, world.queue.waiting) == (0, 0)
-    assert not world.queue._lives
+    assert not world.queue._residents.of(LANE)
     assert not any(world.queue._waits.values())
 
 

@@ -13,7 +13,7 @@ WORKERS, MOST, FEW = 32, 16, 4
 
 def alone(share: Share) -> int:
     """Return how many checks may run while nothing else does."""
-    return next(checks for checks in range(WORKERS + 1) if not share.admits(checks, checks))
+    return share.places(alone=True)
 
 
 def learnt(*seconds: float, needs: tuple[str, int] = NEAR, now: float = 0.0, share: Share | None = None) -> Share:
@@ -28,7 +28,7 @@ def learnt(*seconds: float, needs: tuple[str, int] = NEAR, now: float = 0.0, sha
 def test_few_at_first_and_beside_what_is_new() -> None:
     assert alone(Share(WORKERS)) == FEW
     share = learnt(0.1)
-    assert (share.admits(FEW - 1, FEW), share.admits(FEW, FEW + 1)) == (True, False)
+    assert share.places(alone=False) == FEW
 
 
 @pytest.mark.parametrize("workers", [1, 2, 7])
@@ -36,7 +36,7 @@ def test_one_check_at_least(workers: int) -> None:
     share = Share(workers)
     for number in range(100):
         share.took(NEAR, 1.0 + number, 0.0)
-    assert (share.admits(0, 0), share.admits(0, 1)) == (True, True)
+    assert (share.places(alone=True), share.places(alone=False)) == (1, 1)
 
 
 def test_checks_that_do_not_wait_for_each_other_become_many() -> None:

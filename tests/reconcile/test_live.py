@@ -22,7 +22,7 @@ SELECTS = {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}
 async def look(runs: Runs, key: tuple[str, str] = CHAT) -> Report | Failure:
     own = Own(runs.api, SERVERS)
     await own.instance()
-    return await own.examine(key, Means(runs.around.rules, runs.policy, runs.tokens))
+    return (await own.examine(key, Means(runs.around.rules, runs.policy, runs.tokens))).found
 
 
 def forbidden(api: MemoryApi, path: str) -> None:
@@ -107,6 +107,12 @@ async def test_what_the_cluster_does_not_give_is_said(tenants: Tenants, case: st
     assert tenants.server.password not in str(raised.value)
 
 
+NOT_INSTALLED = (
+    "in this cluster the CRD cipherstorages.storage.cipher.dev is not installed: `kubectl apply -k crds`, or `helm "
+    "upgrade`, or choose another --context"
+)
+
+
 class Discovery:
     """The API server in memory, which has no discovery, with one that names these kinds."""
 
@@ -115,7 +121,7 @@ class Discovery:
 
     async def get(self, path: str, *, accept: str = JSON, **query: str) -> Json:
         if path == "/apis":
-            return {"groups": [{"name": GROUP}] if self._kinds else []}
+            return {"groups": [{"name": GROUP, "versions": [{"version": "v1alpha1"}]}] if self._kinds else []}
         if path == f"/apis/{GROUP}/v1alpha1":
             return {"resources": [{"name": each} for each in self._kinds]}
         if path.startswith("/apis/") and not any(each in path for each in self._kinds):
@@ -126,8 +132,8 @@ class Discovery:
 @pytest.mark.parametrize(
     ("kinds", "namespace", "trouble", "said"),
     [
-        pytest.param((), NAMESPACE, None, "CipherStorage is not installed in this cluster", id="no group"),
-        pytest.param(("x",), NAMESPACE, None, "CipherStorage is not installed in this cluster", id="no kind"),
+        pytest.param((), NAMESPACE, None, NOT_INSTALLED, id="no group"),
+        pytest.param(("x",), NAMESPACE, None, NOT_INSTALLED, id="no kind"),
         pytest.param(
             ("cipherstorages",), "shopp", None, "there is no namespace 'shopp' in this cluster; -n", id="no namespace"
         ),
@@ -173,7 +179,7 @@ async def test_the_namespace_is_read_only_where_its_labels_decide(tenants: Tenan
     tenants.api.change("namespaces", NAMESPACE, {"metadata": {"labels": {"cipher": "yes"}}}, namespace="")
     tenants.api.requests.clear()
     own = Own(tenants.api, SERVERS)
-    found = await own.examine(CHAT, Means(tenants.around.rules, tenants.policy, tenants.tokens))
+    found = (await own.examine(CHAT, Means(tenants.around.rules, tenants.policy, tenants.tokens))).found
     assert isinstance(found, Report), found
     assert {
         path for _, path in tenants.api.requests if path.startswith("/api/v1/namespaces/") and path.count("/") == 4

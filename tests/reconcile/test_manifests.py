@@ -113,14 +113,14 @@ REFUSED: dict[str, tuple[str, str]] = {
     "nested beyond all reason": ("[" * 3_000, "{file} is not YAML"),
     "text": ("S3CR3T", "{file} holds something that is no Kubernetes object: it has no `kind`"),
     "no kind": ("metadata: {name: S3CR3T}", "{file} holds something that is no Kubernetes object: it has no `kind`"),
-    "nothing": ("# nothing\n---\n", "there is no CipherStorage in the files, but nothing; name its file with -f, too"),
+    "nothing": ("# nothing\n---\n", "the files hold no object at all; name the file of a CipherStorage with -f, too"),
     "no storage": (
         bodies(secret("shop"), made("Deployment", "web")),
-        "there is no CipherStorage in the files, but Deployment, Secret; name its file with -f, too",
+        "there is no CipherStorage in the files, but Deployment, Secret; name the file of a CipherStorage with -f, too",
     ),
     "a kind in other letters": (
         bodies(made("Cipherstorage", "chat")),
-        "there is no CipherStorage in the files, but Cipherstorage; name its file with -f, too",
+        "there is no CipherStorage in the files, but Cipherstorage; name the file of a CipherStorage with -f, too",
     ),
     "two storages": (
         bodies(CHAT, made("CipherStorage", "other", spec={})),

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cipher_operator.api.failures import Failure
-from cipher_operator.api.names import API_VERSION, default_user_name
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, API_VERSION, FINALIZER, default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.discretion import ADMINISTRATOR
 from cipher_operator.reconcile.manifests import load
@@ -79,7 +79,7 @@ async def test_the_plan_of_files_is_that_of_a_run(runs: Runs, tmp_path: Path, ca
     runs.storage(**wanted)
     await runs.run()
     planned = runs.api.status()["plan"]
-    found = await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))
+    found = (await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))).found
     assert not isinstance(found, Failure), found
     # Who the object is stands in no file.
     storage = runs.api.read("cipherstorages", "chat")
@@ -110,12 +110,12 @@ async def test_files_with_a_server_of_the_platform_team(tenants: Tenants, tmp_pa
     means = Means(tenants.around.rules, tenants.policy, tenants.tokens)
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump_all(documents))
-    refused = await examine(load([str(path)]), means)
+    refused = (await examine(load([str(path)]), means)).found
     assert isinstance(refused, Failure)
     assert refused.reason is Reason.SERVER_NOT_AVAILABLE
     labelled = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ns", "labels": {"cipher": "yes"}}}
     path.write_text(yaml.safe_dump_all([*documents, labelled]))
-    found = await examine(load([str(path)]), means)
+    found = (await examine(load([str(path)]), means)).found
     assert not isinstance(found, Failure), found
     storage = tenants.api.read("cipherstorages", "chat")
     assert storage is not None
@@ -131,10 +131,62 @@ async def test_what_a_run_refuses_is_refused_in_its_words(runs: Runs, tmp_path: 
     runs.admin_secret()
     runs.storage()
     await runs.run()
-    found = await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))
+    found = (await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))).found
     assert isinstance(found, Failure)
     assert found.reason is Reason.ALREADY_EXISTS
     assert found.message in runs.message()
+
+
+GOING = {"deletionTimestamp": "2026-01-01T00:00:00Z"}
+HELD = GOING | {"finalizers": [FINALIZER]}
+SUSPENDED = "it is suspended: the operator does nothing for it until `spec.suspend` is false"
+LEAVES = "it is being deleted: the operator only leaves the server as it is"
+REMOVES = "it is being deleted: the operator only removes from the server what it created there"
+OBSERVED = "`spec.managementPolicy` is Observe: the operator writes this plan into the status, and runs none of it"
+STANDING: dict[str, tuple[dict[str, Any], dict[str, Any], list[str]]] = {
+    "worked on": ({}, {}, []),
+    "not suspended": ({}, {"suspend": False}, []),
+    "suspended": ({}, {"suspend": True}, [SUSPENDED]),
+    "observed": ({}, {"managementPolicy": "Observe"}, [OBSERVED]),
+    "observed and suspended": ({}, {"managementPolicy": "Observe", "suspend": True}, [SUSPENDED]),
+    "deleted": (GOING, {}, [LEAVES]),
+    "deleted with what it created": (HELD, {"deletionPolicy": "Delete"}, [REMOVES]),
+    "deleted while suspended": (HELD, {"deletionPolicy": "Delete", "suspend": True}, [LEAVES]),
+    "deleted while observed": (HELD, {"deletionPolicy": "Delete", "managementPolicy": "Observe"}, [LEAVES]),
+    "let go by force": (
+        HELD | {"annotations": {ANNOTATION_FORCE_DELETE: "true"}}, {"deletionPolicy": "Delete"}, [LEAVES]
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", STANDING)
+async def test_why_the_operator_does_none_of_it_is_said(runs: Runs, tmp_path: Path, case: str) -> None:
+    metadata, spec, notes = STANDING[case]
+    runs.admin_secret()
+    runs.storage(database={"name": runs.database}, **spec)
+    files = _files(runs, tmp_path)
+    path = Path(files[0])
+    body = yaml.safe_load(path.read_text())
+    body["metadata"] |= metadata
+    path.write_text(yaml.safe_dump(body))
+    look = await examine(load(files), Means(runs.around.rules, runs.policy, runs.tokens))
+    assert not isinstance(look.found, Failure), look.found
+    assert list(look.notes) == notes
+    assert len(look.found.pending) > 3, "it is shown all the same"
+
+
+async def test_what_a_run_warns_of_is_warned_of(runs: Runs, tmp_path: Path) -> None:
+    runs.admin_secret(schema="cipher")
+    runs.storage(database={"name": runs.database})
+    await runs.run()
+    runs.sql("GRANT SELECT ON cipher_store TO PUBLIC", database=runs.database)
+    await runs.run()
+    look = await examine(load(_files(runs, tmp_path)), Means(runs.around.rules, runs.policy, runs.tokens))
+    assert not isinstance(look.found, Failure), look.found
+    assert any("is open to PUBLIC" in text for text in look.found.warnings)
+    assert len(look.found.warnings) > 1
+    for text in look.found.warnings:
+        assert text in runs.message()
 
 
 Documents = dict[str, dict[str, Any]]
@@ -268,7 +320,7 @@ async def test_whoever_holds_the_files_is_told_the_cause(tenants: Tenants, tmp_p
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump_all(documents.values()))
     means = Means(tenants.around.rules, tenants.policy, tenants.tokens)
-    found = await examine(load([str(path)]), means)
+    found = (await examine(load([str(path)]), means)).found
     assert isinstance(found, Failure), found
     assert (str(found.reason), re.search(said, found.message) is not None) == (reason, True), found.message
     assert "hoever runs it finds" not in found.message
@@ -289,10 +341,10 @@ async def test_a_rename_is_planned_without_the_operators_instance(tenants: Tenan
     path = tmp_path / "all.yaml"
     path.write_text(yaml.safe_dump_all(documents.values()))
     rules = replace(tenants.around.rules, instance=UNKNOWN_INSTANCE)
-    found = await examine(load([str(path)]), Means(rules, tenants.policy, tenants.tokens))
+    found = (await examine(load([str(path)]), Means(rules, tenants.policy, tenants.tokens))).found
     assert not isinstance(found, Failure), found
     assert any("OWNER TO" in line for line in found.pending)
     elsewhere = replace(tenants.around.rules, instance="the-other-cluster")
-    found = await examine(load([str(path)]), Means(elsewhere, tenants.policy, tenants.tokens))
+    found = (await examine(load([str(path)]), Means(elsewhere, tenants.policy, tenants.tokens))).found
     assert isinstance(found, Failure)
     assert found.reason is Reason.LIMIT_EXCEEDED

@@ -287,3 +287,21 @@ async def test_a_storage_that_does_not_exist_is_forgotten(runs: Runs) -> None:
     assert (await runs.run()).gone
     assert runs.reconciler._histories == {}
     assert not runs.inputs.watched(("Secret", NAMESPACE, "pg-admin"))
+
+
+async def test_a_status_on_its_way_from_a_former_leader_replaces_no_later_one(runs: Runs) -> None:
+    """Its process stood still while it was sent; who leads now has told of a newer spec meanwhile."""
+    await runs.ready()
+    runs.admin_secret(password="wrong")
+    successor = runs.make()
+
+    async def take_over() -> None:
+        runs.admin_secret()
+        runs.spec(interval="10m")
+        await runs.run(reconciler=successor)
+
+    late = runs.api.fault("PATCH", r"/cipherstorages/chat/status$", times=1, act=take_over)
+    following = await runs.run()
+    assert late.met == 1
+    assert following.failed, "it is looked at again, by whoever leads"
+    assert (runs.says(), runs.api.status()["observedGeneration"]) == (("True", "Ready"), 2)

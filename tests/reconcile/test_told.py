@@ -73,3 +73,20 @@ async def test_of_a_first_run_and_of_one_with_another_password(runs: Runs) -> No
     assert runs.counts.logins["admin", "AuthenticationFailed"] == 1
     counted = runs.counts.samples[-1]
     assert (counted.state, counted.reason, counted.checked) == ("reconciling", "AuthenticationFailed", False)
+
+
+async def test_the_log_says_what_was_done_beside_the_outcome(runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+    def said() -> tuple[str, str]:
+        (record,) = caplog.records
+        caplog.clear()
+        return record.message.partition(":")[0], getattr(record, "done", "")
+
+    with caplog.at_level(logging.INFO, logger="cipher_operator"):
+        await runs.ready()
+        assert said()[1].startswith("Created: CREATE ROLE")
+        runs.sql("DROP TABLE cipher_lists", runs.database)
+        await runs.run()
+        reason, done = said()
+        assert reason == "Ready" and done.startswith("DriftHealed: ") and "CREATE TABLE" in done
+        await runs.run()
+        assert said() == ("Ready", "")

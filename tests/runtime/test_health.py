@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from cipher_operator.runtime.flags import Address
-from cipher_operator.runtime.health import HealthServer
+from cipher_operator.runtime.health import AddressError, HealthServer
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.settings import Settings, parse_settings
 
@@ -140,7 +140,7 @@ async def test_a_port_that_is_taken_is_an_error_and_not_a_machine_without_ipv6(t
     with socket.create_server((taken, 0), family=family) as other:
         port = other.getsockname()[1]
         server = HealthServer(Address("::", port), FREE, lambda: None, lambda: None, Metrics())
-        with pytest.raises(OSError, match="in use"):
+        with pytest.raises(AddressError, match=rf"^--health-address: \[::\]:{port} cannot be had: .*in use"):
             await server.start()
         await server.stop()
 

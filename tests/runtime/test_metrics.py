@@ -134,7 +134,7 @@ async def test_a_queue_in_numbers() -> None:
     metrics = Metrics()
     ended: list[Key] = []
     queue = metrics.storages = Workqueue(metrics.families, "q", ended.append, clock)
-    ticket = Ticket(lanes_of())
+    ticket = Ticket(lanes_of(), "ns")
 
     async def fails(key: Key, _: Ticket) -> Next:
         clock.time += 4
@@ -172,7 +172,7 @@ async def _end(metrics: Metrics, key: Key) -> None:
     async def work(key: Key, _: Ticket) -> Next:
         return LATER
 
-    await metrics.storages.run(work, key, Ticket(lanes_of()))
+    await metrics.storages.run(work, key, Ticket(lanes_of(), "ns"))
 
 
 async def test_the_first_pass_ends_when_all_that_there_were_have_been_looked_at() -> None:

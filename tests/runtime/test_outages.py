@@ -3,12 +3,14 @@
 import asyncio
 import itertools
 import json
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
+from cipher_operator import __version__
 from devcluster import ControlPlane
 from support.cluster import ROOT, Namespace, install
 from support.front import front
@@ -61,6 +63,67 @@ async def test_the_kind_comes_later_goes_and_comes_again(
             await asyncio.sleep(1)
     await kubectl(plane, "apply", "-k", crds)
     await kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+
+
+OLD = ROOT / "tests" / "crd" / "earlier" / "cipherstorages_before_servers.yaml"
+
+
+async def test_crds_that_are_older_than_the_operator_are_said_with_what_mends_them(
+    plane: ControlPlane, account: Path, namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cipher_operator")
+    crds = str(ROOT / "crds")
+    await kubectl(plane, "delete", "-k", crds)
+    await kubectl(plane, "apply", "-f", str(OLD))
+    await kubectl(plane, "wait", "--for=condition=Established", "crd", "--all", "--timeout=20s")
+    lacking = (
+        "the CRD cipherservers.storage.cipher.dev is not installed; the CRD cipherstorages.storage.cipher.dev is older "
+        f"than this operator and lacks `spec.connection.serverRef`. Apply the CRDs of {__version__}: `kubectl apply -k "
+        "crds`, or `helm upgrade`"
+    )
+    async with running(account, "--server-secrets-namespace", "cipher-system") as operator:
+        await operator.until(lambda: lacking in caplog.text)
+        await operator.ready()
+        assert "the CRDs are as" not in caplog.text
+        await kubectl(plane, "apply", "-k", crds)
+        await operator.until(lambda: f"the CRDs are as cipher-operator {__version__} needs them" in caplog.text)
+        namespace.storage("chat")
+        await operator.until(lambda: operator.stand_in.count((namespace.name, "chat")) >= 1)
+    assert caplog.text.count("Apply the CRDs") == 1
+    away = "the watch of cipherservers is interrupted: the CRD cipherservers.storage.cipher.dev is not installed"
+    assert caplog.text.count(away) == 1
+    assert "404 404" not in caplog.text
+
+
+async def test_all_rights_that_are_missing_are_said_together_with_what_grants_them(
+    plane: ControlPlane, namespace: Namespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The manifests are there, and the Pod runs as another ServiceAccount than theirs."""
+    caplog.set_level(logging.INFO, "cipher_operator")
+    await kubectl(plane, "-n", namespace.name, "create", "serviceaccount", "other")
+    other = plane.kubeconfig_for_service_account(namespace.name, "other")
+    flags = ("--instance-id", "x", "--leader-election", "--leader-election-namespace", namespace.name)
+    async with running(other, *flags) as operator:
+        await operator.until(lambda: "lacks rights" in caplog.text)
+        (line,) = [each.getMessage() for each in caplog.records if "lacks rights" in each.getMessage()]
+        assert line.startswith(f"system:serviceaccount:{namespace.name}:other lacks rights: ")
+        for right in (
+            "get/list/watch/create/update/patch secrets",
+            "get/list/watch/patch cipherstorages.storage.cipher.dev",
+            "patch cipherstorages.storage.cipher.dev/status in the whole cluster",
+            f"get/update leases.coordination.k8s.io 'cipher-operator' in namespace {namespace.name}",
+        ):
+            assert right in line
+        assert "`kubectl apply -k manifests/base`" in line
+        refused = "the watch of secrets is interrupted: the operator may not list secrets in the whole cluster (403"
+        assert refused in caplog.text
+        admin = ("--clusterrole", "cluster-admin", "--serviceaccount", f"{namespace.name}:other")
+        await kubectl(plane, "create", "clusterrolebinding", namespace.name, *admin)
+        await operator.until(lambda: "the operator has all of its rights" in caplog.text)
+        await operator.ready()
+        namespace.storage("chat")
+        await operator.until(lambda: operator.stand_in.count((namespace.name, "chat")) >= 1)
+    await kubectl(plane, "delete", "clusterrolebinding", namespace.name)
 
 
 async def test_the_right_to_watch_secrets_comes_later(plane: ControlPlane, account: Path, namespace: Namespace) -> None:

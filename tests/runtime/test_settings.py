@@ -1,12 +1,13 @@
 """Flags, their environment variables, defaults, and errors that name the flag."""
 
 import argparse
+import re
 from ipaddress import ip_network
 
 import pytest
 
 from cipher_operator.runtime.flags import FLAGS, Address, Flag
-from cipher_operator.runtime.settings import Settings, SettingsError, add_arguments, parse_settings
+from cipher_operator.runtime.settings import Settings, SettingsError, add_arguments, parse_settings, unknown_variables
 
 
 def test_defaults_are_those_of_the_design() -> None:
@@ -84,7 +85,11 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         (["--health-address", "0.0.0.0:99999"], {}, "--health-address"),
         (["--health-address", "::1:8081"], {}, "--health-address: '::1:8081' must have an IPv6 address in brackets"),
         (["--health-address", "[::1:8081"], {}, "--health-address: '[::1:8081' must have an IPv6 address in brackets"),
-        (["--health-address", "[localhost]:8081"], {}, "--health-address"),
+        (
+            ["--health-address", "[localhost]:8081"],
+            {},
+            "--health-address: '[localhost]:8081' must have an IPv6 address in",
+        ),
         (["--workers-per-namespace", "0"], {}, "--workers-per-namespace: '0' must be a whole number from 1 to 1000"),
         (["--blocked-ranges", "private"], {}, "--blocked-ranges: 'private' is neither a CIDR"),
         (["--log-level", "trace"], {}, "--log-level: 'trace' must be one of: debug, info"),
@@ -98,7 +103,23 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "true"}, "CIPHER_OPERATOR_LEADER_ELECTION: outside a cluster"),
         (["--leader-election-namespace", "A b"], {}, "--leader-election-namespace: 'A b' is not the name"),
         ([], {"CIPHER_OPERATOR_LEADER_ELECTION": "maybe"}, "CIPHER_OPERATOR_LEADER_ELECTION: 'maybe' must be"),
-        (["--watch-secrets", "servers"], {}, "--watch-secrets: servers needs CipherServers"),
+        (["--interval", "9000h"], {}, "--interval: '9000h' must be 0s or from 10s to 8760h"),
+        (
+            ["--watch-secrets", "servers"],
+            {},
+            "servers needs CipherServers to be served; set --server-secrets-namespace",
+        ),
+        (
+            ["--watch-secrets", "servers", "--no-cluster-servers", "--server-secrets-namespace", "a"],
+            {},
+            "--watch-secrets: servers needs CipherServers to be served; leave --no-cluster-servers out",
+        ),
+        (
+            ["--watch-secrets", "servers", "--namespace", "a", "--instance-id", "x"],
+            {"POD_NAMESPACE": "b"},
+            "--watch-secrets: servers needs CipherServers to be served; leave --namespace out",
+        ),
+        (["--log-lev", "debug"], {}, "unrecognized arguments: --log-lev debug"),
         (["--cluster-servers"], {}, "--cluster-servers: --server-secrets-namespace must say where"),
         (
             ["--cluster-servers", "--namespace", "a", "--instance-id", "x"],
@@ -118,6 +139,44 @@ def test_errors_name_the_flag_and_what_is_allowed(argv: list[str], environ: dict
 def test_every_default_as_written_is_the_default_of_the_field(flag: Flag) -> None:
     if flag.default:
         assert flag.parse(flag.default) == getattr(Settings(), flag.attribute)
+
+
+STRANGE: dict[str, tuple[str, str | None]] = {
+    "two letters exchanged": ("CIPHER_OPERATOR_LOG_LEVLE", "did you mean CIPHER_OPERATOR_LOG_LEVEL?"),
+    "a plural": ("CIPHER_OPERATOR_NAMESPACES", "did you mean CIPHER_OPERATOR_NAMESPACE?"),
+    "a word left out": ("CIPHER_OPERATOR_CONNECTIONS_SERVER", "did you mean CIPHER_OPERATOR_CONNECTIONS_PER_SERVER?"),
+    "small letters": ("CIPHER_OPERATOR_log_level", "did you mean CIPHER_OPERATOR_LOG_LEVEL?"),
+    "all small": ("cipher_operator_workers", "did you mean CIPHER_OPERATOR_WORKERS?"),
+    "nothing like it": ("CIPHER_OPERATOR_X", "`cipher-operator run --help` names those that there are"),
+    "ours": ("CIPHER_OPERATOR_LOG_LEVEL", None),
+    "ours, repeatable": ("CIPHER_OPERATOR_NAMESPACE", None),
+    "ours, on or off": ("CIPHER_OPERATOR_LEADER_ELECTION", None),
+    "somebody's": ("CIPHER_PG_URL", None),
+}
+LINKS = re.findall(
+    r"\w+",
+    """
+    CIPHER_OPERATOR_SERVICE_HOST CIPHER_OPERATOR_SERVICE_PORT CIPHER_OPERATOR_SERVICE_PORT_METRICS CIPHER_OPERATOR_PORT
+    CIPHER_OPERATOR_PORT_8080_TCP CIPHER_OPERATOR_PORT_8080_TCP_PROTO CIPHER_OPERATOR_PORT_8080_TCP_PORT
+    CIPHER_OPERATOR_PORT_8080_TCP_ADDR CIPHER_OPERATOR_PORT_53_UDP CIPHER_OPERATOR_METRICS_SERVICE_HOST
+    CIPHER_OPERATOR_METRICS_SERVICE_PORT CIPHER_OPERATOR_METRICS_SERVICE_PORT_HTTP_METRICS CIPHER_OPERATOR_METRICS_PORT
+    CIPHER_OPERATOR_METRICS_PORT_8080_TCP_ADDR CIPHER_OPERATOR_2_PORT_9_SCTP_PORT
+    """,
+)
+"""What a kubelet makes of the Services cipher-operator, cipher-operator-metrics and cipher-operator-2."""
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_that_is(case: str) -> None:
+    name, meant = STRANGE[case]
+    said = list(unknown_variables({name: "s3cr3t", "PATH": "/bin"}))
+    assert said == ([] if meant is None else [f"{name}: there is no such setting, it is ignored; {meant}"])
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_of_the_links_to_services_nothing_is_said(name: str) -> None:
+    assert list(unknown_variables({name: "tcp://10.0.0.1:8080"})) == []
+    assert parse_settings([], {name: "tcp://10.0.0.1:8080"}) == Settings()
 
 
 def test_help_shows_every_flag_with_its_variable() -> None:

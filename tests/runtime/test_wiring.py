@@ -95,6 +95,26 @@ async def test_a_secret_that_comes_later_changes_and_goes(account: Path, namespa
         await operator.until(lambda: runs.count(key) == 4)
 
 
+async def test_a_secret_whose_deletion_waits_is_looked_at_once(account: Path, namespace: Namespace) -> None:
+    """A person waits at `kubectl delete secret`, and only a run can say why."""
+    async with running(account) as operator:
+        await operator.ready()
+        key, runs = (namespace.name, "chat"), operator.stand_in
+        namespace.secret("pg-admin", {"a": "1"})
+        namespace.storage("chat")
+        await operator.until(lambda: runs.count(key) == 1)
+        path, hold = namespace.path("secrets", "pg-admin"), {"metadata": {"finalizers": ["example.com/hold"]}}
+        namespace.request("PATCH", path, hold)
+        await asyncio.sleep(QUIET)
+        assert runs.count(key) == 1
+        namespace.delete("secrets", "pg-admin")
+        await operator.until(lambda: runs.count(key) == 2)
+        await asyncio.sleep(QUIET)
+        assert runs.count(key) == 2
+        namespace.request("PATCH", path, {"metadata": {"finalizers": None}})
+        await operator.until(lambda: runs.count(key) == 3)
+
+
 async def test_the_app_secret_is_watched_too(account: Path, namespace: Namespace) -> None:
     async with running(account) as operator:
         await operator.ready()

@@ -11,6 +11,7 @@ import psycopg
 from cipher_operator.api.spec import SSLMode
 from devcluster import PostgresServer
 from support.provision import Provisioner, Storage, admin_connection, desired
+from support.scram import verifier
 
 PASSWORD = "admin-pw"
 
@@ -36,7 +37,7 @@ class Shape:
         """Make the admin and return the way in through it."""
         for statement in self.roles:
             server.execute(statement)
-        server.execute(f"ALTER ROLE {self.admin} PASSWORD '{PASSWORD}'")
+        server.execute(f"ALTER ROLE {self.admin} PASSWORD '{verifier(PASSWORD, rounds=1)}'")
         mode = SSLMode.REQUIRE if server.tls is not None else SSLMode.DISABLE
         return Provisioner(admin_connection(server, self.admin, PASSWORD, "postgres", mode))
 

@@ -15,7 +15,7 @@ def lanes_of(host: str = HOST) -> Lanes:
         return False
 
     lanes = Lanes(VirtualClock(), silent, slots=8)
-    assert lanes.take((host, 5432))
+    assert lanes.take((host, 5432), "ns")
     return lanes
 
 
@@ -37,5 +37,5 @@ async def metered() -> Metrics:
     metrics.watch_restarted("Secret", "ended")
     metrics.storages.added(("ns", "chat"))
     metrics.storages.taken(("ns", "chat"))
-    await metrics.storages.run(work, ("ns", "chat"), Ticket(lanes_of()))
+    await metrics.storages.run(work, ("ns", "chat"), Ticket(lanes_of(), "ns"))
     return metrics

@@ -15,6 +15,8 @@ from support.randomness import seeded_random
 POOL, WORKERS = 4, 3
 MOUNT_DELAY = 1.0
 """Seconds at most until a changed Secret is in the file."""
+PAUSE = 0.03
+"""Seconds between two uses by one thread: often enough to meet any gap, and some processor is left to the others."""
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,10 @@ class Error:
 
 @dataclass
 class PooledApp:
-    """Runs in threads from enter to exit, each with a pool. `errors` holds everything that did not work.
-
-    `pause` is in seconds, between two uses by one thread.
-    """
+    """Runs in threads from enter to exit, each with a pool. `errors` holds everything that did not work."""
 
     namespace: Namespace
     secret: str
-    pause: float = 0.005
     requests: int = 0
     opened: int = 0
     errors: list[Error] = field(default_factory=list)
@@ -83,7 +81,7 @@ class PooledApp:
     def _work(self, number: int) -> None:
         choices = seeded_random(f"{self.secret} used by {number}")
         pool: list[psycopg.Connection[tuple[object, ...]]] = []
-        while not self._end.wait(self.pause):
+        while not self._end.wait(PAUSE):
             if len(pool) < POOL:
                 if (made := self._connect()) is not None:
                     pool.append(made)

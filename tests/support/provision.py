@@ -22,6 +22,7 @@ from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.postgres.remove import Removal, remove
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
+from support.scram import verifier
 
 OPEN = DialPolicy(blocked=(), connect_timeout=5.0)
 APP_PASSWORD = Password("app-Password-1")
@@ -154,7 +155,7 @@ class Provisioner:
 
 def plain_admin(server: PostgresServer, name: str, attributes: str = "CREATEROLE CREATEDB") -> Provisioner:
     """Make a login with these attributes and return the way in through it."""
-    server.execute(f"CREATE ROLE \"{name}\" LOGIN {attributes} PASSWORD 'admin-pw'")
+    server.execute(f"CREATE ROLE \"{name}\" LOGIN {attributes} PASSWORD '{verifier('admin-pw', rounds=1)}'")
     return Provisioner(admin_connection(server, name, "admin-pw", "postgres"))
 
 

@@ -156,7 +156,7 @@ class Runs:
 
     async def run(self, name: str = "chat", reconciler: Reconciler | None = None) -> Next:
         """Run one storage once."""
-        ticket = Ticket(self.lanes)
+        ticket = Ticket(self.lanes, NAMESPACE)
         try:
             return await (reconciler or self.reconciler).run((NAMESPACE, name), ticket)
         finally:

@@ -3,12 +3,11 @@
 import asyncio
 import base64
 import contextlib
-import hashlib
-import hmac
 import ssl
 import struct
 from collections.abc import AsyncIterator, Callable, Iterable
 
+from devcluster import scram
 from support.wire import SSL_REQUEST, message
 
 SALT = b"salt-of-sixteen!"
@@ -20,12 +19,8 @@ Cut = Callable[[bytes], Iterable[bytes]]
 
 
 def verifier(password: str, rounds: int = 4096, salt: bytes = SALT) -> str:
-    """Return a SCRAM verifier (RFC 5803)."""
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, rounds)
-    client = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    texts = [base64.b64encode(each).decode() for each in (salt, client, server)]
-    return f"SCRAM-SHA-256${rounds}:{texts[0]}${texts[1]}:{texts[2]}"
+    """Return a SCRAM verifier."""
+    return scram.verifier(password, salt, rounds)
 
 
 def challenge(nonce: bytes, rounds: bytes) -> bytes:

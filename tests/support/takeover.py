@@ -32,8 +32,6 @@ SETTINGS = {"log_statement": "all", "authentication_timeout": "5s", "max_connect
 """Of the server: DROP DATABASE waits for every session, even for one that is stopped in its authentication."""
 LATENCY = 0.03
 """Seconds each way between the replicas and the server: long enough to be met between two messages."""
-PAUSE = 0.03
-"""Seconds between two uses by one thread of a pod: often enough to meet any gap, and some processor is left."""
 AFTER_WAKING = 1.5
 """Seconds in which a replica that goes on would do what it was about to."""
 ROTATED, DELETED = ("chat-0", "chat-1"), ("old-0", "old-1")
@@ -168,7 +166,7 @@ def play(both: Pair, kind: str, moments: Random) -> Outcome:
     """Have the leader rotate and delete, let something befall it in the midst, and see the other one through."""
     here = team(both)
     with contextlib.ExitStack() as stack:
-        apps = [stack.enter_context(PooledApp(here, f"{name}-cipher", pause=PAUSE)) for name in ROTATED]
+        apps = [stack.enter_context(PooledApp(here, f"{name}-cipher")) for name in ROTATED]
         wait_until(lambda: all(app.requests > 20 for app in apps), "the pods are warm")
         leader, before = both.leader(), both.holder()
         both.slow.latency = LATENCY

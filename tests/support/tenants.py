@@ -53,26 +53,34 @@ class Tenants(Runs):
         self.label(namespace)
         self.api.storage(name, {"connection": {"serverRef": {"name": PROD}}, **spec}, namespace=namespace)
 
-    def forge(self, database: str, name: str = "chat") -> None:
+    def forge(self, database: str, name: str = "chat", namespace: str = NAMESPACE) -> None:
         """Have the storage's status as one has it that was ready in this database, on a server of the tenant's own."""
         # Behind the API server's back: a patch of the object leaves its status as it is.
-        stored = self.api.store.objects[STORAGES, NAMESPACE, name]
+        stored = self.api.store.objects[STORAGES, namespace, name]
         seen = {"observedGeneration": 1, "lastTransitionTime": "2026-01-01T00:00:00Z"}
         good = {"status": "True", "reason": "Ready", "message": "as it was"}
         stored["status"] = {
             "observedGeneration": 1,
             "conditions": [{"type": each, **good, **seen} for each in (ConditionType.READY, *STAGES)],
             "database": database,
-            "user": default_user_name(NAMESPACE, name),
+            "user": default_user_name(namespace, name),
             "binding": {"name": f"{name}-cipher"},
             "serverVersion": "16.0",
         }
+
+    def forget(self, name: str) -> None:
+        """Have the storage's status as if it stood nowhere."""
+        address = STORAGES, NAMESPACE, name
+        stored = self.api.store.objects[address]
+        left = {field: value for field, value in stored.get("status", {}).items() if field != "database"}
+        # Another object: what was recorded is what was written.
+        self.api.store.objects[address] = {**stored, "status": left}
 
     # Runs.
 
     async def look(self, name: str = "chat", namespace: str = NAMESPACE) -> tuple[str, str]:
         """Run one storage once; return status and reason of Ready."""
-        ticket = Ticket(self.lanes)
+        ticket = Ticket(self.lanes, namespace)
         try:
             await self.reconciler.run((namespace, name), ticket)
         finally:
@@ -89,7 +97,7 @@ class Tenants(Runs):
 
     async def look_at_server(self, name: str = PROD) -> Next:
         """Run the CipherServer once."""
-        ticket = Ticket(self.lanes)
+        ticket = Ticket(self.lanes, "")
         try:
             return await self.server_runs.run(("", name), ticket)
         finally:

@@ -118,7 +118,8 @@ class Tenant:
     `foreign_database` allows to use a database that it did not create; `heir` that of the owner whom `adoptFrom` names
     alone, and says what is refused else. `adoption` allows to take over what nobody owns. `derived`: its database's
     name is not of its own choice; `former` says what is refused of one that today's template does not yield: to begin
-    again there. `max_connections` are the operator's own at once, None where its setting counts.
+    again there. `max_connections` are the operator's own at once, None where its setting counts. `rivals` may have the
+    place that it asks for.
     """
 
     server: str
@@ -129,6 +130,17 @@ class Tenant:
     derived: bool = False
     heir: Excess | None = None
     former: Excess | None = None
+    rivals: "Rivals | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Storages of the same namespace, by their owner roles, that come before another one where they stand on the
+    server: if `places` of them do, it has none, and `excess` is said."""
+
+    owners: frozenset[str]
+    places: int
+    excess: Excess
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,12 @@ class Marker:
         return replace(self, created=self.created - frozenset(tokens), adopted=self.adopted - frozenset(tokens))
 
 
+def claims_of(instance: str, namespace: str) -> str:
+    """Return how the text of each marker of a namespace's storages begins."""
+    begin = {"v": MARKER_VERSION, "instance": instance, "ns": namespace}
+    return json.dumps(begin, separators=(",", ":")).removesuffix("}") + ","
+
+
 def dropping_prefix(database: str) -> str:
     """Return how the names begin that a database of this name may have while it is dropped."""
     room = MAX_BYTES - len(_DROPPING) - _DIGITS

@@ -190,6 +190,8 @@ class Observed:
     """Databases that have the name that a deletion gives the desired one."""
     settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """What is set for every role: '' in all databases, '=' in the desired one; each `name=value`."""
+    claimants: frozenset[str] = frozenset()
+    """Roles with a marker of a storage of the same namespace, where rivals are asked for."""
 
 
 def decode(raw: Mapping[str, Any]) -> Observed:
@@ -226,6 +228,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
         ),
         local=None if raw["local"] is None else _local(raw["local"]),
         dropping=frozenset(raw["dropping"]),
+        claimants=frozenset(raw["claimants"]),
         settings={scope: tuple(values) for scope, values in raw["settings"].items()},
     )
 

@@ -7,7 +7,17 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.lost import database_gone, refuse_lost
-from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, OWNER, SCHEMA, SECOND_LOGIN, Marker, parse_marker
+from cipher_operator.core.marker import (
+    CLOSING,
+    DATABASE,
+    LOGIN,
+    OWNER,
+    SCHEMA,
+    SECOND_LOGIN,
+    Identity,
+    Marker,
+    parse_marker,
+)
 from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.relation import Relation
@@ -210,8 +220,19 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
         Reason.CONFLICT,
         f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; create a new "
         "CipherStorage with another database, schema or user name, or take its objects over with "
-        f"`spec.adoptFrom: {{{source}}}`",
+        f"`spec.adoptFrom: {{{source}}}`{_cluster_made_anew(desired, owner)}",
         stage=ConditionType.ACCESS_GRANTED,
+    )
+
+
+def _cluster_made_anew(desired: Desired, owner: Identity) -> str:
+    """Return the remedy where the same storage comes from another instance: for all storages at once."""
+    here = desired.identity
+    if owner.instance == here.instance or (owner.namespace, owner.name) != (here.namespace, here.name):
+        return ""
+    return (
+        "; or, if that cluster is gone and this one takes its place, start this operator with "
+        f"`--instance-id {owner.instance}`"
     )
 
 

@@ -11,6 +11,9 @@ ANNOTATION_PASSWORD_SET = f"{GROUP}/password-set-at"
 ANNOTATION_ROTATION = f"{GROUP}/rotate-handled"
 """The rotate request that the password in the app Secret answers: written with it, so that a status write that
 failed afterwards does not rotate a second time."""
+LEAST_GAP = timedelta(seconds=10)
+"""Between two rotations, whoever asks for them: each is written to the server and to the cluster, and of the logins of
+before only the last one stays valid."""
 
 
 def rotation_due(requests: Requests, interval: float | None, annotations: Mapping[str, str], now: datetime) -> bool:
@@ -20,6 +23,12 @@ def rotation_due(requests: Requests, interval: float | None, annotations: Mappin
         return True
     remaining = seconds_to_rotation(interval, annotations, now)
     return remaining is not None and remaining <= 0
+
+
+def seconds_of_rest(rotated: datetime | None, now: datetime) -> float:
+    """Return the seconds until another rotation may follow the last; a clock that went back keeps nobody waiting."""
+    since = now - rotated if rotated is not None else LEAST_GAP
+    return (LEAST_GAP - since).total_seconds() if timedelta() <= since < LEAST_GAP else 0.0
 
 
 def seconds_to_rotation(interval: float | None, annotations: Mapping[str, str], now: datetime) -> float | None:

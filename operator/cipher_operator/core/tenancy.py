@@ -6,7 +6,7 @@ database, another's names, adoption, and the administrator's own login would be 
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from cipher_operator.api import names
 from cipher_operator.api.choices import AdoptionPolicy, DeletionPolicy, UserMode
@@ -14,7 +14,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.reserved import is_reserved_database
 from cipher_operator.api.server import NAME_PLACEHOLDER, NAMESPACE_PLACEHOLDER, ServerSpec
-from cipher_operator.api.spec import App, Excess, Resource, Spec, Tenant, User
+from cipher_operator.api.spec import App, Excess, Resource, Rivals, Spec, Tenant, User
 from cipher_operator.core.connection.parameters import VERIFYING
 from cipher_operator.core.name_pattern import PatternError, name_matches
 from cipher_operator.core.tenure import OR_ASK, exceeded
@@ -23,12 +23,27 @@ UNLIMITED = -1
 _DERIVED = re.compile(rf"_[0-9a-f]{{{names.DIGEST_LENGTH}}}\Z")
 
 
-def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, others: int) -> Spec:
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Storages of the same namespace that name the same CipherServer: how many are `older`, and so have a place before
+    this one, and the names of those that are `younger`: they have one before it where they stand on the server. No
+    status is asked for that: whoever may write one would have as many as he likes."""
+
+    older: int = 0
+    younger: tuple[str, ...] = ()
+
+
+NOBODY = Neighbours()
+
+
+def settle(
+    resource: Resource, spec: Spec, server: str, offered: ServerSpec, neighbours: Neighbours, *, closing: bool = False
+) -> Spec:
     """Return the storage's spec with what the CipherServer gives it: connection, names and defaults, within its limits.
 
-    `others` is how many storages of the namespace have a place before it. What stood before a limit came goes on (see
-    `Tenant.beyond`). Raises Failure, stage Connected: LimitExceeded for a storage that has not been ready yet, and
-    InvalidSpec for what a tenant may never ask.
+    `closing`: the CipherServer is being deleted, and is for who stands there alone. What stood before a limit came goes
+    on (see `Tenant.beyond`). Raises Failure, stage Connected: LimitExceeded for a storage that has not been ready yet,
+    and InvalidSpec for what a tenant may never ask.
     """
     if spec.user.mode is UserMode.SHARED:
         raise _invalid(
@@ -38,7 +53,9 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
     lives = resource.status.get("database")
     name = spec.database.name or (str(lives) if lives else None)
     heir = _heir(resource, spec, offered)
-    beyond = tuple(_beyond(resource, spec, name if heir is None else None, offered, others))
+    beyond = tuple(_beyond(resource, spec, name if heir is None else None, offered, neighbours))
+    if closing:
+        beyond = (_closing(server), *beyond)
     if beyond and not lives and not resource.deleting:
         raise exceeded(beyond[0])
     limits, policy = offered.limits, spec.deletion_policy
@@ -60,6 +77,7 @@ def settle(resource: Resource, spec: Spec, server: str, offered: ServerSpec, oth
             spec.database.name is None,
             heir,
             _former(resource, spec, offered),
+            _rivals(resource, server, offered, neighbours),
         ),
     )
     if not limits.adoption:
@@ -87,7 +105,9 @@ def check_server(offered: ServerSpec) -> None:
         )
 
 
-def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpec, others: int) -> Iterator[Excess]:
+def _beyond(
+    resource: Resource, spec: Spec, name: str | None, offered: ServerSpec, neighbours: Neighbours
+) -> Iterator[Excess]:
     limits, server = offered.limits, spec.connection.server
     if (spec.adopt_from is not None or spec.adoption_policy is not AdoptionPolicy.NEVER) and not limits.adoption:
         field = "adoptFrom" if spec.adopt_from is not None else "adoptionPolicy"
@@ -121,12 +141,29 @@ def _beyond(resource: Resource, spec: Spec, name: str | None, offered: ServerSpe
             f"CipherServer, which allows {most}",
             OR_ASK,
         )
-    if limits.storages is not None and others >= limits.storages:
-        yield Excess(
-            f"this namespace has {limits.storages} CipherStorages on the CipherServer that come first, as many as "
-            "`limits.storages` allows",
-            f"Delete one that is not needed, or ask whoever runs CipherServer '{server}' for more",
-        )
+    if limits.storages is not None and neighbours.older >= limits.storages:
+        yield _full(limits.storages, server)
+
+
+def _full(most: int, server: str | None) -> Excess:
+    return Excess(
+        f"this namespace has {most} CipherStorages on the CipherServer that come first, as many as `limits.storages` "
+        "allows",
+        f"Delete one that is not needed, or ask whoever runs CipherServer '{server}' for more",
+    )
+
+
+def _closing(server: str) -> Excess:
+    what = f"CipherServer '{server}' is being deleted and takes no new storage"
+    return Excess(what, "Name another one", told=False)
+
+
+def _rivals(resource: Resource, server: str, offered: ServerSpec, neighbours: Neighbours) -> Rivals | None:
+    most = offered.limits.storages
+    if most is None or not neighbours.younger or neighbours.older >= most:
+        return None
+    owners = (f"{names.default_user_name(resource.namespace, name)}_owner" for name in neighbours.younger)
+    return Rivals(frozenset(owners), most - neighbours.older, _full(most, server))
 
 
 def _name_beyond(resource: Resource, spec: Spec, name: str, offered: ServerSpec) -> Excess | None:

@@ -36,6 +36,9 @@ def refuse_beyond(desired: Desired, orders: Orders, observed: Observed) -> None:
         return
     if tenant.beyond:
         raise exceeded(tenant.beyond[0])
+    rivals = tenant.rivals
+    if rivals is not None and len(rivals.owners & observed.claimants) >= rivals.places:
+        raise exceeded(rivals.excess)
     if tenant.former is not None and orders.recreate:
         raise exceeded(tenant.former)
     if tenant.heir is not None and not _may_look(desired, observed) and not _inherited(desired, observed):

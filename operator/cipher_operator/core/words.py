@@ -15,11 +15,16 @@ _ADDRESS = re.compile(
 )
 
 
+def printable(text: object) -> str:
+    """Return a text as a terminal may have it: what a terminal would obey is a space."""
+    return "".join(char if char.isprintable() else " " for char in str(text))
+
+
 def without_addresses(text: str | None, hidden: Iterable[str] = (), most: int = MAX_SAID) -> str:
     """Return a server's text as one line of at most `most` characters; each of `hidden` and every address is `…`."""
     if not text:
         return ""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text[:_MAX_READ]).split())
+    line = " ".join(printable(text[:_MAX_READ]).split())
     if len(text) > _MAX_READ:
         # What was cut in two may no longer look like an address.
         line = line.rpartition(" ")[0]

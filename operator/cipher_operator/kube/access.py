@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import ssl
 import time
 from collections.abc import Mapping
@@ -17,8 +18,11 @@ from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVIC
 from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from cipher_operator import __version__
+from cipher_operator.core.words import printable
+from cipher_operator.kube.kubeconfig import Unusable, usable
 
-KUBECONFIG = "the kubeconfig in KUBECONFIG"
+HOME = "~/.kube/config"
+"""Where a kubeconfig is that no variable names."""
 TOKEN_SECONDS = 60.0
 """How long a token that was read from a file or a plugin is used before it is read again."""
 POOL_SIZE = 64
@@ -135,12 +139,11 @@ class _File(_Loader):
     """A kubeconfig: its token files and exec plugins are asked anew at each load."""
 
     def __init__(self, paths: str, context: str | None) -> None:
-        merger: Any = KubeConfigMerger(paths)  # type: ignore[no-untyped-call]
-        if merger.config is None:
-            raise AccessError(f"none of the files in KUBECONFIG exists: {paths}; set KUBECONFIG to a kubeconfig")
-        _check_context(merger.config.value, context)
+        found = usable(paths, context)
+        self.label = f"context '{printable(found.context)}' of {', '.join(found.files)}"
+        merger: Any = KubeConfigMerger(os.pathsep.join(found.files))  # type: ignore[no-untyped-call]
         self._loader: Any = KubeConfigLoader(  # type: ignore[no-untyped-call]
-            config_dict=merger.config, active_context=context, config_base_path=None
+            config_dict=merger.config, active_context=found.context, config_base_path=None
         )
 
     @property
@@ -154,8 +157,11 @@ class _File(_Loader):
         user = self._loader._user  # nothing public says how its user logs in
         if user is None or "exec" not in user or configuration.api_key.get("BearerToken") or configuration.cert_file:
             return
+        plugin = str(user["exec"]["command"])
+        if shutil.which(plugin) is None and os.sep not in plugin:
+            raise AccessError(f"{self.label}: its login plugin '{printable(plugin)}' is not in the PATH; install it")
         raise AccessError(
-            f"the kubeconfig's login plugin '{user['exec']['command']}' gave no login; log in with it again: "
+            f"{self.label}: its login plugin '{printable(plugin)}' gave no login; log in with it again: "
             "`kubectl auth whoami` shows what it says"
         )
 
@@ -164,21 +170,6 @@ class _File(_Loader):
         token = configuration.api_key.get("BearerToken")
         if token is not None:
             configuration.api_key["BearerToken"] = token.strip()
-
-
-def _check_context(config: Mapping[str, Any], context: str | None) -> None:
-    """Raise AccessError where a kubeconfig has not the context that is asked for, or names none."""
-    names = [str(each["name"]) for each in config["contexts"]]
-    there = f"it has {', '.join(names)}" if names else "it has none"
-    wanted = config.get("current-context") if context is None else context
-    if not wanted:
-        raise AccessError(
-            f"{KUBECONFIG} cannot be used: it has no current context; choose one with `kubectl config use-context`: "
-            f"{there}"
-        )
-    if wanted not in names:
-        what = f"context '{wanted}' of the kubeconfig"
-        raise AccessError(f"{what} cannot be used: there is none of that name; {there}")
 
 
 def in_cluster(environ: Mapping[str, str], folder: Path = ACCOUNT_FOLDER) -> bool:
@@ -197,22 +188,32 @@ async def load_access(
     """
     configuration = Configuration()
     loader: _Loader
+    what = "the Pod's ServiceAccount"
     try:
         if context is None and in_cluster(environ, folder):
             loader = _Account(environ, folder)
             namespace: str | None = (folder / "namespace").read_text().strip() or None
         else:
-            file = _File(environ.get("KUBECONFIG") or str(Path.home() / ".kube" / "config"), context)
-            loader, namespace = file, file.namespace
+            what = "the kubeconfig"
+            if context is None and environ.get(SERVICE_HOST_ENV_NAME) and not environ.get("KUBECONFIG"):
+                raise AccessError(
+                    f"this Pod has no token of a ServiceAccount in {folder}: its spec must have "
+                    "`automountServiceAccountToken: true`"
+                )
+            file = _File(environ.get("KUBECONFIG") or HOME, context)
+            loader, namespace, what = file, file.namespace, file.label
         await loader.load(configuration)
         if isinstance(loader, _File):
             loader.check_login(configuration)
         access = Access(configuration, loader, namespace)
         access.ssl_context()  # a CA or a certificate that is none is told here
+    except Unusable as error:
+        raise AccessError(f"no way to a cluster: kubeconfig {error}") from None
+    except ssl.SSLError:
+        raise AccessError(
+            f"{what} cannot be used: its CA, or its client certificate with the key, is no PEM or does not fit together"
+        ) from None
     except _UNUSABLE as error:
-        what = "the Pod's ServiceAccount" if in_cluster(environ, folder) else KUBECONFIG
-        if context is not None:
-            what = f"context '{context}' of the kubeconfig"
         # The text of a parser's error may quote the file, and the file holds credentials.
         raise AccessError(f"{what} cannot be used ({type(error).__name__}); mend it or name another one") from None
     return access

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any
 
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json
@@ -24,7 +25,7 @@ def decode_answer(
     answer = _object(content)
     if status < 400:
         return answer
-    reason, message = str(answer.get("reason") or status), str(answer.get("message") or "")
+    reason, message = str(answer.get("reason") or _phrase(status)), str(answer.get("message") or "")
     if (away := WEBHOOK_AWAY.search(message)) is not None:
         # No outage of the API server: others' requests go through. The rest of the sentence is an address.
         message = away[0]
@@ -34,6 +35,14 @@ def decode_answer(
         # What cannot be decoded is quoted by the decoder, in pieces that nobody finds again.
         message = ""
     raise ApiError(status, reason, redacted(message, request), _causes(answer))
+
+
+def _phrase(status: int) -> str:
+    """Return the word for a status where the answer has none: a path that is not served answers in plain text."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "without a reason"
 
 
 def _object(content: bytes) -> Json:

@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
-from cipher_operator.api.names import API_VERSION, FINALIZER, GROUP, PLURAL
+from cipher_operator.api.names import API_VERSION, FINALIZER, PLURAL
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
 from cipher_operator.kube.objects import Standing, get_object, pages, patch_status_of
-from cipher_operator.kube.port import METADATA_LIST, ApiError, Json, Kube, Reading
+from cipher_operator.kube.port import METADATA_LIST, Json, Kube, Reading
 
 FEW, MANY = "20", "500"
 """Objects in one page of a list."""
@@ -39,47 +39,15 @@ async def storage_keys(kube: Kube, namespace: str | None) -> AsyncIterator[tuple
         yield item["metadata"]["namespace"], item["metadata"]["name"]
 
 
-async def kind_is_served(kube: Reading) -> bool:
-    """Return whether discovery names the kind; it follows a CRD that is established after a moment.
+async def held_tenants(kube: Reading, namespace: str, server: str) -> list[str]:
+    """Return the names of the namespace's storages that name this CipherServer and say that something on it is still to
+    be dropped. Raises ApiError, ApiUnavailable.
 
-    Raises ApiError where discovery is refused, and ApiUnavailable.
-    """
-    groups = (await kube.get("/apis"))["groups"]
-    if all(group["name"] != GROUP for group in groups):
-        return False
-    try:
-        resources = (await kube.get(f"/apis/{API_VERSION}"))["resources"]
-    except ApiError as error:
-        if error.status == 404:
-            return False
-        raise
-    return any(resource["name"] == PLURAL for resource in resources)
-
-
-async def older_tenants(kube: Reading, resource: Resource, server: str) -> int:
-    """Return how many other storages of the namespace name this CipherServer and were created earlier.
-
-    Which of two comes first depends on nothing but them, so that all runs agree. Raises ApiError, ApiUnavailable.
-    """
-    older, own = 0, (resource.created, resource.name)
-    selected = f"spec.connection.serverRef.name={server}"
-    async for item in pages(
-        kube, storage_path(resource.namespace), limit=MANY, accept=METADATA_LIST, fieldSelector=selected
-    ):
-        metadata = item["metadata"]
-        older += (str(metadata.get("creationTimestamp", "")), metadata["name"]) < own
-    return older
-
-
-async def held_tenants(kube: Reading, namespace: str, server: str) -> int:
-    """Return how many storages of the namespace name this CipherServer and are held for what is still to be dropped on
-    it. Raises ApiError, ApiUnavailable.
-
-    Whoever writes a storage can name any server, and put the finalizer there; the status is the operator's to write.
+    Whoever writes a storage can name any server, and put the finalizer there; some can write its status, too.
     """
     selected = f"spec.connection.serverRef.name={server}"
     pages_of = pages(kube, storage_path(namespace), limit=FEW, fieldSelector=selected)
-    return sum([_is_held(item) async for item in pages_of])
+    return [item["metadata"]["name"] async for item in pages_of if _is_held(item)]
 
 
 def _is_held(item: Json) -> bool:

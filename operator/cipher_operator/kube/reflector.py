@@ -17,6 +17,7 @@ from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, KIND, PLURAL, SER
 from cipher_operator.kube.backoff import Backoff
 from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
+from cipher_operator.kube.refusals import missing_rights
 
 PAGE = "500"
 """Objects in a page of a list; it is read one object at a time."""
@@ -170,7 +171,7 @@ class Reflector:
             if error.status in (403, 404):
                 self.synced.set()
             if error.status != 410:
-                self._outage.note(str(error))
+                self._outage.note(_refused(error, self._watched))
                 return (self._broken if listed else self._away).next()
             # What the watch would go on from, or the rest of the list, is not kept any more.
         return self._away.next()
@@ -270,6 +271,15 @@ def _readable() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _Broken("something that is no object came") from None
+
+
+def _refused(error: ApiError, watched: Watched) -> str:
+    """Return why a list or a watch is refused, with the right or the CRD that is missing."""
+    for verb, resource, namespace in missing_rights(error):
+        return f"the operator may not {verb} {resource} in {namespace or 'the whole cluster'} ({error})"
+    if error.status == 404 and watched.api.endswith(f"/{GROUP}/{VERSION}"):
+        return f"the CRD {watched.plural}.{GROUP} is not installed, or does not serve {VERSION} ({error})"
+    return str(error)
 
 
 def _key(body: Json) -> tuple[str, str]:

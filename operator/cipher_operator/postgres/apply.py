@@ -26,9 +26,15 @@ _SEPARATOR = sql.SQL("; ")
 
 
 async def apply(
-    session: Session, plan: Plan, desired: Desired, *, observe: bool = True, done: list[Step] | None = None
+    session: Session,
+    plan: Plan,
+    desired: Desired,
+    *,
+    observe: bool = True,
+    inside: bool = True,
+    done: list[Step] | None = None,
 ) -> Observed | None:
-    """Execute the plan; return what is observed afterwards.
+    """Execute the plan; return what is observed afterwards, `inside` the database or not.
 
     `done` receives the steps that have run, of use where a later message fails.
     The observation rides in the last message where that is a transaction, else takes one of its own; None
@@ -36,12 +42,13 @@ async def apply(
     Raises Failure TLSRequired where a password would have to be sent itself, and there is no TLS.
     """
     observed: Observed | None = None
+    look = catalog_query(desired, inside=inside) if observe else None
     messages, own = plan.messages(), False
     for position, message in enumerate(messages):
         last = position == len(messages) - 1
         if message.alone and not own:
             await own_limits(session, lock_ms=LOCK_TIMEOUT_MS)
-        text = render(message, plan.lock, desired if last and observe else None)
+        text = render(message, plan.lock, look if last else None)
         # What runs alone has them from the message before it, where there is one.
         own = not (message.alone or last) and messages[position + 1].alone
         if own:
@@ -49,10 +56,10 @@ async def apply(
         results = await _send(session, message, text)
         if done is not None:
             done.extend(message.steps)
-        if last and observe and not message.alone:
+        if last and look is not None and not message.alone:
             observed = read(results)
-    if observe and observed is None:
-        observed = read(await session.execute(LOOKING + catalog_query(desired)))
+    if look is not None and observed is None:
+        observed = read(await session.execute(LOOKING + look))
     return observed
 
 
@@ -76,7 +83,7 @@ async def _send(session: Session, message: Message, text: sql.Composed) -> list[
     return await session.execute(with_passwords(text, lambda password: password.password.reveal()))
 
 
-def render(message: Message, lock: str, then_observe: Desired | None) -> sql.Composed:
+def render(message: Message, lock: str, look: sql.Composed | None) -> sql.Composed:
     """Return the SQL of one message. A step that runs alone stands alone: it names everything in full."""
     statements = statements_of(message.steps)
     if message.alone:
@@ -85,8 +92,8 @@ def render(message: Message, lock: str, then_observe: Desired | None) -> sql.Com
     if message.fence is not None:
         parts.append(_check(message.fence))
     parts.append(_SEPARATOR.join(statements))
-    if then_observe is not None:
-        parts.extend((_SEPARATOR, catalog_query(then_observe)))
+    if look is not None:
+        parts.extend((_SEPARATOR, look))
     return sql.Composed(parts)
 
 

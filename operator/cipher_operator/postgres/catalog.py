@@ -8,7 +8,7 @@ plain role, on PostgreSQL 13 to 18, in any database; what only the desired datab
 from psycopg import sql
 
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import dropping_prefix
+from cipher_operator.core.marker import claims_of, dropping_prefix
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
 
@@ -68,6 +68,11 @@ _ROLES = """
   FROM pg_roles r WHERE r.rolname = ANY (p.names)), '{}')
 """
 
+_CLAIMANTS = """
+'claimants', CASE WHEN p.claims IS NULL THEN '[]'::jsonb ELSE COALESCE((SELECT jsonb_agg(r.rolname) FROM pg_roles r
+  WHERE starts_with(shobj_description(r.oid, 'pg_authid'), p.claims)), '[]') END
+"""
+
 _DATABASE = """
 'database', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(d.datdba), 'owned', pg_has_role(d.datdba, 'USAGE'), 'allowconn', d.datallowconn,
@@ -124,7 +129,7 @@ _OTHERS = """
     'collations', (SELECT COALESCE(jsonb_agg(DISTINCT l.collname), '[]')
        FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND l.collversion IS NOT NULL
        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-         AND l.collversion <> pg_collation_actual_version(l.oid)),
+         AND l.collversion <> pg_collation_actual_version(a.attcollation)),
     'unlogged_parts', (WITH RECURSIVE part AS (
          SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid AND c.relkind = 'p'
          UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
@@ -244,32 +249,37 @@ _GRANTS = """
         >= CASE da.defaclobjtype WHEN 'S' THEN 3 ELSE 7 END)
 """
 
-_QUERY = (
-    """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
+_WITH = """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
   {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
-  current_setting('server_version_num')::int AS v),
+  {claims}::text AS claims, current_setting('server_version_num')::int AS v),
 p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid,
-  (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user) AS admin_oid FROM w),
+  (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user) AS admin_oid FROM w)"""
+_PUBLICATION = """,
 publication AS (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelete, b.xmin AS stamp, ARRAY(
     SELECT o.refobjid FROM pg_depend d
     JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_namespace'::regclass
     WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = b.oid
       AND d.classid = to_regclass('pg_catalog.pg_publication_namespace')) AS schemas
-  FROM pg_publication b)
-SELECT jsonb_build_object("""
-    + ",".join((_SERVER, _ROLES, _DATABASE))
-    + ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
+  FROM pg_publication b)"""
+_SELECT = " SELECT jsonb_build_object(" + ",".join((_SERVER, _ROLES, _CLAIMANTS, _DATABASE))
+_LOCAL = (
+    ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
     + ",".join((_SCHEMA, _RELATIONS, _GRANTS))
-    + ") END) FROM p"
-    # '{}' in the parts is an empty JSON object, not a placeholder.
-).replace("'{}'", "'{{}}'")
+    + ") END"
+)
+# '{}' in the parts is an empty JSON object, not a placeholder.
+_INSIDE = "".join((_WITH, _PUBLICATION, _SELECT, _LOCAL, ") FROM p")).replace("'{}'", "'{{}}'")
+_OUTSIDE = "".join((_WITH, _SELECT, ", 'local', null) FROM p")).replace("'{}'", "'{{}}'")
 
 
-def catalog_query(desired: Desired) -> sql.Composed:
-    """Return the query for one storage: one row, one jsonb value, which `read` takes."""
+def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
+    """Return the query for one storage: one row, one jsonb value, which `read` takes.
+
+    With `inside` False nothing of what only the desired database knows: planning that is most of the work elsewhere.
+    """
     return compose(
-        _QUERY,
+        _INSIDE if inside else _OUTSIDE,
         owner=sql.Literal(desired.owner),
         names=sql.Literal(sorted({desired.owner, *desired.logins, *filter(None, [desired.heir_of])})),
         schema=sql.Literal(desired.schema),
@@ -280,4 +290,11 @@ def catalog_query(desired: Desired) -> sql.Composed:
         extensions=sql.Literal(list(desired.extensions)),
         extension_schema=sql.Literal(EXTENSION_SCHEMA),
         dropping=sql.Literal(dropping_prefix(desired.database)),
+        claims=sql.Literal(_claims(desired)),
     )
+
+
+def _claims(desired: Desired) -> str | None:
+    """Return how the markers begin that are looked for, None where it does not matter who else has one."""
+    counted = desired.tenant is not None and desired.tenant.rivals is not None
+    return claims_of(desired.identity.instance, desired.identity.namespace) if counted else None

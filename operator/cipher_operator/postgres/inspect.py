@@ -27,13 +27,17 @@ def read(results: list[list[tuple[Any, ...]]]) -> Observed:
     return decode(results[-1][0][0])
 
 
-async def observe(session: Session, desired: Desired, *, seconds: float = STATEMENT_SECONDS) -> Observed:
+async def observe(
+    session: Session, desired: Desired, *, inside: bool = True, seconds: float = STATEMENT_SECONDS
+) -> Observed:
     """Return the observed state in one round trip. Raises psycopg.Error, and Failure UnsupportedServer.
+
+    With `inside` False only what every database of the server knows.
 
     A server that has not answered after `seconds` is given up: Silent.
     """
     refuse_unsupported(session.server_version)
-    message, begun = LOOKING + catalog_query(desired), time.monotonic()
+    message, begun = LOOKING + catalog_query(desired, inside=inside), time.monotonic()
     try:
         for _ in range(COLD_TRIES - 1):
             with contextlib.suppress(psycopg.errors.QueryCanceled):

@@ -204,7 +204,7 @@ class _Run:
         """Return whether the database is there, seen from another once more."""
         try:
             async with self._connect(seen_from) as session:
-                return (await observe(session, self._desired)).database is not None
+                return (await observe(session, self._desired, inside=False)).database is not None
         except (Failure, psycopg.Error):
             return False
 
@@ -216,7 +216,7 @@ class _Run:
             nonlocal observed
             if observed is None:
                 self._missing = None
-                observed = self._observed = await observe(session, self._desired)
+                observed = self._observed = await observe(session, self._desired, inside=not only_missing_database)
             self._orders = watched(self._desired, self._orders, observed)
             self._stood = self._orders.standing if self._stood is None else self._stood
             refuse_beyond(self._desired, self._orders, observed)
@@ -232,7 +232,7 @@ class _Run:
                 return True
             # Where that fails, what stands there now is not known.
             observed = None
-            observed = self._observed = await self._apply(session, missing)
+            observed = self._observed = await self._apply(session, missing, inside=not only_missing_database)
             return False
 
         try:
@@ -254,11 +254,11 @@ class _Run:
         orders = replace(self._orders.carried_out(), database_made=True)
         return missing.lines() + plan(self._desired, orders, after(self._desired, observed, missing)).lines()
 
-    async def _apply(self, session: Session, missing: Plan) -> Observed:
+    async def _apply(self, session: Session, missing: Plan, *, inside: bool) -> Observed:
         """Run the plan and return what is observed then; note what has run, also where a later message fails."""
         done: list[Step] = []
         try:
-            observed = await apply(session, missing, self._desired, done=done)
+            observed = await apply(session, missing, self._desired, inside=inside, done=done)
         finally:
             self._executed.extend(lines_of(done))
             self._statements += sum(len(step.statements) for step in done)

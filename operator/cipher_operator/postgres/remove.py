@@ -161,7 +161,7 @@ class _Removing:
     async def _outside(self, session: Session) -> None:
         """Drop the rest. Where nobody looked inside, only what an earlier try looked into and closed, or a database
         that is gone or in which nothing can be had any more, is dropped."""
-        observed = await self._observe(session, STATEMENT_SECONDS)
+        observed = await self._observe(session, STATEMENT_SECONDS, inside=False)
         marker = claimed(self._desired, self._orders, observed)
         if marker is None:
             return
@@ -171,8 +171,8 @@ class _Removing:
             raise self._unseen
         await self._execute(session, plan_outside(self._desired, observed, marker))
 
-    async def _observe(self, session: Session, seconds: float) -> Observed:
-        observed = await observe(session, self._desired, seconds=seconds)
+    async def _observe(self, session: Session, seconds: float, *, inside: bool = True) -> Observed:
+        observed = await observe(session, self._desired, inside=inside, seconds=seconds)
         self._orders = watched(self._desired, self._orders, observed)
         return observed
 

@@ -1,10 +1,15 @@
-"""One lane: a server's slots, whether it is down, and which credentials it has refused. Plain state."""
+"""One lane: a server's slots, who holds them, whether it is down, and which credentials it has refused. Plain state."""
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 FIRST_SLOTS = 2
 """Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
+KEPT_FREE = 4
+"""Of so many slots one, and one at least, is for namespaces that hold none, where several share a lane. Triggers and
+locks of a tenant keep each of his runs for as long as a message may take: what is taken cannot be taken back, so what
+others need must not be taken. Two of eight: with one, two namespaces of one owner would hold all."""
 
 
 @dataclass(slots=True)
@@ -22,11 +27,12 @@ class Credential:
 
 @dataclass(slots=True)
 class Lane:
-    """`capacity` slots, of which `held` are taken; `cause` is set while the lane is down."""
+    """`capacity` slots; `cause` is set while the lane is down."""
 
     slots: int
     capacity: int
-    held: int = 0
+    holders: Counter[str] = field(default_factory=Counter)
+    """Slots that are taken, by the namespace for which."""
     cause: object | None = None
     suspect: bool = False
     """Its runs fail without an answer, or it has just come back: one try at a time, until one ends well."""
@@ -41,9 +47,44 @@ class Lane:
     """Slots by credential, where its owner says how many; the least counts for all: it is one server."""
 
     @property
-    def free(self) -> int:
-        """Return how many slots can be taken."""
-        return 0 if self.cause is not None else max(0, self.capacity - self.held)
+    def held(self) -> int:
+        """Return how many slots are taken."""
+        return self.holders.total()
+
+    def free(self, namespace: str, *, shared: bool) -> int:
+        """Return how many slots a namespace can take; `shared` says that others may come, too."""
+        if self.cause is not None:
+            return 0
+        kept = max(1, self.capacity // KEPT_FREE) if shared and self.holders[namespace] else 0
+        return max(0, self.capacity - self.held - kept)
+
+    def full(self, *, shared: bool) -> bool:
+        """Return whether nobody can take a slot, or some namespace has all that it may."""
+        return self.held >= self.capacity or any(not self.free(each, shared=shared) for each in self.holders)
+
+    def closed(self, credential: Hashable | None, now: float) -> object | None:
+        """Return why there is no way in with a credential (None: with any), None where there is one."""
+        if self.cause is not None:
+            return self.cause
+        known = self.credentials.get(credential) if credential is not None else None
+        return known.cause if known is not None and now < known.until else None
+
+    def tried(self, credential: Hashable | None) -> bool:
+        """Return whether somebody tries a credential now that is not proven."""
+        known = self.credentials.get(credential) if credential is not None else None
+        return known is not None and not known.proven and known.trial is not None
+
+    def take(self, namespace: str, now: float) -> None:
+        """Note that a slot is taken."""
+        self.holders[namespace] += 1
+        self.used = now
+
+    def give(self, namespace: str, now: float) -> None:
+        """Note that it is not any more."""
+        self.holders[namespace] -= 1
+        if not self.holders[namespace]:
+            del self.holders[namespace]
+        self.used = now
 
     def resize(self, credential: Hashable, slots: int | None, default: int) -> bool:
         """Note how many slots a credential's owner gives; return whether the lane has more now."""
@@ -56,10 +97,17 @@ class Lane:
         self.capacity = self.slots if self.capacity == before else min(self.capacity, self.slots)
         return self.slots > before
 
-    def forget(self, credential: Hashable) -> None:
-        """Drop a credential that nobody uses any more."""
-        del self.credentials[credential]
-        self.given.pop(credential, None)
+    def sweep(self, now: float, idle: float) -> list[Hashable]:
+        """Drop the credentials that nobody has used for `idle` seconds, and return them."""
+        swept = [
+            credential
+            for credential, known in self.credentials.items()
+            if known.trial is None and now - known.used >= idle and now >= known.until
+        ]
+        for credential in swept:
+            del self.credentials[credential]
+            self.given.pop(credential, None)
+        return swept
 
     def close(self, cause: object, now: float) -> bool:
         """Take the lane down; return whether this begins an outage."""

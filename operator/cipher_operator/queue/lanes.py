@@ -71,23 +71,34 @@ class Lanes:
 
     def counts(self) -> Counts:
         """Return how the lanes are now."""
-        return count(self._lanes, self._refusals)
+        return count(self._lanes, self._refusals, self._shared)
 
-    def admits(self, needs: Iterable[Need]) -> bool:
-        """Return whether a run with these needs would not wait: there are slots, or there is no way in at all."""
-        if self._of(API).free == 0:
-            return False
-        return all(self.cause(*need) is not None or self._free(*need) for need in needs)
+    @property
+    def reachable(self) -> bool:
+        """Return whether a run may ask the API server, without which none begins."""
+        return self._room(API, self._of(API), "")
+
+    def admits(self, needs: Iterable[Need], namespace: str, full: set[tuple[Name, str]]) -> bool:
+        """Return whether a run with these needs would not wait: there are slots, or no way in at all. `full` is what
+        has no room for a namespace, and is added to: of thousands that wait for a lane one asks it."""
+        for name, credential in needs:
+            if self.cause(name, credential) is not None:
+                continue
+            if (name, namespace) in full:
+                return False
+            if (lane := self._lanes.get(name)) is None:
+                continue
+            if not self._room(name, lane, namespace):
+                full.add((name, namespace))
+                return False
+            if lane.tried(credential):
+                return False
+        return True
 
     def cause(self, name: Name, credential: Hashable | None) -> object | None:
         """Return why there is no way in, None where there is one."""
         lane = self._lanes.get(name)
-        if lane is None:
-            return None
-        if lane.cause is not None:
-            return lane.cause
-        known = lane.credentials.get(credential) if credential is not None else None
-        return known.cause if known is not None and self._clock.now() < known.until else None
+        return None if lane is None else lane.closed(credential, self._clock.now())
 
     def resize(self, name: Name, credential: Hashable | None, slots: int | None) -> None:
         """Give a lane as many slots as the least that those who use it are given; None: the setting."""
@@ -95,20 +106,17 @@ class Lanes:
         if name != API and credential is not None and lane.resize(credential, slots, self._slots):
             self._freed()
 
-    def take(self, name: Name) -> bool:
-        """Take a slot; return whether there was one."""
+    def take(self, name: Name, namespace: str) -> bool:
+        """Take a slot for a namespace; return whether there was one."""
         lane = self._of(name)
-        if not self._room(lane):
+        if not self._room(name, lane, namespace):
             return False
-        lane.held += 1
-        lane.used = self._clock.now()
+        lane.take(namespace, self._clock.now())
         return True
 
-    def give(self, name: Name) -> None:
-        """Give a slot back."""
-        lane = self._of(name)
-        lane.held -= 1
-        lane.used = self._clock.now()
+    def give(self, name: Name, namespace: str) -> None:
+        """Give it back."""
+        self._of(name).give(namespace, self._clock.now())
         self._freed()
 
     def try_credential(self, name: Name, credential: Hashable, who: object) -> bool:
@@ -164,7 +172,9 @@ class Lanes:
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
         self._refusals.add((name, credential))
-        self._at((name, credential), known.until, lambda: self._verdict_over(name, credential))
+        self._at(
+            (name, credential), known.until, lambda: self._tell(lambda listener: listener.opened((name, credential)))
+        )
         self._tell(lambda listener: listener.told((name, credential)))
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
@@ -202,19 +212,15 @@ class Lanes:
         known.used = self._clock.now()
         return known
 
-    def _room(self, lane: Lane) -> bool:
-        if lane.free == 0:
+    def _room(self, name: Name, lane: Lane, namespace: str) -> bool:
+        if not lane.free(namespace, shared=self._shared(name)):
             return False
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
         return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
 
-    def _free(self, name: Name, credential: Hashable | None) -> bool:
-        lane = self._lanes.get(name)
-        if lane is None:
-            return True
-        known = lane.credentials.get(credential) if credential is not None else None
-        return self._room(lane) and (known is None or known.proven or known.trial is None)
+    def _shared(self, name: Name) -> bool:
+        return name != API and any(listener.shares(name) for listener in self._listeners)
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):
@@ -260,17 +266,11 @@ class Lanes:
                 self._tell(lambda listener: listener.told((name, None)))
         self._ask_later(name, cause, pause)
 
-    def _verdict_over(self, name: Name, credential: Hashable) -> None:
-        self._tell(lambda listener: listener.opened((name, credential)))
-
     def _sweep(self) -> None:
         """Drop what nobody uses: credentials change, and hosts come and go."""
         now = self._clock.now()
         for name, lane in list(self._lanes.items()):
-            for credential, known in list(lane.credentials.items()):
-                if known.trial is None and now - known.used >= IDLE_SECONDS and now >= known.until:
-                    lane.forget(credential)
-                    self._refusals.discard((name, credential))
+            self._refusals.difference_update((name, credential) for credential in lane.sweep(now, IDLE_SECONDS))
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]

@@ -25,7 +25,10 @@ class Closed(Exception):
 
 
 class Listener(Protocol):
-    """Who is told of lanes: a queue."""
+    """Who is told of lanes, and asked: a queue."""
+
+    def shares(self, name: Name) -> bool:
+        """Return whether keys of several namespaces are known to need this lane."""
 
     def freed(self) -> None:
         """Something may be entered that could not be before."""

@@ -8,16 +8,18 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
-from cipher_operator.queue.clock import Clock, Timer
+from cipher_operator.queue.clock import Clock
+from cipher_operator.queue.entry import Entry
 from cipher_operator.queue.following import Next, backoff
+from cipher_operator.queue.lane import KEPT_FREE
 from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Name, Need
 from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
+from cipher_operator.queue.residents import Residents
 from cipher_operator.queue.share import Share
 from cipher_operator.queue.ticket import Ticket
 
@@ -25,20 +27,6 @@ logger = logging.getLogger(__name__)
 
 K = TypeVar("K", bound=tuple[str, ...])
 """What is run by: names, the last but one the namespace."""
-
-
-@dataclass(slots=True)
-class _Entry:
-    needs: tuple[Need, ...] | None = None
-    """What its last run entered; None where that is not known, or may have changed."""
-    way: Hashable | None = None
-    task: asyncio.Task[None] | None = None
-    dirty: bool = False
-    waits: frozenset[Need] = frozenset()
-    """What is closed and it waits for."""
-    timer: Timer | None = None
-    due: float = 0.0
-    failures: int = 0
 
 
 class Queue(Generic[K]):
@@ -61,13 +49,13 @@ class Queue(Generic[K]):
     ) -> None:
         self._run, self._workers, self._lanes, self._clock = run, workers, lanes, clock
         self._namespace, self._jitter = namespace, jitter
-        self._entries: dict[K, _Entry] = {}
+        self._entries: dict[K, Entry] = {}
         self._ready: Ready[K] = Ready(workers_per_namespace, observer)
         self._ways: dict[Hashable, tuple[Need, ...]] = {}
         self._learning: dict[Hashable, K] = {}
-        self._lives: dict[Name, set[K]] = {}
+        self._residents: Residents[K] = Residents(namespace)
         self._waits: dict[Need, set[K]] = {}
-        self._running = self._checks = 0
+        self._running = 0
         self._share = Share(workers)
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
@@ -103,10 +91,11 @@ class Queue(Generic[K]):
         """
         if self._closed:
             return
-        entry = self._entries.setdefault(key, _Entry())
+        entry = self._entries.setdefault(key, Entry())
         if changed:
-            self._settle(key, entry, None)
-            entry.way = way or entry.way
+            entry.needs, entry.way = None, way or entry.way
+            self._residents.go(key, entry.way, _lanes_of(self._ways.get(entry.way, ())))
+        after = max(after, entry.rest(self._clock.now()))
         if after > 0:
             self._plan(key, entry, after)
         elif entry.task is not None:
@@ -121,7 +110,7 @@ class Queue(Generic[K]):
         if (entry := self._entries.pop(key, None)) is None:
             return
         self._cancel(entry)
-        self._settle(key, entry, None)
+        self._residents.forget(key)
         self._await(key, entry, frozenset())
         self._ready.remove(key)
 
@@ -159,19 +148,23 @@ class Queue(Generic[K]):
 
     def told(self, need: Need) -> None:
         """Run who lives on a lane, or uses a credential of it, so that all say what is wrong."""
-        for key in self._lives.get(need[0], set()) - self._waits.get(need, set()):
+        for key in self._residents.of(need[0]) - self._waits.get(need, set()):
             if need[1] is None or need in (self._entries[key].needs or ()):
                 self.enqueue(key)
 
-    def _group(self, entry: _Entry) -> Group:
+    def shares(self, name: Name) -> bool:
+        """Return whether keys of several namespaces are known to need a lane."""
+        return self._residents.shared(name)
+
+    def _group(self, entry: Entry) -> Group:
         if entry.needs is not None:
             return entry.needs
         return () if entry.way is None else self._ways.get(entry.way, ("way", entry.way))
 
-    def _admits(self, group: Group) -> bool:
+    def _admits(self, group: Group, namespace: str, full: set[tuple[Name, str]]) -> bool:
         if group[:1] == ("way",):
-            return group[1] not in self._learning and self._lanes.admits(())
-        return self._lanes.admits(group)
+            return group[1] not in self._learning
+        return self._lanes.admits(group, namespace, full)
 
     def _wake(self) -> None:
         if not self._woken and not self._closed:
@@ -179,36 +172,42 @@ class Queue(Generic[K]):
             asyncio.get_running_loop().call_soon(self._dispatch, context=self._context)
 
     def _dispatch(self) -> None:
-        self._woken = False
-        while self._running < self._workers and not self._closed:
+        self._woken, full = False, set[tuple[Name, str]]()
+        while self._running < self._workers and not self._closed and self._lanes.reachable:
             # What is new begins at once, not when a check has ended, and few checks begin that take its time from it.
-            picked = self._ready.pick(self._admits, due=self._share.admits(self._checks, self._running))
+            places = self._share.places(alone=self._running == self._ready.checks)
+            picked = self._ready.pick(
+                lambda group, namespace: self._admits(group, namespace, full),
+                places=places,
+                kept=max(1, places // KEPT_FREE) if self._residents.several else 0,
+            )
             if picked is None:
                 return
             self._start(*picked)
 
     def _start(self, key: K, group: Group, urgent: bool) -> None:
         entry = self._entries[key]
-        entry.dirty = False
+        entry.dirty, namespace = False, self._namespace(key)
+        entry.begin(self._clock.now())
         self._await(key, entry, frozenset())
         # What was planned before this run is what this run does.
         self._cancel(entry)
         needs: tuple[Need, ...] = () if group[:1] == ("way",) else group
-        reserved = [need for need in ((API, None), *needs) if self._lanes.cause(*need) is None]
-        reserved = [need for need in reserved if self._lanes.take(need[0])]
+        # One slot of a lane, with however many credentials: a run has one session at a time.
+        reserved = _lanes_of(need for need in ((API, None), *needs) if self._lanes.cause(*need) is None)
+        reserved = [name for name in reserved if self._lanes.take(name, namespace)]
         learns = group[1] if group[:1] == ("way",) else None
         if learns is not None:
             self._learning[learns] = key
-        ticket = Ticket(self._lanes, tuple(reserved), lambda: self._learnt(key, entry, ticket, learns))
+        ticket = Ticket(self._lanes, namespace, reserved, lambda: self._learnt(key, entry, ticket, learns))
         self._running += 1
-        self._checks += not urgent
-        self._ready.begin(self._namespace(key))
+        self._ready.begin(namespace, urgent=urgent)
         loop = asyncio.get_running_loop()
         entry.task = loop.create_task(
             self._work(key, entry, ticket, learns, urgent), name=f"run {'/'.join(key)}", context=self._context.copy()
         )
 
-    async def _work(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None, urgent: bool) -> None:
+    async def _work(self, key: K, entry: Entry, ticket: Ticket, learns: Hashable | None, urgent: bool) -> None:
         following, busy, began = None, False, self._clock.now()
         try:
             following = await self._run(key, ticket)
@@ -221,8 +220,8 @@ class Queue(Generic[K]):
             following = Next(failed=True)
         finally:
             entry.task = None
-            self._running, self._checks = self._running - 1, self._checks - (not urgent)
-            self._ready.end(self._namespace(key))
+            self._running -= 1
+            self._ready.end(self._namespace(key), urgent=urgent)
             if learns is not None and self._learning.get(learns) == key:
                 del self._learning[learns]
             ticket.close()
@@ -230,9 +229,11 @@ class Queue(Generic[K]):
                 self._after(key, entry, ticket, following, busy=busy)
             self._wake()
 
-    def _after(self, key: K, entry: _Entry, ticket: Ticket, following: Next | None, *, busy: bool) -> None:
+    def _after(self, key: K, entry: Entry, ticket: Ticket, following: Next | None, *, busy: bool) -> None:
         if ticket.needs:
             self._settle(key, entry, ticket.needs)
+        if busy:
+            entry.began_in_vain()
         self._await(key, entry, frozenset(ticket.closed))
         if following is not None and not following.failed:
             entry.failures = 0
@@ -248,28 +249,23 @@ class Queue(Generic[K]):
         elif following.after is not None:
             self._plan(key, entry, following.after * self._jitter(1 - following.spread, 1 + following.spread))
 
-    def _learnt(self, key: K, entry: _Entry, ticket: Ticket, learns: Hashable | None) -> None:
+    def _learnt(self, key: K, entry: Entry, ticket: Ticket, learns: Hashable | None) -> None:
         """Let those of the same way go on with what is known now."""
-        self._settle(key, entry, ticket.needs)
+        if self._entries.get(key) is entry:
+            self._settle(key, entry, ticket.needs)
         if learns is not None and self._learning.get(learns) == key:
             del self._learning[learns]
             self._ways[learns] = ticket.needs
+            self._residents.learn(learns, _lanes_of(ticket.needs))
             self._ready.regroup(("way", learns), ticket.needs)
             self._wake()
 
-    def _settle(self, key: K, entry: _Entry, needs: tuple[Need, ...] | None) -> None:
-        """Note what a key needs, and where it lives."""
-        for name, _ in entry.needs or ():
-            lives = self._lives.get(name)
-            if lives is not None:
-                lives.discard(key)
-                if not lives:
-                    del self._lives[name]
+    def _settle(self, key: K, entry: Entry, needs: tuple[Need, ...]) -> None:
+        """Note what a key needs."""
         entry.needs = needs
-        for name, _ in needs or ():
-            self._lives.setdefault(name, set()).add(key)
+        self._residents.settle(key, _lanes_of(needs))
 
-    def _await(self, key: K, entry: _Entry, needs: frozenset[Need]) -> None:
+    def _await(self, key: K, entry: Entry, needs: frozenset[Need]) -> None:
         """Note what is closed and a key waits for."""
         for need in entry.waits - needs:
             self._waits[need].discard(key)
@@ -279,7 +275,7 @@ class Queue(Generic[K]):
             self._waits.setdefault(need, set()).add(key)
         entry.waits = needs
 
-    def _plan(self, key: K, entry: _Entry, seconds: float) -> None:
+    def _plan(self, key: K, entry: Entry, seconds: float) -> None:
         due = self._clock.now() + seconds
         if entry.timer is not None:
             if entry.due <= due:
@@ -288,13 +284,18 @@ class Queue(Generic[K]):
         entry.due = due
         entry.timer = self._clock.call_at(due, lambda: self._due(key, entry))
 
-    def _due(self, key: K, entry: _Entry) -> None:
+    def _due(self, key: K, entry: Entry) -> None:
         entry.timer = None
         if self._entries.get(key) is entry:
             self.enqueue(key, urgent=False)
 
     @staticmethod
-    def _cancel(entry: _Entry) -> None:
+    def _cancel(entry: Entry) -> None:
         if entry.timer is not None:
             entry.timer.cancel()
             entry.timer = None
+
+
+def _lanes_of(needs: Iterable[Need]) -> list[Name]:
+    """Return the lanes of needs, each once."""
+    return list(dict.fromkeys(name for name, _ in needs))

@@ -1,7 +1,7 @@
-"""The keys that could be run, in the order in which they are: what changed first, round robin over lanes, then over
-namespaces, each with a share of the workers."""
+"""The keys that could be run, in the order in which they are: what changed first, round robin over namespaces, each
+with a share of the workers, then over what its keys need."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -20,9 +20,15 @@ class Ready(Generic[K]):
 
     def __init__(self, share: int, observer: Observer[K] | None = None) -> None:
         self._share, self._observer = share, observer or Nobody()
-        self._groups: tuple[dict[Group, dict[str, deque[K]]], ...] = ({}, {})
+        self._waiting: tuple[dict[str, dict[Group, deque[K]]], ...] = ({}, {})
         self._where: dict[K, tuple[int, Group, str]] = {}
-        self._under_way: dict[str, int] = {}
+        self._under_way: Counter[str] = Counter()
+        self._checks: Counter[str] = Counter()
+
+    @property
+    def checks(self) -> int:
+        """Return how many keys are under way that are not urgent."""
+        return self._checks.total()
 
     def __len__(self) -> int:
         return len(self._where)
@@ -38,7 +44,7 @@ class Ready(Generic[K]):
             self._take_out(key)
         else:
             self._observer.added(key)
-        self._groups[priority].setdefault(group, {}).setdefault(namespace, deque()).append(key)
+        self._waiting[priority].setdefault(namespace, {}).setdefault(group, deque()).append(key)
         self._where[key] = priority, group, namespace
 
     def remove(self, key: K) -> None:
@@ -49,43 +55,54 @@ class Ready(Generic[K]):
 
     def regroup(self, group: Group, other: Group) -> None:
         """Move all keys of a group to another."""
-        for priority, groups in enumerate(self._groups):
-            for namespace, keys in groups.pop(group, {}).items():
-                groups.setdefault(other, {}).setdefault(namespace, deque()).extend(keys)
+        for priority, waiting in enumerate(self._waiting):
+            for namespace, groups in waiting.items():
+                keys = groups.pop(group, None)
+                if keys is None:
+                    continue
+                groups.setdefault(other, deque()).extend(keys)
                 for key in keys:
                     self._where[key] = priority, other, namespace
 
-    def pick(self, admits: Callable[[Group], bool], *, due: bool) -> tuple[K, Group, bool] | None:
-        """Take the next key whose group is admitted and whose namespace has a share left, with whether it is urgent.
+    def pick(self, admits: Callable[[Group, str], bool], *, places: int, kept: int) -> tuple[K, Group, bool] | None:
+        """Take the next key whose group is admitted for its namespace, which has a share left, with whether it is
+        urgent. None where there is none.
 
-        None where there is none; with `due` False, where there is none that is urgent.
+        At most `places` that are not urgent are under way, and the last `kept` of them are for namespaces with none.
         """
-        for priority, groups in enumerate(self._groups[: DUE + due]):
-            for group, namespaces in groups.items():
-                namespace = next((name for name in namespaces if self._under_way.get(name, 0) < self._share), None)
-                if namespace is None or not admits(group):
+        free = places - self.checks
+        for priority, waiting in enumerate(self._waiting[: DUE + (free > 0)]):
+            for namespace, groups in waiting.items():
+                if self._under_way[namespace] >= self._share:
                     continue
-                keys = namespaces.pop(namespace)
-                key = keys.popleft()
-                del self._where[key], groups[group]
-                if keys:
-                    namespaces[namespace] = keys
-                if namespaces:
-                    # To the end: the next turn is another's.
-                    groups[group] = namespaces
+                if priority == DUE and free <= kept and self._checks[namespace]:
+                    continue
+                group = next((each for each in groups if admits(each, namespace)), None)
+                if group is None:
+                    continue
+                key = groups[group][0]
+                self._take_out(key)
+                # To the end: the next turn is another's.
+                if group in groups:
+                    groups[group] = groups.pop(group)
+                if namespace in waiting:
+                    waiting[namespace] = waiting.pop(namespace)
                 self._observer.taken(key)
                 return key, group, priority == URGENT
         return None
 
-    def begin(self, namespace: str) -> None:
+    def begin(self, namespace: str, *, urgent: bool) -> None:
         """Note that a key of a namespace is under way."""
-        self._under_way[namespace] = self._under_way.get(namespace, 0) + 1
+        self._under_way[namespace] += 1
+        if not urgent:
+            self._checks[namespace] += 1
 
-    def end(self, namespace: str) -> None:
+    def end(self, namespace: str, *, urgent: bool) -> None:
         """Note that it is not any more."""
-        self._under_way[namespace] -= 1
-        if not self._under_way[namespace]:
-            del self._under_way[namespace]
+        for counts in (self._under_way,) if urgent else (self._under_way, self._checks):
+            counts[namespace] -= 1
+            if not counts[namespace]:
+                del counts[namespace]
 
     def clear(self) -> None:
         """Take all keys out."""
@@ -94,13 +111,11 @@ class Ready(Generic[K]):
 
     def _take_out(self, key: K) -> None:
         priority, group, namespace = self._where.pop(key)
-        keys = self._groups[priority][group][namespace]
+        waiting = self._waiting[priority]
+        groups = waiting[namespace]
+        keys = groups[group]
         keys.remove(key)
         if not keys:
-            self._drop(priority, group, namespace)
-
-    def _drop(self, priority: int, group: Group, namespace: str) -> None:
-        namespaces = self._groups[priority][group]
-        del namespaces[namespace]
-        if not namespaces:
-            del self._groups[priority][group]
+            del groups[group]
+        if not groups:
+            del waiting[namespace]

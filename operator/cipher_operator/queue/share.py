@@ -30,9 +30,9 @@ class Share:
         self._quickest: dict[Hashable, float] = {}
         self._before: dict[Hashable, float] = {}
 
-    def admits(self, checks: int, running: int) -> bool:
-        """Return whether one more check may begin, of so many runs that are under way, so many of them checks."""
-        return checks < (int(self._alone) if checks == running else self._beside)
+    def places(self, *, alone: bool) -> int:
+        """Return how many checks may be under way, `alone` or beside what is new."""
+        return int(self._alone) if alone else self._beside
 
     def took(self, needs: Hashable, seconds: float, now: float) -> None:
         """Note how long a check took that ended well, by the same clock as `now`."""

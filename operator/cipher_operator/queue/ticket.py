@@ -1,20 +1,25 @@
 """What one run holds of the lanes, and what it tells them. Everything is given back when the run ends."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 
 from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Closed, Name, Need
 
 
 class Ticket:
-    """One run's. `learnt` is called when the run first enters a lane: what it needs is known from then on."""
+    """One run's, of a key of this namespace, for which the lanes in `reserved` were taken already. `learnt` is called
+    when the run enters a lane: what it needs is known from then on."""
 
     def __init__(
-        self, lanes: Lanes, reserved: tuple[Need, ...] = (), learnt: Callable[[], None] = lambda: None
+        self,
+        lanes: Lanes,
+        namespace: str,
+        reserved: Iterable[Name] = (),
+        learnt: Callable[[], None] = lambda: None,
     ) -> None:
-        self._lanes, self._learnt = lanes, learnt
-        self._held: Counter[Name] = Counter(name for name, _ in reserved)
+        self._lanes, self._namespace, self._learnt = lanes, namespace, learnt
+        self._held: Counter[Name] = Counter(reserved)
         self._trials: set[Need] = set()
         self._answered: set[Name] = {API}
         self._failed: set[Name] = set()
@@ -41,7 +46,7 @@ class Ticket:
             self.closed.add((name, None if down else credential))
             raise Closed(cause)
         if not self._held[name]:
-            if not self._lanes.take(name):
+            if not self._lanes.take(name, self._namespace):
                 raise Busy
             self._held[name] += 1
         if credential is not None:
@@ -51,7 +56,7 @@ class Ticket:
 
     def try_enter(self, name: Name) -> bool:
         """Take one more slot of a lane, if there is one."""
-        if self._lanes.cause(name, None) is not None or not self._lanes.take(name):
+        if self._lanes.cause(name, None) is not None or not self._lanes.take(name, self._namespace):
             return False
         self._held[name] += 1
         return True
@@ -59,12 +64,12 @@ class Ticket:
     def leave(self, name: Name) -> None:
         """Give one slot of a lane back."""
         self._held[name] -= 1
-        self._lanes.give(name)
+        self._lanes.give(name, self._namespace)
 
     def detach(self, name: Name) -> Callable[[], None]:
         """Take one slot out of this run's hands; return what gives it back, for work that outlives the run."""
         self._held[name] -= 1
-        return lambda: self._lanes.give(name)
+        return lambda: self._lanes.give(name, self._namespace)
 
     def opened(self, name: Name, credential: Hashable | None = None) -> None:
         """Say that a login was accepted."""
@@ -82,9 +87,14 @@ class Ticket:
         self._lanes.failed(name, cause, retry_after)
 
     def hung(self, cause: object) -> None:
-        """Say that this run was cut off while it waited for its servers."""
+        """Say that this run was cut off while it waited for its servers. One that had let it in is neither away nor
+        does it work: what kept the run may be a trigger or a lock of its own tables."""
         for name, count in self._held.items():
-            if count and name != API:
+            if not count or name == API:
+                continue
+            if name in self._answered:
+                self._answered.discard(name)
+            else:
                 self.failed(name, cause)
 
     def refused(self, name: Name, credential: Hashable, cause: object) -> None:
@@ -102,7 +112,7 @@ class Ticket:
         if self._held[name] and name in self._answered - self._failed:
             self._lanes.succeeded(name)
         for _ in range(self._held.pop(name, 0)):
-            self._lanes.give(name)
+            self._lanes.give(name, self._namespace)
 
     def close(self) -> None:
         """Give everything back: the run is over."""
@@ -114,4 +124,4 @@ class Ticket:
         held, self._held = self._held, Counter()
         for name, count in held.items():
             for _ in range(count):
-                self._lanes.give(name)
+                self._lanes.give(name, self._namespace)

@@ -10,7 +10,6 @@ from cipher_operator.core.discretion import masked, told_to_tenants
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
-from cipher_operator.core.tenure import going_on
 from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.refusals import missing_rights
 from cipher_operator.postgres.provision import Report
@@ -98,15 +97,17 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
     observed = report.observed
     assert observed is not None  # converged
     impossible = requests.impossible(intent.spec.user)
+    put_off = {"revokePrevious"} if intent.orders.published is None else set()
+    resting = {"rotate"} if intent.rests is not None else set()
     handled = {
-        name: value
-        for name, value in requests.new.items()
-        if name != "revokePrevious" or intent.orders.published is not None or name in impossible
+        name: value for name, value in requests.new.items() if name not in put_off | resting or name in impossible
     }
     # What this run could not do yet waits for no interval; nor does the note of which login is published: by it the
     # next owner, or this storage deleted and made again, spares that login.
-    unfinished = not noted(intent.desired, report.orders, observed) or len(handled) < len(requests.new)
+    unfinished = not noted(intent.desired, report.orders, observed) or requests.new.keys() - handled - resting
     soon = seconds_to_rotation(intent.spec.rotation_interval, published.annotations, now)
+    if intent.rests is not None:
+        soon = intent.rests
     if unfinished:
         soon = FOLLOW_UP_SECONDS
     elif spared:
@@ -124,7 +125,7 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         reached=STAGES,
         handled=handled,
         ignored=tuple(impossible.values()),
-        warnings=(*_of_the_way(intent), *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
+        warnings=(*intent.of_the_way(), *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
         executed=_told(intent, report, report.executed),
         statements=report.statements,
         taken_over=report.taken_over,
@@ -132,14 +133,6 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         cas=_cas(intent),
         soon=soon,
     )
-
-
-def _of_the_way(intent: Intent) -> tuple[str, ...]:
-    """Return what is said of the way in: to its administrator; to a tenant, what of his is beyond the limits."""
-    tenant = intent.spec.tenant
-    if tenant is None:
-        return intent.admin.warnings
-    return tuple(going_on(excess) for excess in tenant.beyond if excess.told)
 
 
 def _cas(intent: Intent) -> tuple[str, ...]:

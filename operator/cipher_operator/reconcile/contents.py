@@ -3,7 +3,7 @@ becomes a content. It takes a name alone; the namespace is that of whose spec it
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cipher_operator.api.connection import CARef, Connection, KeyRef, Scope
 from cipher_operator.api.failures import ConditionType, Failure
@@ -124,8 +124,13 @@ async def read_input(kube: Reading, ref: Ref) -> Content | None:
 
 
 def version_of(content: Content | None, digest: Digest) -> Version:
-    """Return what tells this content from another."""
-    return ABSENT if content is None else version(content.data, content.resource_version, digest)
+    """Return what tells this content from another, and one whose deletion waits from one that stays."""
+    if content is None:
+        return ABSENT
+    seen = version(content.data, content.resource_version, digest)
+    # Who holds it must say so at once: somebody waits for the deletion.
+    leaving = isinstance(content, SecretObject) and content.deleting
+    return replace(seen, digest=f"{seen.digest} deleting") if leaving else seen
 
 
 def version(data: Mapping[str, bytes], resource_version: str, digest: Digest) -> Version:

@@ -20,8 +20,9 @@ from cipher_operator.core.desired import Desired, desired_from
 from cipher_operator.core.door import AppCredentials, AppEndpoint, app_door, check_publishable
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.requests import Requests
-from cipher_operator.core.rotation import rotation_due
+from cipher_operator.core.rotation import rotation_due, seconds_of_rest
 from cipher_operator.core.secret import check_password, read_app_secret
+from cipher_operator.core.tenure import going_on
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.history import History
@@ -44,6 +45,8 @@ class Intent:
     change: PasswordChange | None = None
     generated: bool = False
     """The credential is a new one of the operator's own: pending until it is published."""
+    rests: float | None = None
+    """Seconds until a rotation may follow that is due now: it comes too soon after the last one."""
     brought: Password | None = None
     """The user's own password, where it is not the published one."""
     door_ca: bytes | None = None
@@ -53,6 +56,13 @@ class Intent:
     def observe(self) -> bool:
         """Return whether the run plans and writes nothing."""
         return self.spec.management_policy is ManagementPolicy.OBSERVE
+
+    def of_the_way(self) -> tuple[str, ...]:
+        """Return what is said of the way in: to its administrator; to a tenant, what of his is beyond the limits."""
+        tenant = self.spec.tenant
+        if tenant is None:
+            return self.admin.warnings
+        return tuple(going_on(excess) for excess in tenant.beyond if excess.told)
 
     def door(self, *, ssl_in_use: bool) -> AppEndpoint:
         """Return where pods connect; `ssl_in_use` says whether the operator's own connection used TLS."""
@@ -97,7 +107,7 @@ def settled(snapshot: Snapshot) -> Spec:
         raise discretion.unavailable(server)
     if isinstance(offer.spec, Failure):
         raise discretion.unusable(server)
-    return tenancy.settle(resource, spec, server, offer.spec, offer.others)
+    return tenancy.settle(resource, spec, server, offer.spec, offer.neighbours, closing=offer.resource.deleting)
 
 
 def shown(snapshot: Snapshot, failure: Failure) -> Failure:
@@ -156,14 +166,15 @@ def _with_credential(
     if spec.user.password_ref is not None:
         given = snapshot.contents.password(spec.user.password_ref)
         check_password(given)
+    due = existing is not None and rotation_due(intent.requests, spec.rotation_interval, existing.annotations, now)
+    rest = seconds_of_rest(history.rotated, now)
     known = Known(
         user=user,
         published=(published.role, published.password) if published is not None and published.role in logins else None,
         last_login=last if last in logins else None,
         pending=history.pending,
         given=given,
-        rotate=existing is not None
-        and rotation_due(intent.requests, spec.rotation_interval, existing.annotations, now),
+        rotate=due and not rest,
     )
     wanted = wanted_credential(known, lambda: fresh)
     if given is not None and wanted.change and history.brought == digest(given):
@@ -181,6 +192,7 @@ def _with_credential(
         orders=orders,
         change=_change(known, wanted.login, wanted.password),
         generated=given is None and wanted.change,
+        rests=rest if due and rest and given is None else None,
         brought=given if wanted.change else None,
     )
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from cipher_operator.core.words import printable
+
 STDIN = "-"
 MAX_VALUES = 1_000_000
 """Scalars, lists and maps in one document, aliases written out: a few lines can stand for thousands of millions."""
@@ -81,11 +83,6 @@ class Document:
 def read_documents(sources: Iterable[str]) -> list[Document]:
     """Return the objects in files, `-` for standard input; those in a List are taken out. Raises ManifestError."""
     return [document for source in sources for document in _documents(source)]
-
-
-def printable(text: object) -> str:
-    """Return a text of a file as a terminal may have it: what a terminal would obey is a space."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
 
 
 def mapping(value: Any) -> Mapping[str, Any]:

@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from cipher_operator.api.spec import CAKind, DeletionPolicy, Spec
 from cipher_operator.core.connection.admin import AdminConnection
@@ -22,6 +23,8 @@ class History:
     """Digest of the refused login whose password was set again: that is done once, from then on it is only tested."""
     ca: str | None = None
     """The CA in a ConfigMap that a deletion will need: that of a namespace takes it first, and nobody holds it."""
+    rotated: datetime | None = None
+    """When a rotated password was published last, by the operator's clock: what the Secret says may be anybody's."""
     refusals: int = 0
     """Logins refused in a row since then."""
 
@@ -48,6 +51,6 @@ class History:
         # Interned: the storages of one server share one text.
         return replace(self, ca=sys.intern(admin.ca) if kept and admin.ca is not None else None)
 
-    def published(self) -> "History":
-        """Return the history after the app Secret holds the login."""
-        return replace(self, pending=None)
+    def published(self, rotated: datetime | None) -> "History":
+        """Return the history after the app Secret holds the login, `rotated` where that has changed it."""
+        return replace(self, pending=None, rotated=rotated or self.rotated)

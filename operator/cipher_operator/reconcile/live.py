@@ -3,15 +3,13 @@ do about it."""
 
 from typing import NoReturn
 
-from cipher_operator.api.failures import Failure
 from cipher_operator.api.names import PLURAL, SERVER_PLURAL
-from cipher_operator.kube.cipherstorages import kind_is_served
+from cipher_operator.kube.kinds import MEND, lacking
 from cipher_operator.kube.namespaces import get_labels, namespace_path
 from cipher_operator.kube.objects import get_object
 from cipher_operator.kube.port import JSON, ApiError, ApiUnavailable, Json, Reading
-from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.inputs import Key
-from cipher_operator.reconcile.offline import Means, examine_live
+from cipher_operator.reconcile.offline import Look, Means, examine_live
 
 KUBE_SYSTEM = "kube-system"
 _UNREACHED = {
@@ -51,19 +49,20 @@ class Own:
             )
         return str(body["metadata"]["uid"])
 
-    async def examine(self, key: Key, means: Means) -> Report | Failure:
+    async def examine(self, key: Key, means: Means) -> Look:
         """Look at the server of a CipherStorage in this cluster (see `examine_live`). Raises LookError."""
-        found = await examine_live(self, key, self._servers, means)
-        if found is None:
+        look = await examine_live(self, key, self._servers, means)
+        if look is None:
             raise LookError(await self._absent(key))
-        return found
+        return look
 
     async def _absent(self, key: Key) -> str:
         """Return why there is no such storage, as far as it can be seen."""
         namespace, name = key
         try:
-            if not await kind_is_served(self):
-                return "CipherStorage is not installed in this cluster: `kubectl apply -k crds`, or another --context"
+            for lack in await lacking(self, (PLURAL,)):
+                if not lack.served:
+                    return f"in this cluster {lack.text}: {MEND}, or choose another --context"
             if await get_labels(self, namespace) is None:
                 return f"there is no namespace '{namespace}' in this cluster; -n or --context names another"
         except (ApiError, LookError):

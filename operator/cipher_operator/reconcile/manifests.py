@@ -7,12 +7,13 @@ from typing import Any
 
 from cipher_operator.api import names
 from cipher_operator.api.spec import Resource, parse_resource
+from cipher_operator.core.words import printable
 from cipher_operator.kube.cipherservers import server_path
 from cipher_operator.kube.cipherstorages import storage_path
 from cipher_operator.kube.namespaces import namespace_path
 from cipher_operator.kube.port import JSON, ApiError, Json
 from cipher_operator.kube.secrets import configmap_path, secret_path
-from cipher_operator.reconcile.documents import Document, ManifestError, mapping, printable, read_documents
+from cipher_operator.reconcile.documents import Document, ManifestError, mapping, read_documents
 from cipher_operator.reconcile.inputs import CONFIG_MAP, NAMESPACE, SECRET, Ref, app_secret, login_references, server_of
 
 DEFAULT_NAMESPACE = "default"
@@ -102,8 +103,9 @@ def _is_read(document: Document) -> bool:
 def _storage(given: list[Document], documents: list[Document]) -> Document:
     found = [each for each in documents if each.kind == names.KIND]
     if not found:
-        kinds = ", ".join(sorted({each.kind for each in given})) or "nothing"
-        raise ManifestError(f"there is no {names.KIND} in the files, but {kinds}; name its file with -f, too")
+        kinds = ", ".join(sorted({each.kind for each in given}))
+        held = f"there is no {names.KIND} in the files, but {kinds}" if kinds else "the files hold no object at all"
+        raise ManifestError(f"{held}; name the file of a {names.KIND} with -f, too")
     if len(found) > 1:
         labels = ", ".join(each.label.removeprefix(f"{names.KIND} ") for each in found)
         raise ManifestError(f"the files hold {len(found)} objects of kind {names.KIND}: {labels}; give one at a time")

@@ -4,13 +4,15 @@ Whoever takes it holds what he gives it: the files, or a kubeconfig with its rig
 fails, a CipherServer's too, which a status keeps from tenants.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER
 from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import ManagementPolicy
 from cipher_operator.core.connection.password import Password
 from cipher_operator.identity.port import Tokens
 from cipher_operator.kube.namespaces import get_labels
@@ -42,16 +44,24 @@ class Means:
     tokens: Tokens
 
 
-async def examine(manifests: Manifests, means: Means) -> Report | Failure:
-    """Look at the server as a first run would and return what it would do, or why it cannot. Writes nothing."""
-    found = await examine_live(manifests, manifests.storage.key, manifests.servers, means)
-    assert found is not None  # the files hold it
-    return found
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look has shown: what a first run would do, or why it cannot; and why the operator does none of it."""
+
+    found: Report | Failure
+    notes: tuple[str, ...] = ()
 
 
-async def examine_live(kube: Reading, key: Key, servers: str, means: Means) -> Report | Failure | None:
-    """Look at the server of a CipherStorage as a first run would and return what it would do, or why it cannot; None
-    where there is no such storage. `servers` is the namespace in which all that CipherServers name is. Writes nothing.
+async def examine(manifests: Manifests, means: Means) -> Look:
+    """Look at the server as a first run would. Writes nothing."""
+    look = await examine_live(manifests, manifests.storage.key, manifests.servers, means)
+    assert look is not None  # the files hold it
+    return look
+
+
+async def examine_live(kube: Reading, key: Key, servers: str, means: Means) -> Look | None:
+    """Look at the server of a CipherStorage as a first run would; None where there is no such storage. `servers` is the
+    namespace in which all that CipherServers name is. Writes nothing.
 
     Raises ApiError, ApiUnavailable.
     """
@@ -59,6 +69,25 @@ async def examine_live(kube: Reading, key: Key, servers: str, means: Means) -> R
     snapshot = await _snapshot(kube, key, servers, digest)
     if snapshot is None:
         return None
+    return Look(await _found(snapshot, means, digest), tuple(_notes(snapshot)))
+
+
+def _notes(snapshot: Snapshot) -> Iterator[str]:
+    """Yield why the operator does not do what a first run would."""
+    resource = snapshot.resource
+    observes = resource.raw_spec.get("managementPolicy") == ManagementPolicy.OBSERVE
+    if resource.deleting:
+        forced = resource.annotations.get(ANNOTATION_FORCE_DELETE) == "true"
+        drops = FINALIZER in resource.finalizers and not (observes or forced or snapshot.suspended)
+        then = "removes from the server what it created there" if drops else "leaves the server as it is"
+        yield f"it is being deleted: the operator only {then}"
+    elif snapshot.suspended:
+        yield "it is suspended: the operator does nothing for it until `spec.suspend` is false"
+    elif observes:
+        yield "`spec.managementPolicy` is Observe: the operator writes this plan into the status, and runs none of it"
+
+
+async def _found(snapshot: Snapshot, means: Means, digest: Digest) -> Report | Failure:
     intent = _intent(snapshot, means.rules, digest)
     if isinstance(intent, Failure):
         return intent
@@ -70,7 +99,11 @@ async def examine_live(kube: Reading, key: Key, servers: str, means: Means) -> R
             yield session
 
     report = await converge(connect, intent.desired, intent.orders, maintenance=intent.admin.database, write=False)
-    return _whose(snapshot, report.failure) if report.failure is not None else report
+    if report.failure is not None:
+        return _whose(snapshot, report.failure)
+    # He may know what is said to the administrator, too.
+    warnings = (*intent.admin.warnings, *intent.of_the_way(), *report.warnings)
+    return replace(report, warnings=tuple(dict.fromkeys(warnings)))
 
 
 async def _snapshot(kube: Reading, key: Key, servers: str, digest: Digest) -> Snapshot | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cipher_operator.api.connection import Scope
 from cipher_operator.api.failures import ConditionType, Failure
-from cipher_operator.api.names import IN_USE_FINALIZER, SERVER_KIND
+from cipher_operator.api.names import IN_USE_FINALIZER, SERVER_KIND, default_user_name
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
 from cipher_operator.api.spec import Resource, parse_resource
@@ -22,6 +22,7 @@ from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.secrets import SecretObject
+from cipher_operator.postgres.claims import claims
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
@@ -97,7 +98,7 @@ class ServerReconciler:
         note(around.inputs, key, contents, refs, around.digest)
         result = await self._within_limit(resource, contents, ticket)
         if not result.storages:
-            result = replace(result, outside=await self._outside(name))
+            result = replace(result, outside=await self._outside(resource, contents, ticket, result.failure))
         if not await self._hold(resource, contents, used=result.used):
             return Next(after=0.0)
         await self._let_go(dropped)
@@ -154,10 +155,22 @@ class ServerReconciler:
         namespaces = self._around.namespaces
         return tuple(key for key in users if spec.allowed.admits(key[0], namespaces.labels(key[0])))
 
-    async def _outside(self, name: str) -> int:
-        """Return how many storages are held for what they have on it, where none of those that name it may use it."""
-        namespaces = {space for space, _ in self._around.inputs.users((SERVER_KIND, "", name))}
-        return sum([await held_tenants(self._around.kube, space, name) for space in sorted(namespaces)])
+    async def _outside(self, resource: Resource, contents: Contents, ticket: Ticket, failure: Failure | None) -> int:
+        """Return how many storages are held for what they have on it, where none of those that name it may use it: as
+        the server tells itself, and as they say where it does not."""
+        around, name = self._around, resource.name
+        namespaces = sorted({space for space, _ in around.inputs.users((SERVER_KIND, "", name))})
+        said = {(space, each) for space in namespaces for each in await held_tenants(around.kube, space, name)}
+        if failure is not None or not said:
+            return len(said)
+        admin, sessions = contents.admin(parse_server_spec(resource.raw_spec).connection), around.sessions(ticket)
+        try:
+            async with sessions.open(admin, admin.database or DEFAULT_MAINTENANCE, purpose="admin") as session:
+                found = await claims(session, (f"{default_user_name(*key)}_owner" for key in said))
+        except Failure:
+            return len(said)
+        ours = (each.identity for each in found if each.identity.instance == around.rules.instance)
+        return len({(each.namespace, each.name) for each in ours} & said)
 
     async def _hold(self, resource: Resource, contents: Contents, *, used: bool) -> bool:
         """Hold the server and its Secrets while they are used, and let go of them else; return whether that is done."""

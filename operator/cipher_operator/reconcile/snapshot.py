@@ -1,7 +1,7 @@
 """Everything that a run reads of the cluster: read once, frozen, and noted: only a change of it starts the next."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cipher_operator.api.connection import Scope
 from cipher_operator.api.failures import ConditionType, Failure
@@ -13,10 +13,11 @@ from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.supabase import role_of
 from cipher_operator.core.requests import Requests
+from cipher_operator.core.tenancy import NOBODY, Neighbours
 from cipher_operator.kube.cipherservers import get_server
 from cipher_operator.kube.cipherstorages import get_storage
+from cipher_operator.kube.neighbours import neighbours
 from cipher_operator.kube.port import Reading
-from cipher_operator.kube.rivals import tenants_before
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
@@ -41,12 +42,12 @@ class LabelsUnknown(Failure):
 @dataclass(frozen=True, slots=True)
 class Offer:
     """The CipherServer that a storage names, where it may be used: its spec, or why that cannot be worked with, and
-    what it names. `others` is how many storages of the namespace have a place on it before this one."""
+    what it names. `neighbours` are who of the namespace may have a place on it before this one."""
 
     resource: Resource
     spec: ServerSpec | Failure
     contents: Contents
-    others: int = 0
+    neighbours: Neighbours = NOBODY
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -154,7 +155,8 @@ def _awaited(offer: Offer | None, resource: Resource) -> frozenset[Ref]:
     """Return the place that a storage waits for where its namespace has as many as its CipherServer allows."""
     if offer is None or isinstance(offer.spec, Failure) or offer.spec.limits.storages is None:
         return frozenset()
-    full = offer.others >= offer.spec.limits.storages
+    neighbours = offer.neighbours
+    full = neighbours.older + len(neighbours.younger) >= offer.spec.limits.storages
     return frozenset({(PLACE, resource.namespace, offer.resource.name)}) if full else frozenset()
 
 
@@ -191,16 +193,16 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
         return Offer(server, failure, Contents(namespaces.servers, Scope.SERVER, {}))
     refs = login_references(namespaces.servers, server.raw_spec)
     contents = await read_contents(kube, namespaces.servers, Scope.SERVER, refs)
-    return Offer(server, spec, contents, await _before(kube, resource, server.name, spec))
+    return Offer(server, spec, contents, await _neighbours(kube, resource, server.name, spec))
 
 
-async def _before(kube: Reading, resource: Resource, server: str, spec: ServerSpec) -> int:
-    most = spec.limits.storages
-    if most is None:
-        return 0
-    # By its status it stands already; one that asks to begin again may have that from anywhere.
+async def _neighbours(kube: Reading, resource: Resource, server: str, spec: ServerSpec) -> Neighbours:
+    if spec.limits.storages is None:
+        return NOBODY
+    found = await neighbours(kube, resource, server)
+    # By its status it stands already, and begins nothing; one that asks to begin again may have that from anywhere.
     begins = not resource.status.get("database") or Requests.of(resource).recreate
-    return await tenants_before(kube, resource, server, most=most, begins=begins)
+    return found if begins else replace(found, younger=())
 
 
 def _open_to(resource: Resource, server: Resource, namespaces: Namespaces) -> ServerSpec | Failure:

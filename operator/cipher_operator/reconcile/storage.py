@@ -29,7 +29,7 @@ from cipher_operator.reconcile.prove import prove, test
 from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
-from cipher_operator.reconcile.result import Ended, Result
+from cipher_operator.reconcile.result import Ended, PasswordChange, Result
 from cipher_operator.reconcile.run_id import begin_run
 from cipher_operator.reconcile.sessions import Sessions
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot, unread
@@ -208,7 +208,8 @@ class Reconciler:
         published = await publish(self._around, snapshot, intent, report)
         if isinstance(published, Failure):
             return failed(snapshot, intent, report, published)
-        self._remember(resource, proven.history.published())
+        rotated = self._around.now() if intent.change is PasswordChange.ROTATED else None
+        self._remember(resource, proven.history.published(rotated))
         if building is not None:
             return failed(snapshot, intent, report, building)
         return ready(intent, proven, published, spared=spared, now=self._around.now())

@@ -60,15 +60,19 @@ class Teller:
             await patch_status(self._kube, resource.namespace, resource.name, self._standing, status)
         message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
         news = summary(status) != summary(resource.status)
-        level, text, details = log.line(result, message, seconds, news=news)
+        told = tuple(events(resource, result, message))
+        # What was done, or refused, beside the outcome: Events are gone after an hour.
+        done = tuple(f"{event.reason}: {event.note}" for event in told if event.reason != result.reason)
+        level, text, details = log.line(result, message, seconds, news=news, done=done)
         logger.log(level, text, extra={"storage": "/".join(resource.key), **details})
-        for event in events(resource, result, message):
+        for event in told:
             await self._post(event, "Reconcile")
         return sample(result, status, seconds)
 
     async def farewell(self, end: Ended) -> None:
         """Post what is told of a storage that was let go."""
         for event in ended(end):
+            logger.info("%s: %s", event.reason, event.note, extra={"storage": "/".join(self._resource.key)})
             await self._post(event, "Finalize")
 
     async def _post(self, event: Event, action: str) -> None:

@@ -69,8 +69,12 @@ class Duration:
             raise ValueError(f"{text!r} {error}") from None
         if not (self.low <= seconds <= self.high or (self.zero and seconds == 0)):
             also = "0s or " if self.zero else ""
-            raise ValueError(f"{text!r} must be {also}from {self.low:g}s to {self.high:g}s")
+            raise ValueError(f"{text!r} must be {also}from {_written(self.low)} to {_written(self.high)}")
         return seconds
+
+
+def _written(seconds: float) -> str:
+    return f"{seconds / 3600:g}h" if seconds >= 3600 else f"{seconds:g}s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,10 @@ def _address(text: str) -> Address:
     if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise ValueError(f"{text!r} must be host:port, such as :8081, [::]:8081 or 127.0.0.1:0")
     if host.startswith("[") and host.endswith("]"):
-        host = str(IPv6Address(host[1:-1]))
+        try:
+            host = str(IPv6Address(host[1:-1]))
+        except ValueError:
+            raise ValueError(f"{text!r} must have an IPv6 address in its brackets, such as [::1]:8081") from None
     elif ":" in host:
         raise ValueError(f"{text!r} must have an IPv6 address in brackets, such as [::1]:8081")
     return Address(host or "::", int(port))

@@ -21,6 +21,10 @@ NO_IPV6 = frozenset({errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.EADDRNOTAV
 logger = logging.getLogger(__name__)
 
 
+class AddressError(Exception):
+    """An address cannot be had; the message names the flag that asks for it."""
+
+
 class HealthServer:
     """The HTTP servers of one process. `addresses` are those it listens on, by what they serve."""
 
@@ -35,7 +39,7 @@ class HealthServer:
         self.addresses: dict[str, Address] = {}
 
     async def start(self) -> None:
-        """Listen. Raises OSError where an address cannot be had."""
+        """Listen. Raises AddressError."""
         self._source.loop_lag.start()
         served: dict[Address, list[str]] = {}
         for name, address in self._wanted.items():
@@ -50,13 +54,11 @@ class HealthServer:
             runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1.0)
             await runner.setup()
             self._runners.append(runner)
-            if address.host == ANY:
-                listening = _any_address(address.port)
-                await web.SockSite(runner, listening).start()
-                bound = Address(*listening.getsockname()[:2])
-            else:
-                await web.TCPSite(runner, address.host, address.port).start()
-                bound = Address(address.host, runner.addresses[0][1])
+            try:
+                bound = await _listen(runner, address)
+            except OSError as error:
+                flags = " and ".join(f"--{name}-address" for name in names)
+                raise AddressError(f"{flags}: {address} cannot be had: {error.strerror}") from None
             for name in names:
                 self.addresses[name] = bound
                 logger.info("%s is served on http://%s%s", name, bound, next(iter(self._routes[name])))
@@ -67,6 +69,16 @@ class HealthServer:
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
+
+
+async def _listen(runner: web.AppRunner, address: Address) -> Address:
+    """Listen, and return where, with the port that was had. Raises OSError."""
+    if address.host == ANY:
+        listening = _any_address(address.port)
+        await web.SockSite(runner, listening).start()
+        return Address(*listening.getsockname()[:2])
+    await web.TCPSite(runner, address.host, address.port).start()
+    return Address(address.host, runner.addresses[0][1])
 
 
 def _any_address(port: int) -> socket.socket:

@@ -27,6 +27,7 @@ _SECRETS = (
     (re.compile(r"SCRAM-SHA-256\$\S+"), HIDDEN),
 )
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_SAID = re.compile(r"^Request attempt .* will retry: .* -> (APIForbiddenError|KindNotServed)\(", re.DOTALL)
 _NUMBERED = re.compile(r"#?\d+")
 
 
@@ -67,7 +68,10 @@ def name_run(record: logging.LogRecord) -> bool:
 
 
 class NoRepeats(logging.Filter):
-    """Lets the same complaint of a library through once a minute: while the API server is away there are hundreds."""
+    """Lets the same complaint of a library through once a minute: while the API server is away there are hundreds.
+
+    None at all of a missing right or kind: these are said with what mends them.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,6 +81,8 @@ class NoRepeats(logging.Filter):
         """Return whether the record is logged."""
         if record.name.startswith("cipher_operator"):
             return True
+        if _SAID.search(record.getMessage()):
+            return False
         now = time.monotonic()
         what = record.name, _NUMBERED.sub("#", record.getMessage())
         if now - self._last.get(what, -REPEAT_SECONDS) < REPEAT_SECONDS:

@@ -111,7 +111,7 @@ class Metrics:
             "lanes", "PostgreSQL servers by state: open, down, or refused (a credential).", "state"
         )
         self._server_ready = self._gauge("server_ready", "1 for a CipherServer that is Ready, 0 for others.", "server")
-        self._full = self._gauge("lanes_full", "PostgreSQL servers of which every slot is taken.")
+        self._full = self._gauge("lanes_full", "PostgreSQL servers of which a namespace has all slots that it may.")
         self._slots = self._gauge("lane_slots", "Connections that may be open at once now, over all servers.")
         self._held = self._gauge("lane_slots_used", "Slots of servers that runs hold.")
 

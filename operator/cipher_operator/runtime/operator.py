@@ -12,18 +12,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from cipher_operator import __version__
-from cipher_operator.api.names import CRD_NAME
+from cipher_operator.api.names import CRD_NAME, PLURAL, SERVER_PLURAL
 from cipher_operator.kube.access import Access
-from cipher_operator.kube.cipherstorages import kind_is_served, storage_keys
+from cipher_operator.kube.cipherstorages import storage_keys
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.reconcile.inputs import Key
 from cipher_operator.reconcile.storage import Reconciler
 from cipher_operator.runtime.health import HealthServer
 from cipher_operator.runtime.informer import Informer
+from cipher_operator.runtime.kinds import Kinds
 from cipher_operator.runtime.leader import Elector
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.parts import MakeRuns, Parts
+from cipher_operator.runtime.rights import Rights
 from cipher_operator.runtime.settings import Settings
 
 GIVEN_UP_SECONDS = 5.0
@@ -72,6 +74,7 @@ class Operator:
         self._awaited: set[Key] | None = None
         """Storages of the first list that the informer has not seen yet."""
         self.metrics = Metrics()
+        self._rights = Rights(settings, self._lease_namespace, lambda: KubeClient(access, count=self.metrics.request))
         self.health = HealthServer(
             settings.health_address, settings.metrics_address, self._alive, lambda: self._not_ready, self.metrics
         )
@@ -83,16 +86,16 @@ class Operator:
         self._stop.set()
 
     async def run(self) -> int:
-        """Run until a signal or `stop`. Raises StartError, OSError where an address cannot be had."""
+        """Run until a signal or `stop`. Raises StartError, AddressError."""
         self._take_signals()
         await self.health.start()
         try:
-            async with contextlib.AsyncExitStack() as clients:
+            async with contextlib.AsyncExitStack() as clients, _task(self._rights.follow(), "rights"):
                 if self._settings.leader_election:
                     # Of its own: no renewal waits behind the requests of runs.
-                    own = KubeClient(self._access, count=self.metrics.request)
+                    own = KubeClient(self._access, count=self._count)
                     self._elector = self._make_elector(await clients.enter_async_context(own))
-                client = KubeClient(self._access, self._permit, self.metrics.request)
+                client = KubeClient(self._access, self._permit, self._count)
                 kube = await clients.enter_async_context(client)
                 instance_id = await self._instance_id(kube)
                 if instance_id is None:
@@ -103,14 +106,17 @@ class Operator:
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
         parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs, self._permit)
-        informer = self._informer = Informer(self._settings, self._access, parts.triggers, self.metrics.request)
+        informer = self._informer = Informer(self._settings, self._access, parts.triggers, self._count)
         logger.info("cipher-operator %s serves %s", __version__, self._settings.served, extra={"instance": instance_id})
         # Until all storages are known: runs would hold up the lists, and each page of a list has its time.
         await parts.follow()
         if self._elector is not None:
             self._elector.start(lambda warm: self._lead(parts, warm=warm), parts.follow)
-        async with parts.reflecting(), _task(self._first_lists(kube, parts), "first lists"):
-            if not await self._until_served(kube):
+        kinds = Kinds(kube, (PLURAL, SERVER_PLURAL) if self._settings.cluster_servers else (PLURAL,))
+        first_lists = _task(self._first_lists(kube, parts), "first lists")
+        async with parts.reflecting(), first_lists, _task(kinds.follow(), "kinds"):
+            await _first(self._stop.wait(), kinds.served.wait())
+            if self._stop.is_set():
                 await self._leave(parts)
                 return 0
             informer.start(self._take_signals)
@@ -157,12 +163,23 @@ class Operator:
         if self._elector is not None:
             await self._elector.release()
 
+    @property
+    def _lease_namespace(self) -> str | None:
+        """Return where the Lease is; None where there is none, or nobody says."""
+        if not self._settings.leader_election:
+            return None
+        return self._settings.leader_election_namespace or self._access.namespace
+
+    def _count(self, method: str, status: int | None) -> None:
+        self.metrics.request(method, status)
+        self._rights.count(method, status)
+
     def _permit(self) -> float:
         """Return for how many seconds this process may write. Raises NotLeading."""
         return math.inf if self._elector is None else self._elector.permit()
 
     def _make_elector(self, kube: KubeClient) -> Elector:
-        namespace = self._settings.leader_election_namespace or self._access.namespace
+        namespace = self._lease_namespace
         if namespace is None:
             raise StartError("the namespace of the Lease is not known; set --leader-election-namespace")
         # A process that is started again must not take the claim of its former life for its own.
@@ -207,26 +224,6 @@ class Operator:
             self._not_ready = "the Kubernetes API does not answer"
             await self._pause(API_PAUSE)
         return None
-
-    async def _until_served(self, kube: KubeClient) -> bool:
-        """Wait until the kind is served; return False where the operator was stopped before.
-
-        kopf asks discovery when it starts, and only then.
-        """
-        said = False
-        while not self._stop.is_set():
-            with contextlib.suppress(ApiUnavailable):
-                try:
-                    if await kind_is_served(kube):
-                        return True
-                except ApiError:
-                    # Discovery is closed to us: kopf's own words say more.
-                    return True
-                if not said:
-                    logger.warning("the CRD %s is not installed; waiting for it", CRD_NAME)
-                    said = True
-            await self._pause(API_PAUSE)
-        return False
 
     async def _first_lists(self, kube: KubeClient, parts: Parts) -> None:
         """Become ready when every storage that exists has been seen by the informer, and the inputs are watched."""

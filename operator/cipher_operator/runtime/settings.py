@@ -1,11 +1,13 @@
 """The settings of the operator process: each flag, else its environment variable, else its default."""
 
 import argparse
+import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from cipher_operator.core.words import printable
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, parse_blocked_ranges
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
@@ -15,6 +17,13 @@ OFFLINE = frozenset(
 )
 POD_NAMESPACE = "POD_NAMESPACE"
 """The variable that a Deployment fills from `metadata.namespace`."""
+_UNLISTED = ("namespace", "leader-election", "cluster-servers")
+"""Flags that are no FLAGS: one is repeatable, the others are on or off."""
+_SERVICE_LINK = re.compile(
+    rf"{ENVIRONMENT_PREFIX[:-1]}(_[A-Z0-9_]+)?_"
+    r"(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
+)
+"""What kubelets put into each container of the namespace for Services called cipher-operator, or so with a suffix."""
 HEALTH_ADDRESS, METRICS_ADDRESS = Address("::", 8081), Address("::", 8080)
 
 
@@ -89,7 +98,7 @@ def parse_settings(argv: Sequence[str], environ: Mapping[str, str], *, terminal:
 
     `terminal` says whether somebody reads the log on one. Raises SettingsError.
     """
-    parser = _Parser(prog="cipher-operator run", add_help=False)
+    parser = _Parser(prog="cipher-operator run", add_help=False, allow_abbrev=False)
     add_arguments(parser)
     return settings_from(parser.parse_args(argv), environ, terminal=terminal)
 
@@ -162,6 +171,32 @@ def settings_from(arguments: argparse.Namespace, environ: Mapping[str, str], *, 
     return Settings(**values)
 
 
+def unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is to be said of each variable that looks like one of ours and is none: its name, not its value.
+
+    It is no error, as a flag is that is none: the environment is not ours alone, and a release that is gone back to
+    must start with the variables of the newer one.
+    """
+    known = [flag.variable.removeprefix(ENVIRONMENT_PREFIX) for flag in FLAGS]
+    known += [_variable(name).removeprefix(ENVIRONMENT_PREFIX) for name in _UNLISTED]
+    for name in sorted(environ):
+        prefix, rest = name[: len(ENVIRONMENT_PREFIX)], name[len(ENVIRONMENT_PREFIX) :]
+        ours = prefix == ENVIRONMENT_PREFIX and rest in known
+        if prefix.upper() != ENVIRONMENT_PREFIX or ours or _SERVICE_LINK.fullmatch(name):
+            continue
+        near = difflib.get_close_matches(rest.upper(), known, n=1)
+        meant = (
+            f"did you mean {ENVIRONMENT_PREFIX}{near[0]}?"
+            if near
+            else "`cipher-operator run --help` names those that there are"
+        )
+        yield f"{printable(name)}: there is no such setting, it is ignored; {meant}"
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.replace("-", "_").upper()
+
+
 def _parsed(parse: Callable[[str], Any], text: str, source: str) -> Any:
     try:
         return parse(text.strip())
@@ -170,7 +205,7 @@ def _parsed(parse: Callable[[str], Any], text: str, source: str) -> Any:
 
 
 def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tuple[str, ...]:
-    variable = f"{ENVIRONMENT_PREFIX}NAMESPACE"
+    variable = _variable("namespace")
     given, source = getattr(arguments, "namespace", None), "--namespace"
     if given is None and environ.get(variable):
         given, source = environ[variable].split(","), variable
@@ -183,9 +218,8 @@ def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tu
 
 def _switch(arguments: argparse.Namespace, environ: Mapping[str, str], name: str) -> tuple[bool | None, str]:
     """Return what a flag that is on or off says, None where nobody does, and which flag or variable it is."""
-    attribute = name.replace("-", "_")
-    variable = f"{ENVIRONMENT_PREFIX}{attribute.upper()}"
-    asked = getattr(arguments, attribute, None)
+    variable = _variable(name)
+    asked = getattr(arguments, name.replace("-", "_"), None)
     if asked is None and environ.get(variable):
         return _parsed(boolean, environ[variable], variable), variable
     return asked, f"--{name}"
@@ -202,7 +236,9 @@ def _add_servers(values: dict[str, Any], arguments: argparse.Namespace, environ:
     values["cluster_servers"] = asked is not False and not values["namespaces"] and namespace is not None
     values["server_secrets_namespace"] = namespace
     if values["watch_secrets"] == "servers" and not values["cluster_servers"]:
-        raise SettingsError("--watch-secrets: servers needs CipherServers to be served; set --server-secrets-namespace")
+        off = "--no-cluster-servers" if asked is False else "--namespace" if values["namespaces"] else ""
+        remedy = f"leave {off} out" if off else "set --server-secrets-namespace"
+        raise SettingsError(f"--watch-secrets: servers needs CipherServers to be served; {remedy}")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,21 +6,28 @@ from typing import Any
 from cipher_operator.reconcile.result import Result
 
 
-def line(result: Result, message: str, seconds: float, *, news: bool) -> tuple[int, str, dict[str, Any]]:
+def line(
+    result: Result, message: str, seconds: float, *, news: bool, done: tuple[str, ...] = ()
+) -> tuple[int, str, dict[str, Any]]:
     """Return level, text and details of the line that tells of a run; `message` is Ready's own.
 
     `news` is whether it ended in another way than the one before: a failure is said once, and again when it changes.
+    `done` says what the run did beside.
     """
     details: dict[str, Any] = {
         "reason": str(result.reason),
         "seconds": round(seconds, 3),
         "statements": result.statements,
     }
+    if done:
+        details["done"] = " ".join(done)
     if result.withheld:
         details["withheld"] = "; ".join(result.withheld)
     if result.failure is not None and result.failure.sqlstate:
         details["sqlstate"] = result.failure.sqlstate
     level = logging.INFO if result.failure is None else logging.WARNING if news else logging.DEBUG
+    if done and level == logging.DEBUG:
+        level = logging.INFO
     if result.remembered:
         # No server was asked: what its lane knows was said by who found it out, once for all.
         level = logging.DEBUG
