@@ -55,8 +55,7 @@ class Queue(Generic[K]):
         self._learning: dict[Hashable, K] = {}
         self._residents: Residents[K] = Residents(namespace)
         self._waits: dict[Need, set[K]] = {}
-        self._running = 0
-        self._share = Share(workers)
+        self._running, self._share = 0, Share(workers)
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
         lanes.attach(self)
