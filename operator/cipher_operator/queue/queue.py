@@ -20,10 +20,8 @@ from cipher_operator.queue.needs import API, Busy, Name, Need
 from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
 from cipher_operator.queue.residents import Residents
+from cipher_operator.queue.share import Share
 from cipher_operator.queue.ticket import Ticket
-
-CHECKS_ALONE, CHECKS_BESIDE = 2, 8
-"""The part of the workers that checks may take: while nothing else runs, and beside what is new."""
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +55,7 @@ class Queue(Generic[K]):
         self._learning: dict[Hashable, K] = {}
         self._residents: Residents[K] = Residents(namespace)
         self._waits: dict[Need, set[K]] = {}
-        self._running = 0
+        self._running, self._share = 0, Share(workers)
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
         lanes.attach(self)
@@ -176,7 +174,7 @@ class Queue(Generic[K]):
         self._woken, full = False, set[tuple[Name, str]]()
         while self._running < self._workers and not self._closed and self._lanes.reachable:
             # What is new begins at once, not when a check has ended, and few checks begin that take its time from it.
-            places = max(1, self._workers // (CHECKS_ALONE if self._running == self._ready.checks else CHECKS_BESIDE))
+            places = self._share.places(alone=self._running == self._ready.checks)
             picked = self._ready.pick(
                 lambda group, namespace: self._admits(group, namespace, full),
                 places=places,
@@ -209,9 +207,11 @@ class Queue(Generic[K]):
         )
 
     async def _work(self, key: K, entry: Entry, ticket: Ticket, learns: Hashable | None, urgent: bool) -> None:
-        following, busy = None, False
+        following, busy, began = None, False, self._clock.now()
         try:
             following = await self._run(key, ticket)
+            if not (urgent or following.failed):
+                self._share.took(ticket.needs, self._clock.now() - began, self._clock.now())
         except Busy:
             busy = True
         except Exception:
