@@ -160,7 +160,7 @@ async def test_an_answer_that_is_no_json_is_read_as_empty(tmp_path: Path) -> Non
         http_server(lambda number: reply("403 Forbidden", "<html>proxy</html>")) as (url, _),
         KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)})) as kube,
     ):
-        with pytest.raises(ApiError, match="403 403"):
+        with pytest.raises(ApiError, match="403 Forbidden"):
             await kube.get("/version")
 
 
