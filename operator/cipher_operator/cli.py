@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager
 from cipher_operator import __version__
 from cipher_operator.api import names
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.printable import printable
 from cipher_operator.api.reasons import Reason
-from cipher_operator.core.words import printable
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.access import AccessError, load_access
 from cipher_operator.kube.client import KubeClient

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipher_operator.api.failures import ConditionType
+from cipher_operator.api.printable import printable
 
 MAX_MESSAGE = 2_048
 _ORDER = {type_: position for position, type_ in enumerate(("Ready", "Reconciling", "Stalled"))}
@@ -77,11 +78,7 @@ def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: in
         kept = old is not None and old.status == draft.status and bool(old.last_transition_time)
         since = old.last_transition_time if kept and old is not None else now
         observed = generation if draft.observed_generation is None else draft.observed_generation
-        merged.append(Condition(draft.type, draft.status, draft.reason, _told(draft.message), observed, since))
+        merged.append(
+            Condition(draft.type, draft.status, draft.reason, printable(draft.message[:MAX_MESSAGE]), observed, since)
+        )
     return tuple(merged)
-
-
-def _told(message: str) -> str:
-    """Return a message as it is written: names on a server may hold anything."""
-    message = message[:MAX_MESSAGE]
-    return message if message.isprintable() else "".join(char if char.isprintable() else " " for char in message)

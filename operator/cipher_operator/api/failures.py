@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from cipher_operator.api.printable import printable
 from cipher_operator.api.reasons import FailureClass, Reason
 
 
@@ -49,7 +50,7 @@ class Failure(Exception):
     ) -> None:
         super().__init__(message)
         self._reason = reason
-        self._message = _printable(message)
+        self._message = printable(message[:MAX_TEXT])
         self._stage = stage
         self._sqlstate = sqlstate
 
@@ -87,8 +88,3 @@ class Failure(Exception):
     def saying(self, message: str) -> "Failure":
         """Return a copy with another text."""
         return Failure(self._reason, message, stage=self._stage, sqlstate=self._sqlstate)
-
-
-def _printable(text: str) -> str:
-    """Return a text without what a terminal or a log would act on: markers and comments are a server's words."""
-    return "".join(char if char.isprintable() else " " for char in text[:MAX_TEXT])

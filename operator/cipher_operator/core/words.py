@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterable
 
+from cipher_operator.api.printable import printable
+
 MAX_SAID = 200
 """Characters of a server's words in a message."""
 _MAX_READ = 2_000
@@ -13,11 +15,6 @@ _ADDRESS = re.compile(
     r"|[\w.-]+:\d{2,5}\b"  # host and port
     r"|\b[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+){2,}\b"  # host names; a name in SQL has two parts
 )
-
-
-def printable(text: object) -> str:
-    """Return a text as a terminal may have it: what a terminal would obey is a space."""
-    return "".join(char if char.isprintable() else " " for char in str(text))
 
 
 def without_addresses(text: str | None, hidden: Iterable[str] = (), most: int = MAX_SAID) -> str:

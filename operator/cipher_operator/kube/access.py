@@ -18,7 +18,7 @@ from kubernetes.aio.config.incluster_config import SERVICE_CERT_FILENAME, SERVIC
 from kubernetes.aio.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
 from cipher_operator import __version__
-from cipher_operator.core.words import printable
+from cipher_operator.api.printable import printable
 from cipher_operator.kube.kubeconfig import Unusable, usable
 
 HOME = "~/.kube/config"

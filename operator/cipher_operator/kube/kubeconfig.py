@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from cipher_operator.core.words import printable
+from cipher_operator.api.printable import printable
 
 _SECTIONS = {"contexts": "context", "clusters": "cluster", "users": "user"}
 _FILES = {"cluster": ("certificate-authority",), "user": ("client-certificate", "client-key", "tokenFile")}

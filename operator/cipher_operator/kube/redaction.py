@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from cipher_operator.api.printable import printable
+
 MAX_SAID = 500
 """Characters of what the API server says that are kept."""
 MAX_READ = 8_000
@@ -45,7 +47,7 @@ def redacted(message: str, request: Any) -> str:
     message = _without_parts(message, forms)
     for pattern in _CREDENTIALS:
         message = pattern.sub(HIDDEN, message)
-    line = " ".join("".join(each if each.isprintable() else " " for each in message).split())
+    line = " ".join(printable(message).split())
     return line if len(line) <= MAX_SAID else line[: MAX_SAID - 1] + "…"
 
 

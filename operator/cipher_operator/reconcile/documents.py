@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from cipher_operator.core.words import printable
+from cipher_operator.api.printable import printable
 
 STDIN = "-"
 MAX_VALUES = 1_000_000

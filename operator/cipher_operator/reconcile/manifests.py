@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipher_operator.api import names
+from cipher_operator.api.printable import printable
 from cipher_operator.api.spec import Resource, parse_resource
-from cipher_operator.core.words import printable
 from cipher_operator.kube.cipherservers import server_path
 from cipher_operator.kube.cipherstorages import storage_path
 from cipher_operator.kube.namespaces import namespace_path

@@ -9,6 +9,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from cipher_operator.api.printable import printable
 from cipher_operator.reconcile.run_id import RUN
 
 HIDDEN = "***"
@@ -101,7 +102,7 @@ class TextFormatter(logging.Formatter):
         details = _details(record)
         storage = details.pop("storage", None)
         when = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
-        line = f"{when} {record.levelname:<7} " + (f"{storage}: " if storage else "") + _one_line(record.getMessage())
+        line = f"{when} {record.levelname:<7} " + (f"{storage}: " if storage else "") + printable(record.getMessage())
         if details:
             line += " (" + " ".join(f"{key}={value}" for key, value in details.items()) + ")"
         if record.exc_info and record.exc_info[1]:
@@ -118,7 +119,7 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": redact(_one_line(record.getMessage())),
+            "message": redact(printable(record.getMessage())),
         }
         for key, value in _details(record).items():
             entry.setdefault(key, redact(value) if isinstance(value, str) else value)
@@ -147,7 +148,3 @@ def _details(record: logging.LogRecord) -> dict[str, Any]:
         for key, value in vars(record).items()
         if key not in _STANDARD and isinstance(value, str | int | float | bool)
     }
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)

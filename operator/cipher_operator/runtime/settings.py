@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from cipher_operator.core.words import printable
+from cipher_operator.api.printable import printable
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, parse_blocked_ranges
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.runtime.flags import ENVIRONMENT_PREFIX, FLAGS, Address, Flag, boolean
