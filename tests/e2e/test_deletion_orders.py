@@ -61,7 +61,8 @@ def test_the_storage_first_and_in_the_foreground(namespace: Namespace, server: P
     assert namespace.get("secrets", "chat-cipher") is None, "in the foreground what it owns goes first"
     assert database not in databases(server)
     namespace.delete("secrets", "pg-admin")
-    assert namespace.get("secrets", "pg-admin") is None, "nobody holds it any more"
+    # It is let go a moment after the storage, on purpose: see reconcile/finalize.release.
+    gone(namespace, "secrets", "pg-admin")
 
 
 def test_in_the_foreground_data_that_is_retained_stays(namespace: Namespace, server: PostgresServer) -> None:

@@ -3,7 +3,6 @@
 node-pg knows no `target_session_attrs`: what guards libpq does not guard Cipher.
 """
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -79,13 +78,13 @@ ROWS = {
 }
 
 
-async def settled(runs: Runs, wanted: tuple[str, str]) -> Next:
-    """Run until it says so: a standby is a moment behind."""
-    for _ in range(20):
+async def settled(members: Members, runs: Runs, wanted: tuple[str, str]) -> Next:
+    """Run until it says so. A standby is a moment behind: between two runs it catches up, as in the 2 s between them."""
+    for _ in range(5):
         following = await runs.run()
         if runs.says() == wanted:
             return following
-        await asyncio.sleep(0.1)
+        await members.level()
     raise AssertionError(runs.condition())
 
 
@@ -115,7 +114,7 @@ async def test_each_address_of_the_pods_host(
             runs.admin_secret()
         app = {"verify": verify} | ({} if own else {"host": NAME, "port": port})
         runs.storage(app=app)
-        await settled(runs, ready)
+        await settled(members, runs, ready)
         assert said in runs.message()
         if ready == READY and not said:
             assert "address" not in runs.message()
@@ -131,6 +130,6 @@ async def test_an_address_that_comes_back_is_ready_by_itself(
         resolve_to(monkeypatch, addresses)
         administered_at(runs, port, None)
         runs.storage()
-        await settled(runs, READER)
+        await settled(members, runs, READER)
         resolve_to(monkeypatch, addresses[:1])
-        await settled(runs, READY)
+        await settled(members, runs, READY)

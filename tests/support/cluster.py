@@ -182,6 +182,19 @@ class Namespace:
     def delete(self, plural: str, name: str) -> None:
         self.request("DELETE", self.path(plural, name))
 
+    def remains(self) -> str:
+        """Return what keeps a namespace that is being deleted: what its controller says, and what has finalizers."""
+        stored = self.request("GET", f"/api/v1/namespaces/{self.name}")
+        said = [f"{each['type']}: {each['message']}" for each in stored["status"].get("conditions", ())]
+        held = [
+            f"{plural} {item['metadata']['name']} {item['metadata']['finalizers']}, "
+            f"deleted {item['metadata'].get('deletionTimestamp')}"
+            for plural in ("cipherstorages", "secrets", "configmaps")
+            for item in self.request("GET", self.path(plural))["items"]
+            if item["metadata"].get("finalizers")
+        ]
+        return "\n".join([f"namespace {self.name}, {stored['metadata'].get('deletionTimestamp')}", *said, *held])
+
     def let_go(self) -> None:
         """Delete all storages without a look at their servers; does not wait for it."""
         for storage in self.request("GET", self.path("cipherstorages"))["items"]:

@@ -34,6 +34,13 @@ class Members:
                 port = server.sockets[0].getsockname()[1]
             yield port, addresses
 
+    async def level(self) -> None:
+        """Wait until the standby has what the primary has written so far. Raises TimeoutError after 30 s."""
+        written = self.primary.execute("SELECT pg_current_wal_lsn()")[0][0]
+        async with asyncio.timeout(30.0):
+            while not self.standby.execute("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", (written,))[0][0]:
+                await asyncio.sleep(0.02)
+
     async def _primary(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _pass_on(self.primary, reader, writer)
 
