@@ -79,7 +79,7 @@ ROWS = {
 
 
 async def settled(members: Members, runs: Runs, wanted: tuple[str, str]) -> Next:
-    """Run until it says so. A standby is a moment behind: between two runs it catches up, as in the 2 s between them."""
+    """Run until it says so. A standby is a moment behind: it catches up between two runs, which are 2 s apart."""
     for _ in range(5):
         following = await runs.run()
         if runs.says() == wanted:
