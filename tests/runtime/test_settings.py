@@ -81,6 +81,12 @@ def test_values(argv: list[str], environ: dict[str, str], attribute: str, expect
         (["--interval", "5 minutes"], {}, "--interval: '5 minutes' must be a duration such as 30s"),
         (["--interval", "1s"], {}, "--interval: '1s' must be 0s or from 10s"),
         (["--connect-timeout", "0s"], {}, "--connect-timeout: '0s' must be from 1s to 60s"),
+        (
+            ["--connect-timeout", "20s", "--reconcile-timeout", "20s"],
+            {},
+            "--connect-timeout: 20s must be below --reconcile-timeout (20s)",
+        ),
+        (["--reconcile-timeout", "5s"], {}, "--connect-timeout: 5s must be below --reconcile-timeout (5s)"),
         (["--health-address", "8081"], {}, "--health-address: '8081' must be host:port"),
         (["--health-address", "0.0.0.0:99999"], {}, "--health-address"),
         (["--health-address", "::1:8081"], {}, "--health-address: '::1:8081' must have an IPv6 address in brackets"),
