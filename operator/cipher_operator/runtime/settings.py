@@ -156,7 +156,8 @@ def settings_from(arguments: argparse.Namespace, environ: Mapping[str, str], *, 
     if values["connect_timeout"] >= values["reconcile_timeout"]:
         raise SettingsError(
             f"--connect-timeout: {values['connect_timeout']:g}s must be below --reconcile-timeout "
-            f"({values['reconcile_timeout']:g}s), in which a run connects and works; shorten the one or lengthen the other"
+            f"({values['reconcile_timeout']:g}s), in which a run connects and works; shorten the one or "
+            "lengthen the other"
         )
     values["namespaces"] = _namespaces(arguments, environ)
     if values["namespaces"] and "instance_id" not in values:
