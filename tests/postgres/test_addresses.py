@@ -1,5 +1,6 @@
 """One name, several addresses: readers, servers that start, and which of them a session ends at (Patroni, repmgr)."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,6 +21,8 @@ from support.sessions import error_of
 POLICY = DialPolicy((), 5.0)
 NAME = "cluster.example"
 READ_ONLY = Reason.READ_ONLY_SERVER
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="module", params=[13, 16], ids=["13, which tells nothing by itself", "16"])
@@ -102,6 +105,37 @@ async def test_what_is_told_where_none_does(
     assert ("target_session_attrs" in caught.value.message) is ("target" in said), "told where it is not there yet"
     for secret in (NAME, str(port), *addresses):
         assert secret not in caught.value.message
+
+
+# the members, what the primary has done that the standby does not know yet, what comes of it, connections made
+BEHIND = {
+    "made since, the standby is first": (("standby", "primary"), "CREATE", None, 2),
+    "made since, the primary is first": (("primary", "standby"), "CREATE", None, 1),
+    "made since, the primary is away": (("standby", "away"), "CREATE", Reason.DATABASE_MISSING, 0),
+    "dropped since, the standby is first": (("standby", "primary"), "DROP", Reason.DATABASE_MISSING, 0),
+    "dropped since, the primary is first": (("primary", "standby"), "DROP", Reason.DATABASE_MISSING, 0),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND.values(), ids=BEHIND)
+async def test_a_standby_that_is_behind_does_not_say_which_databases_there_are(
+    members: Members, monkeypatch: pytest.MonkeyPatch, case: tuple[tuple[str, ...], str, Reason | None, int]
+) -> None:
+    kinds, verb, reason, connections = case
+    database = f"moved_{next(_numbers)}"
+    if verb == "DROP":
+        members.primary.execute(f"CREATE DATABASE {database}")
+        await members.level()
+    async with members.behind(*kinds) as (port, addresses), members.paused():
+        resolved_to(monkeypatch, addresses)
+        members.primary.execute(f"{verb} DATABASE {database}")
+        try:
+            async with await Session.open(admin_of(members, port, "read-write"), database, POLICY) as session:
+                assert session.connections_made == connections
+        except Failure as failure:
+            assert failure.reason is reason
+        else:
+            assert reason is None
 
 
 async def test_one_address_and_nothing_asked_for_is_judged_by_the_plan(

@@ -123,6 +123,20 @@ async def test_each_address_of_the_pods_host(
         assert runs.outages == [], "one address says nothing of the server"
 
 
+async def test_a_standby_that_is_behind_holds_up_no_new_storage(
+    members: Members, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with members.behind("standby", "primary") as (port, addresses):
+        resolve_to(monkeypatch, addresses)
+        administered_at(runs, port, GUARD)
+        runs.storage()
+        async with members.paused():
+            await runs.run()
+        assert runs.says() == REFUSED, "pods that go there now are refused"
+        await members.level()
+        await settled(members, runs, READY)
+
+
 async def test_an_address_that_comes_back_is_ready_by_itself(
     members: Members, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,15 @@ class Members:
                 port = server.sockets[0].getsockname()[1]
             yield port, addresses
 
+    @contextlib.asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Keep the standby from learning what the primary does meanwhile."""
+        self.standby.execute("SELECT pg_wal_replay_pause()")
+        try:
+            yield
+        finally:
+            self.standby.execute("SELECT pg_wal_replay_resume()")
+
     async def level(self) -> None:
         """Wait until the standby has what the primary has written so far. Raises TimeoutError after 30 s."""
         written = self.primary.execute("SELECT pg_current_wal_lsn()")[0][0]

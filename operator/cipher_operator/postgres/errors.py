@@ -12,6 +12,7 @@ from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
     ENDED_AT_LOGIN,
     LOST,
+    NO_DATABASE,
     NO_TLS_REFUSED,
     NOT_READY,
     READ_ONLY,
@@ -129,9 +130,15 @@ def leads_on(error: BaseException) -> bool:
     return _NETWORK.search(str(error)) is not None or _by_text(str(error)) in {NOT_READY, READ_ONLY}
 
 
+def may_be_behind(error: BaseException) -> bool:
+    """Return whether a server let the login in and has no such database: a standby learns of one a moment later."""
+    return _meaning(error, _code(error), connecting=True) is NO_DATABASE
+
+
 def tells_most(errors: list[psycopg.Error]) -> psycopg.Error:
-    """Return the one to tell of, where every address failed: a reader says more than a server that is away."""
-    meanings = (READ_ONLY, NOT_READY)
+    """Return the one to tell of, where every address failed: a reader says more than a server that is away, and a
+    database that is missing is looked for by way of another one, which finds the reader then."""
+    meanings = (NO_DATABASE, READ_ONLY, NOT_READY)
     for meaning in meanings:
         for error in errors:
             if _meaning(error, _code(error), connecting=True) is meaning:

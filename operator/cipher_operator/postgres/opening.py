@@ -8,7 +8,14 @@ import psycopg
 from cipher_operator.api.choices import AuthMethod, SSLMode
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.postgres.bounded import BoundedConnection
-from cipher_operator.postgres.errors import leads_on, reached_server, refuses_plaintext, refuses_tls, tells_most
+from cipher_operator.postgres.errors import (
+    leads_on,
+    may_be_behind,
+    reached_server,
+    refuses_plaintext,
+    refuses_tls,
+    tells_most,
+)
 from cipher_operator.postgres.hashing import OtherTerms
 from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.lookup import Address
@@ -61,7 +68,7 @@ class Opening:
             try:
                 return await self._one(address, mode, root, self._seconds(len(addresses) - position))
             except psycopg.OperationalError as error:
-                if not leads_on(error):
+                if not (leads_on(error) or (self.wanted is not None and may_be_behind(error))):
                     raise
                 failed.append(error)
         raise tells_most(failed)
