@@ -183,8 +183,7 @@ def test_a_namespace_goes_away_with_storages_of_both_policies(
     namespace = new_namespace()
     kept = ready_storage(namespace, server, "kept")
     dropped = ready_storage(namespace, server, "dropped", deletionPolicy="Delete")
-    namespace.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
-    wait_until(lambda: not namespace.exists(), lambda: f"the namespace is gone; {namespace.remains()}")
+    namespace.end()
     databases = {row[0] for row in server.execute("SELECT datname FROM pg_database")}
     assert kept in databases
     assert dropped not in databases

@@ -148,6 +148,5 @@ def test_a_namespace_goes_away_with_the_ca_that_its_storage_needs(
     }
     namespace.storage("chat", spec)
     namespace.wait_ready("chat")
-    namespace.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
-    wait_until(lambda: not namespace.exists(), "the namespace is gone")
+    namespace.end()
     assert server.execute("SELECT 1 FROM pg_database WHERE datname = %s", [database]) == []

@@ -182,18 +182,25 @@ class Namespace:
     def delete(self, plural: str, name: str) -> None:
         self.request("DELETE", self.path(plural, name))
 
-    def remains(self) -> str:
-        """Return what keeps a namespace that is being deleted: what its controller says, and what has finalizers."""
-        stored = self.request("GET", f"/api/v1/namespaces/{self.name}")
-        said = [f"{each['type']}: {each['message']}" for each in stored["status"].get("conditions", ())]
-        held = [
+    def held(self) -> list[str]:
+        """Return what has finalizers in the namespace."""
+        return [
             f"{plural} {item['metadata']['name']} {item['metadata']['finalizers']}, "
             f"deleted {item['metadata'].get('deletionTimestamp')}"
             for plural in ("cipherstorages", "secrets", "configmaps")
             for item in self.request("GET", self.path(plural))["items"]
             if item["metadata"].get("finalizers")
         ]
-        return "\n".join([f"namespace {self.name}, {stored['metadata'].get('deletionTimestamp')}", *said, *held])
+
+    def end(self) -> None:
+        """Delete the namespace and wait until it is gone: until all in it is let go, and then for its controller.
+
+        That one looks 5 s after the deletion, then each 8 s, and after an error of its own less and less often.
+        """
+        path = f"/api/v1/namespaces/{self.name}"
+        self.request("DELETE", path)
+        wait_until(lambda: not self.held(), lambda: f"all is let go; {self.held()}")
+        wait_until(lambda: not self.exists(), lambda: f"it is gone; {self.request('GET', path)['status']}", PATIENCE)
 
     def let_go(self) -> None:
         """Delete all storages without a look at their servers; does not wait for it."""
