@@ -144,7 +144,10 @@ async def test_the_right_to_watch_secrets_comes_later(plane: ControlPlane, accou
 
 
 @pytest.mark.parametrize("seconds", [25])
-async def test_the_api_server_is_away(plane: ControlPlane, account: Path, namespace: Namespace, seconds: float) -> None:
+async def test_the_api_server_is_away(
+    plane: ControlPlane, account: Path, namespace: Namespace, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "cipher_operator")
     async with running(account) as operator:
         key, runs = (namespace.name, "chat"), operator.stand_in
         await operator.ready()
@@ -160,6 +163,12 @@ async def test_the_api_server_is_away(plane: ControlPlane, account: Path, namesp
         await asyncio.to_thread(namespace.secret, "pg-admin", {"a": "1"})
         await operator.until(lambda: runs.count(key) > before)
         assert operator.operator._alive() is None
+        await operator.until(lambda: "answers again" in caplog.text)
+    told = [line for line in caplog.messages if line.startswith("the Kubernetes API")]
+    assert [line.partition(":")[0].partition(",")[0] for line in told] == [
+        "the Kubernetes API does not answer",
+        "the Kubernetes API answers again",
+    ]
 
 
 async def test_an_api_server_that_is_away_at_the_start(plane: ControlPlane, account: Path) -> None:

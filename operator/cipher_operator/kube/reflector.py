@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, KIND, PLURAL, SERVER_KIND, SERVER_PLURAL, VERSION
 from cipher_operator.kube.backoff import Backoff
-from cipher_operator.kube.outage import Outage
+from cipher_operator.kube.outage import ApiOutage, Outage
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
-from cipher_operator.kube.refusals import missing_rights
+from cipher_operator.kube.refusals import why_refused
 
 PAGE = "500"
 """Objects in a page of a list; it is read one object at a time."""
@@ -104,6 +104,8 @@ class Reflector:
         changed: Changed,
         namespace: str | None = None,
         restarted: Restarted = lambda kind, why: None,
+        *,
+        api: ApiOutage | None = None,
     ) -> None:
         self._kube, self._watched, self._changed, self._namespace = kube, watched, changed, namespace
         self._restarted: Callable[[str], None] = lambda why: restarted(watched.kind, why)
@@ -112,7 +114,7 @@ class Reflector:
         self._version: str | None = None
         """Where the watch goes on; None where a list must come first."""
         self._away, self._broken = Backoff(*AWAY), Backoff(*BROKEN)
-        self._outage = Outage(f"{watched.plural} in {namespace}" if namespace else watched.plural)
+        self._outage = Outage(f"{watched.plural} in {namespace}" if namespace else watched.plural, api)
         self._patience = SETTLED
         self._task: asyncio.Task[None] | None = None
         self.synced = asyncio.Event()
@@ -160,7 +162,8 @@ class Reflector:
             return self._broken.next()
         except ApiUnavailable as error:
             self._restarted("unavailable")
-            self._outage.note(str(error))
+            # A 500 may be about one object that cannot be read.
+            self._outage.note(str(error), everybody=error.status != 500)
             if error.status == 504:
                 # Also the answer to a version of the future: the cluster was restored from a backup.
                 self._version = None
@@ -171,7 +174,7 @@ class Reflector:
             if error.status in (403, 404):
                 self.synced.set()
             if error.status != 410:
-                self._outage.note(_refused(error, self._watched))
+                self._outage.note(why_refused(error, self._watched.plural, self._watched.api))
                 return (self._broken if listed else self._away).next()
             # What the watch would go on from, or the rest of the list, is not kept any more.
         return self._away.next()
@@ -257,11 +260,12 @@ def reflectors(
     changed: Changed,
     namespaces: Sequence[str],
     restarted: Restarted = lambda kind, why: None,
+    *,
+    api: ApiOutage | None = None,
 ) -> tuple[Reflector, ...]:
     """Return one reflector for each kind and namespace, one for each kind where no namespace is named."""
-    return tuple(
-        Reflector(kube, kind, changed, namespace, restarted) for kind in watched for namespace in namespaces or (None,)
-    )
+    places = namespaces or (None,)
+    return tuple(Reflector(kube, kind, changed, place, restarted, api=api) for kind in watched for place in places)
 
 
 @contextlib.contextmanager
@@ -271,15 +275,6 @@ def _readable() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _Broken("something that is no object came") from None
-
-
-def _refused(error: ApiError, watched: Watched) -> str:
-    """Return why a list or a watch is refused, with the right or the CRD that is missing."""
-    for verb, resource, namespace in missing_rights(error):
-        return f"the operator may not {verb} {resource} in {namespace or 'the whole cluster'} ({error})"
-    if error.status == 404 and watched.api.endswith(f"/{GROUP}/{VERSION}"):
-        return f"the CRD {watched.plural}.{GROUP} is not installed, or does not serve {VERSION} ({error})"
-    return str(error)
 
 
 def _key(body: Json) -> tuple[str, str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
+from cipher_operator.api.names import GROUP, VERSION
 from cipher_operator.kube.port import ApiError
 
 ADMISSION = re.compile(r"(Validating|Mutating)AdmissionPolicy '|admission webhook \"")
@@ -64,6 +65,15 @@ def missing_rights(error: ApiError) -> list[tuple[str, str, str]]:
     """Return verb, resource and namespace ('' of all or none) of the rights that were missing; none where RBAC is not
     why a request was refused."""
     return sorted({(found[1], found[2], found[3] or "") for found in _RIGHT.finditer(error.message)})
+
+
+def why_refused(error: ApiError, plural: str, api: str) -> str:
+    """Return why a list or a watch of a kind is refused, with the right or the CRD that is missing."""
+    for verb, resource, namespace in missing_rights(error):
+        return f"the operator may not {verb} {resource} in {namespace or 'the whole cluster'} ({error})"
+    if error.status == 404 and api.endswith(f"/{GROUP}/{VERSION}"):
+        return f"the CRD {plural}.{GROUP} is not installed, or does not serve {VERSION} ({error})"
+    return str(error)
 
 
 def together(errors: Sequence[ApiError]) -> ApiError:

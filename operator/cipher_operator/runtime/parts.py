@@ -16,6 +16,7 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import NotLeading, Permit
 from cipher_operator.identity.cloud import CloudTokens
 from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.outage import ApiOutage
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.kube.reflector import (
     CONFIGMAPS,
@@ -54,6 +55,7 @@ from cipher_operator.runtime.triggers import Triggers
 PASSWORD_LENGTH = 32
 INPUTS_AT_ONCE = 4
 SERVERS_AT_ONCE = 8
+_RUNS = "the run of storages"
 _ALPHABET = string.ascii_letters + string.digits
 
 logger = logging.getLogger(__name__)
@@ -106,13 +108,13 @@ class Parts:
         permit: Permit,
     ) -> "Parts":
         """Put them together; nothing is started yet. `permit` is asked before each message to a server."""
-        clock = LoopClock()
+        clock, api = LoopClock(), ApiOutage()
         lanes = Lanes(
             clock,
             lambda lane: _probe(kube, settings, lane),
             slots=settings.connections_per_server,
             share=max(1, settings.workers // 4),
-            outage=_outage,
+            outage=_Told(api),
         )
         digest = Digest()
         queue: Queue[Key] = Queue(
@@ -176,7 +178,7 @@ class Parts:
         watching = [
             reflector
             for watched, changed, namespaces in kinds
-            for reflector in reflectors(kube, (watched,), changed, namespaces, metrics.watch_restarted)
+            for reflector in reflectors(kube, (watched,), changed, namespaces, metrics.watch_restarted, api=api)
         ]
         return cls(
             queue, servers_queue, inputs_queue, lanes, tokens, triggers, tenants, tuple(watching), runs, server_runs
@@ -238,17 +240,22 @@ async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
     return await answers(str(host), int(port), settings.dial_policy)
 
 
-def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
-    """Log the begin and the end of an outage. A server's address is a Secret's content."""
-    if lane == API and over:
-        logger.info("the Kubernetes API answers again, after %.0f s", seconds)
-    elif lane == API:
-        logger.warning("the Kubernetes API does not answer: %s; trying again", cause)
-    elif over:
-        logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
-    else:
-        reason = cause.reason if isinstance(cause, Failure) else "no answer"
-        logger.warning("a PostgreSQL server does not answer: %s; it is probed every 2 s", reason)
+class _Told:
+    """Logs the begin and the end of an outage. A server's address is a Secret's content."""
+
+    def __init__(self, api: ApiOutage) -> None:
+        self._api = api
+
+    def __call__(self, lane: object, over: bool, cause: object, seconds: float) -> None:
+        if lane == API and over:
+            self._api.end(_RUNS)
+        elif lane == API:
+            self._api.begin(_RUNS, str(cause))
+        elif over:
+            logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
+        else:
+            reason = cause.reason if isinstance(cause, Failure) else "no answer"
+            logger.warning("a PostgreSQL server does not answer: %s; it is probed every 2 s", reason)
 
 
 async def _look(around: Surroundings, ref: Ref, ticket: Ticket) -> Next:
