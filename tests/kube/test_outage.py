@@ -47,6 +47,9 @@ async def test_a_watch_tells_its_own_trouble_beside_the_api_servers(caplog: pyte
     assert caplog.messages == [], "what the next try brings back is no outage"
     for watch in (secrets, configmaps):
         watch.note("429", everybody=True)
+    configmaps.note("403 Forbidden")
+    assert caplog.messages == [AWAY], "an API server that begins knows no rights for a moment"
+    secrets.note("403 Forbidden")
     secrets.note("403 Forbidden")
     configmaps.end()
     secrets.end()

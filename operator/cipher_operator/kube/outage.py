@@ -48,11 +48,14 @@ class Outage:
         self._who, self._failures = f"the watch of {what}", 0
         self._api = api or ApiOutage()
         self._since: float | None = None
+        self._everybody = False
 
     def note(self, why: str, *, at_once: bool = False, everybody: bool = False) -> None:
         """Note a failure, `everybody` where it is the API server's; it is said where it is the second in a row, or
-        `at_once`."""
-        self._failures += 1
+        `at_once`. An API server that begins knows no rights for a moment: after one failure of the one sort, one of the
+        other is the first in a row."""
+        self._failures = self._failures + 1 if everybody is self._everybody else 1
+        self._everybody = everybody
         if not (at_once or self._failures > 1):
             return
         if everybody:

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import kopf
 from cipher_operator.api.names import CRD_NAME, GROUP, PLURAL
 from cipher_operator.kube.access import USER_AGENT, Access
 from cipher_operator.kube.client import Count
+from cipher_operator.kube.outage import ApiOutage, Outage
 from cipher_operator.runtime.handlers import register
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.streams import Streams
@@ -84,8 +86,10 @@ class KindNotServed(aiohttp.ClientConnectionError):
 class Informer:
     """One term of kopf. `ended` is set when it stops; where nobody asked it to, it has given up and hangs."""
 
-    def __init__(self, settings: Settings, access: Access, triggers: Triggers, count: Count) -> None:
+    def __init__(self, settings: Settings, access: Access, triggers: Triggers, count: Count, outage: ApiOutage) -> None:
         self._settings, self._access, self._count = settings, access, count
+        # What exists of them is watched beside it.
+        self._outage = Outage(f"{PLURAL} with their contents", outage)
         self._registry = kopf.OperatorRegistry()
         self._logged_in = -LOGIN_PAUSE
         self._streams = Streams(triggers.status)
@@ -166,9 +170,17 @@ class Informer:
         try:
             response = await handler(request)
             status = response.status
+            if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                # A 500 may be about one object that cannot be read.
+                self._outage.note(f"{status} {response.reason}", everybody=status != HTTPStatus.INTERNAL_SERVER_ERROR)
+            else:
+                self._outage.end()
             return response
         except KindNotServed:
             status = 404
+            raise
+        except (aiohttp.ClientConnectionError, TimeoutError) as error:
+            self._outage.note(type(error).__name__, everybody=True)
             raise
         finally:
             self._count(request.method, status)

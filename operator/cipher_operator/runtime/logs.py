@@ -28,7 +28,7 @@ _SECRETS = (
     (re.compile(r"SCRAM-SHA-256\$\S+"), HIDDEN),
 )
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-_SAID = re.compile(r"^Request attempt .* will retry: .* -> (APIForbiddenError|KindNotServed)\(", re.DOTALL)
+_SAID = re.compile(r"^Request attempt .* will retry: ", re.DOTALL)
 _NUMBERED = re.compile(r"#?\d+")
 
 
@@ -69,9 +69,10 @@ def name_run(record: logging.LogRecord) -> bool:
 
 
 class NoRepeats(logging.Filter):
-    """Lets the same complaint of a library through once a minute: while the API server is away there are hundreds.
+    """Lets the same complaint of a library through once a minute.
 
-    None at all of a missing right or kind: these are said with what mends them.
+    None at all of kopf's tries: that the API server is away, and that a right or a kind is missing, is said once, with
+    what mends it.
     """
 
     def __init__(self) -> None:

@@ -106,7 +106,7 @@ class Operator:
 
     async def _serve(self, kube: KubeClient, instance_id: str) -> int:
         parts = self._parts = Parts.of(self._settings, kube, instance_id, self.metrics, self._make_runs, self._permit)
-        informer = self._informer = Informer(self._settings, self._access, parts.triggers, self._count)
+        informer = self._informer = Informer(self._settings, self._access, parts.triggers, self._count, parts.outage)
         logger.info("cipher-operator %s serves %s", __version__, self._settings.served, extra={"instance": instance_id})
         # Until all storages are known: runs would hold up the lists, and each page of a list has its time.
         await parts.follow()

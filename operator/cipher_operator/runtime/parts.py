@@ -94,6 +94,7 @@ class Parts:
     triggers: Triggers
     tenants: Tenants
     reflectors: tuple[Reflector, ...]
+    outage: ApiOutage
     runs: Runs
     server_runs: Runs
 
@@ -181,7 +182,17 @@ class Parts:
             for reflector in reflectors(kube, (watched,), changed, namespaces, metrics.watch_restarted, api=api)
         ]
         return cls(
-            queue, servers_queue, inputs_queue, lanes, tokens, triggers, tenants, tuple(watching), runs, server_runs
+            queue,
+            servers_queue,
+            inputs_queue,
+            lanes,
+            tokens,
+            triggers,
+            tenants,
+            tuple(watching),
+            api,
+            runs,
+            server_runs,
         )
 
     @asynccontextmanager
