@@ -208,7 +208,7 @@ class Parts:
 
     async def follow(self) -> bool:
         """End what is under way at once and do no work from now on; return whether all of it has ended."""
-        self.triggers.follow()
+        self.triggers.follow(self.inputs_queue.undone())
         self.tenants.follow()
         queues = (self.queue, self.servers_queue, self.inputs_queue)
         await asyncio.gather(*(queue.drain(0) for queue in queues))
@@ -244,6 +244,8 @@ def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
         logger.info("the Kubernetes API answers again, after %.0f s", seconds)
     elif lane == API:
         logger.warning("the Kubernetes API does not answer: %s; trying again", cause)
+    elif over and cause is None:
+        logger.info("a PostgreSQL server that does not answer is needed by nobody any more, after %.0f s", seconds)
     elif over:
         logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
     else:
