@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from devcluster import PostgresServer
-from support.cluster import Namespace, Operator, ready_storage, wait_until, writing_statements
+from support.cluster import PATIENCE, Namespace, Operator, ready_storage, wait_until, writing_statements
 from support.kstatus import violations
 from support.provision import CIPHER_START
 from support.sql_log import most_at_once
@@ -184,7 +184,19 @@ def test_a_namespace_goes_away_with_storages_of_both_policies(
     kept = ready_storage(namespace, server, "kept")
     dropped = ready_storage(namespace, server, "dropped", deletionPolicy="Delete")
     namespace.request("DELETE", f"/api/v1/namespaces/{namespace.name}")
-    wait_until(lambda: not namespace.exists(), lambda: f"the namespace is gone; {namespace.remains()}")
+
+    def left(plural: str, name: str) -> bool:
+        found = namespace.get(plural, name)
+        return found is None or "deletionTimestamp" in found["metadata"]
+
+    # What a namespace holds is deleted by its controller: five seconds later, and when it has heard of it. After an
+    # outage of the API server that is half a minute.
+    wait_until(lambda: left("cipherstorages", "dropped") and left("secrets", "pg-admin"), namespace.remains, PATIENCE)
+    wait_until(
+        lambda: namespace.get("cipherstorages", "dropped") is None and namespace.get("secrets", "pg-admin") is None,
+        lambda: f"the operator lets go; {namespace.remains()}",
+    )
+    wait_until(lambda: not namespace.exists(), lambda: f"the namespace is gone; {namespace.remains()}", PATIENCE)
     databases = {row[0] for row in server.execute("SELECT datname FROM pg_database")}
     assert kept in databases
     assert dropped not in databases

@@ -18,16 +18,14 @@ VERDICT_SECONDS = 60.0
 UNMET_SECONDS = 60.0
 """How long after that it counts as refused still: who needs it has been told, and has tried by then."""
 PROBE_SECONDS = 2.0
-API_PAUSE, API_PAUSE_CAP = 1.0, 30.0
-"""Seconds before the API server is asked again, doubled with each outage in a row."""
 TELL_SECONDS = 8.0
 """How long a server is down before all its keys say so: a restart is over by then."""
 IDLE_SECONDS = 3_600.0
 """After how long what nobody uses is dropped."""
 
 Outage = Callable[[Name, bool, object, float], None]
-"""Called when an outage of a lane begins (False) and when it is over (True), with its cause and its seconds. Without a
-cause it is over because nobody needs the lane any more."""
+"""Called when an outage of a lane begins (False) and when it is over (True), with cause and seconds; no cause: nobody
+needs the lane any more."""
 
 
 class Lanes:
@@ -166,9 +164,16 @@ class Lanes:
         lane.doubt()
         if name == API:
             self._close(name, lane, cause)
-            self._ask_later(name, cause, max(retry_after or 0.0, self._api_pause(lane)))
+            self._ask_later(name, cause, max(retry_after or 0.0, lane.pause() * self._jitter(0.75, 1.0)))
         elif name not in self._probes:
             self._ask(name, cause)
+
+    def answers(self, name: Name) -> None:
+        """Take note that somebody else has met a server that answers: one that is down is asked now."""
+        lane = self._lanes.get(name)
+        if lane is not None and lane.cause is not None:
+            self._timers.cancel(name)
+            self._ask(name, lane.cause)
 
     def refused(self, name: Name, credential: Hashable, cause: object) -> None:
         """Take note of a verdict on a credential: for a minute nobody tries it again, then one does."""
@@ -231,10 +236,6 @@ class Lanes:
         if lane.close(cause, self._clock.now()):
             self._outage(name, False, cause, 0.0)
 
-    def _api_pause(self, lane: Lane) -> float:
-        pause = min(API_PAUSE_CAP, API_PAUSE * 2.0 ** min(lane.strikes - 1, 10))
-        return pause * self._jitter(0.75, 1.0)
-
     def _ask_later(self, name: Name, cause: object, seconds: float) -> None:
         self._timers.at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
 
@@ -262,11 +263,10 @@ class Lanes:
         if lane.cause is None:
             self._close(name, lane, cause)
         if name != API and not lane.held and not any(listener.needs(name) for listener in self._listeners):
-            self._leave(name, lane)
-            return
+            return self._leave(name, lane)
         if name == API:
             lane.strikes += 1
-            pause = max(answer if answer is not False else 0.0, self._api_pause(lane))
+            pause = max(answer if answer is not False else 0.0, lane.pause() * self._jitter(0.75, 1.0))
         else:
             pause = PROBE_SECONDS
             if not lane.told and lane.since is not None and self._clock.now() - lane.since >= TELL_SECONDS:

@@ -205,6 +205,8 @@ class Parts:
         self.servers_queue.resume()
         self.triggers.lead(warm=warm)
         self.tenants.lead()
+        # It has just granted the Lease.
+        self.lanes.answers(API)
 
     async def follow(self) -> bool:
         """End what is under way at once and do no work from now on; return whether all of it has ended."""
