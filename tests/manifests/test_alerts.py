@@ -10,6 +10,11 @@ from typing import Any
 import pytest
 import yaml
 
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
+from cipher_operator.reconcile.report.metrics import sample
+from cipher_operator.reconcile.report.status import next_status
+from cipher_operator.reconcile.result import Result
 from devcluster.longrun import SetupError
 from devcluster.prometheus import find_prometheus, promtool
 from manifests.monitoring import JOB, alerts, rule_groups
@@ -159,6 +164,11 @@ def test_each_alert_is_tested_firing_and_not_firing() -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_an_alert(case: Case, rules: Path, tmp_path: Path) -> None:
+    fire(case, rules, tmp_path)
+
+
+def fire(case: Case, rules: Path, folder: Path) -> None:
+    """Let promtool judge a case."""
     firing = f'count(ALERTS{{alertname="{case.alert}", alertstate="firing"}}) or vector(0)'
     test: dict[str, Any] = {
         "interval": "1m",
@@ -167,7 +177,30 @@ def test_an_alert(case: Case, rules: Path, tmp_path: Path) -> None:
             {"expr": firing, "eval_time": case.at, "exp_samples": [{"labels": "{}", "value": case.fires}]}
         ],
     }
-    path = tmp_path / "test.yaml"
+    path = folder / "test.yaml"
     path.write_text(yaml.safe_dump({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}))
     said = promtool("test", "rules", path)
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+def failing_for(reason: Reason, minutes: int, deadline: float) -> dict[str, str]:
+    """Return the series that the operator makes of one storage that fails with one reason, run once a minute."""
+    result = Result(failure=Failure(reason, "It does not go", stage=ConditionType.CONNECTED))
+    status: dict[str, Any] = {}
+    states = []
+    for minute in range(minutes):
+        now = f"2026-01-01T{minute // 60:02}:{minute % 60:02}:00Z"
+        status = next_status(result, status, 1, now, progress_deadline=deadline)
+        states.append(sample(result, status, 0.1).state)
+    series = {state: " ".join(str(int(each == state)) for each in states) for state in sorted(set(states))}
+    return {
+        key: each for state in series for key, each in one(STORAGES, series[state], state=state, reason=reason).items()
+    }
+
+
+@pytest.mark.parametrize("deadline", [60.0, 600.0, 7_200.0])
+def test_what_is_tried_for_long_is_told_of_as_what_it_is(deadline: float, rules: Path, tmp_path: Path) -> None:
+    """The progress deadline ends no try, and what has exceeded it waits for no person."""
+    series = failing_for(Reason.CONNECTION_REFUSED, 60, deadline)
+    fire(Case("CipherStorageNotReady", "it lasts", 1, series), rules, tmp_path)
+    fire(Case("CipherStorageStalled", "it lasts", 0, series), rules, tmp_path)

@@ -1,5 +1,7 @@
 """What is remembered of servers and credentials, and for how long."""
 
+import pytest
+
 from cipher_operator.queue.counts import Counts
 from cipher_operator.queue.entry import GAP
 from cipher_operator.queue.following import Next
@@ -138,3 +140,95 @@ async def test_lanes_in_numbers() -> None:
     now = lanes.counts()
     assert (now.open, now.down, now.refused, now.api) == (3, 1, 0, False)
     await lanes.close()
+
+
+LEAVES = ["names another server", "is deleted", "is suspended", "has no way in any more"]
+
+
+@pytest.mark.parametrize("how", LEAVES)
+async def test_a_server_that_is_down_is_asked_no_more_once_nobody_needs_it(how: str) -> None:
+    """Who moves away leaves a server behind that is switched off for good."""
+    other, left = ("other.example.com", 5432), [False]
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        if left[0] and how != "names another server":
+            return Next(after=60.0 if how == "has no way in any more" else None, gone=how == "is deleted")
+        lane = other if left[0] else LANE
+        try:
+            ticket.enter(lane, "admin")
+        except Closed:
+            return Next(after=660.0)
+        if lane == LANE:
+            ticket.failed(lane, "no answer")
+            return Next(failed=True)
+        ticket.opened(lane, "admin")
+        return Next(after=None)
+
+    world = World(run=run)
+    world.answers[LANE] = False
+    for name in ("chat", "same-way"):
+        world.queue.enqueue(("team", name), changed=True, way="pg")
+    await world.clock.advance(600.0)
+    assert (world.lanes.counts().down, world.outages) == (1, [(LANE, False)])
+    left[0] = True
+    for name in ("chat", "same-way"):
+        world.queue.enqueue(("team", name), changed=True, way="pg")
+    await world.clock.advance(5.0)
+    asked = len(world.probes)
+    assert world.lanes.counts().down == 0
+    assert world.outages == [(LANE, False), (LANE, True)], "its end is told of, too"
+    await world.clock.advance(600.0)
+    assert len(world.probes) == asked and world.lanes.counts().down == 0
+    assert world.free()
+    await world.queue.drain(0)
+
+
+async def test_a_server_that_is_down_is_asked_for_whoever_is_left() -> None:
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        if key == CHAT and len(world.runs) > 2:
+            return Next(gone=True)
+        try:
+            ticket.enter(LANE, "admin")
+        except Closed:
+            return Next(after=660.0)
+        ticket.failed(LANE, "no answer")
+        return Next(failed=True)
+
+    world = World(run=run)
+    world.answers[LANE] = False
+    for key in (CHAT, ("team", "other")):
+        world.queue.enqueue(key, changed=True, way="pg")
+    await world.clock.advance(30.0)
+    world.queue.enqueue(CHAT, changed=True)
+    await world.clock.advance(7_200.0)
+    assert world.lanes.counts().down == 1
+    assert world.clock.now() - world.probes[-1][0] <= 2.0
+    await world.queue.drain(0)
+
+
+async def test_a_refusal_counts_while_it_is_met_again_and_not_long_after() -> None:
+    passwords = ["wrong"]
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(LANE, passwords[-1])
+        except Closed:
+            return Next(after=660.0)
+        if passwords[-1] == "wrong":
+            ticket.refused(LANE, "wrong", "refused")
+        else:
+            ticket.opened(LANE, "right")
+        return Next(after=60.0)
+
+    world = World(run=run)
+    world.queue.enqueue(CHAT)
+    await world.clock.advance(1.0)
+    for _ in range(900):
+        await world.clock.advance(1.0)
+        assert world.lanes.counts().refused == 1
+    passwords.append("right")
+    world.queue.enqueue(CHAT, changed=True)
+    await world.clock.advance(180.0)
+    now = world.lanes.counts()
+    assert (now.refused, now.open) == (0, 1), "the Secret was mended three minutes ago"
+    await world.queue.drain(0)

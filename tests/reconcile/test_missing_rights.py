@@ -2,9 +2,9 @@
 
 import pytest
 
-from cipher_operator.reconcile.storage import REFUSED_FOR
+from cipher_operator.reconcile.conclude import REFUSED_FOR
 from support.runs import NAMESPACE, SERVERS
-from support.tenants import Tenants
+from support.tenants import PROD, Tenants
 
 OPERATOR = "system:serviceaccount:cipher-system:cipher-operator"
 
@@ -89,3 +89,31 @@ async def test_what_is_gone_meanwhile_is_forgotten(tenants: Tenants) -> None:
     await tenants.look()
     tenants.api.delete("cipherstorages", "chat")
     assert (await tenants.run()).gone
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["used by nobody", "used"])
+async def test_a_server_says_it_too(tenants: Tenants, used: bool) -> None:
+    """Whoever runs the platform looks there first, and his alert is about what it says."""
+    tenants.platform()
+    if used:
+        await tenants.ready_tenant()
+    await tenants.look_at_server()
+    assert tenants.server_ready()["status"] == "True"
+    forbid(tenants, SERVERS)
+    assert (await tenants.look_at_server()).failed
+    assert tenants.server_ready()["status"] == "True", "an API server that starts refuses anybody"
+    tenants.seconds += REFUSED_FOR
+    await tenants.look_at_server()
+    ready = tenants.server_ready()
+    assert (ready["status"], ready["reason"]) == ("False", "Unknown")
+    assert f"the operator may not get secrets in namespace '{SERVERS}'" in ready["message"]
+    assert OPERATOR not in ready["message"]
+    assert tenants.server_status()["storages"] == int(used)
+    assert tenants.held("cipherservers", PROD) is used, "what is not known is not let go"
+    tenants.api.mend()
+    tenants.seconds += 60
+    await tenants.look_at_server()
+    assert tenants.server_ready()["status"] == "True"
+    forbid(tenants, SERVERS)
+    await tenants.look_at_server()
+    assert tenants.server_ready()["status"] == "True", "it begins to count anew"

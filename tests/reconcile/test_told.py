@@ -37,6 +37,13 @@ def test_how_loud_it_is(result: Result, news: bool, level: int) -> None:
         (READY, "ready"),
         ([{"type": "Ready", "status": "False"}, {"type": "Stalled", "status": "True"}], "stalled"),
         ([{"type": "Ready", "status": "False"}, {"type": "Reconciling", "status": "True"}], "reconciling"),
+        (
+            [
+                {"type": "Ready", "status": "False", "reason": "ConnectionRefused"},
+                {"type": "Stalled", "status": "True", "reason": "ProgressDeadlineExceeded"},
+            ],
+            "reconciling",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

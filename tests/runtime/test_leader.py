@@ -10,7 +10,7 @@ import pytest
 from cipher_operator.kube.leases import Lease
 from cipher_operator.runtime.leader import Act, Elector, View, claim, decide
 from support.memory_api import MemoryApi
-from support.replicas import NAMESPACE, Network, Replica, holder
+from support.replicas import LEASE_PATH, NAMESPACE, Network, Replica, holder
 from support.virtual_loop import in_virtual_time
 
 ME, OTHER = "me", "other"
@@ -26,13 +26,18 @@ def lease(holder: str, *, renewed: str = "1", duration: float = 15.0, transition
         pytest.param(View(), (Act.CLAIM, 0.0), id="there is none, and was none"),
         pytest.param(View(None, since=90.0, existed=True), (Act.WAIT, 0.5), id="deleted while its holder may work on"),
         pytest.param(View(None, since=85.0, existed=True), (Act.CLAIM, 0.0), id="deleted long enough ago"),
-        pytest.param(View(lease(""), since=100.0), (Act.CLAIM, 0.0), id="released"),
+        pytest.param(View(lease("", duration=1), since=100.0), (Act.CLAIM, 0.0), id="released"),
+        pytest.param(View(lease(""), since=99.0), (Act.WAIT, 0.5), id="emptied by a person, its holder may work on"),
+        pytest.param(View(lease(""), since=85.0), (Act.CLAIM, 0.0), id="emptied long enough ago"),
         pytest.param(View(lease(ME), since=100.0), (Act.CLAIM, 0.0), id="ours still, after an outage"),
         pytest.param(View(lease(OTHER), since=99.0), (Act.WAIT, 0.5), id="renewed a second ago"),
         pytest.param(View(lease(OTHER), since=85.4), (Act.WAIT, pytest.approx(0.4)), id="not a poll later than due"),
         pytest.param(View(lease(OTHER), since=85.0), (Act.CLAIM, 0.0), id="not renewed for its duration"),
         pytest.param(View(lease(OTHER, duration=60), since=50.0), (Act.WAIT, 0.5), id="its holder's own duration"),
         pytest.param(View(lease(OTHER, duration=0), since=99.5), (Act.WAIT, 0.5), id="a duration that is none"),
+        pytest.param(View(lease(OTHER, duration=1), since=86.0), (Act.WAIT, 0.5), id="shorter than any holder's"),
+        pytest.param(View(lease(OTHER, duration=2**31 - 1), since=40.0), (Act.CLAIM, 0.0), id="longer than any"),
+        pytest.param(View(lease("", duration=2**31 - 1), since=85.0), (Act.CLAIM, 0.0), id="nobody's, for ever"),
         pytest.param(View(lease(ME), since=98.0, renewed=98.0), (Act.CLAIM, 3.0), id="we renew every five seconds"),
         pytest.param(View(lease(ME), since=90.0, renewed=90.0), (Act.CLAIM, 0.0), id="and at once when late"),
     ],
@@ -173,6 +178,67 @@ async def test_a_lease_that_somebody_deletes_makes_no_two_leaders() -> None:
             assert not (first.writes and second.writes)
             await asyncio.sleep(0.01)
         assert first.writes
+
+    await asyncio.to_thread(in_virtual_time, play())
+
+
+EDITS: dict[str, dict[str, object]] = {
+    "the holder emptied": {"holderIdentity": ""},
+    "the holder taken away": {"holderIdentity": None},
+    "a second's duration": {"leaseDurationSeconds": 1},
+    "no duration": {"leaseDurationSeconds": None},
+    "a duration without end": {"leaseDurationSeconds": 2**31 - 1},
+    "another holder": {"holderIdentity": "somebody"},
+    "another holder for ever": {"holderIdentity": "somebody", "leaseDurationSeconds": 2**31 - 1},
+    "nobody for ever": {"holderIdentity": "", "leaseDurationSeconds": 2**31 - 1},
+    "as many terms as there can be": {"leaseTransitions": 2**31 - 1, "holderIdentity": "somebody"},
+    "a renewal long ago": {"renewTime": "1970-01-01T00:00:00.000000Z"},
+    "a renewal to come": {"renewTime": "2999-01-01T00:00:00.000000Z"},
+    "nothing at all": dict.fromkeys(
+        ("holderIdentity", "leaseDurationSeconds", "renewTime", "acquireTime", "leaseTransitions")
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("after", [0.1, 2.0, 4.9])
+async def test_a_lease_that_somebody_edits_makes_no_two_leaders_and_always_one_again(edit: str, after: float) -> None:
+    """At any moment between two renewals, beside a follower that has seen it all."""
+
+    async def play() -> None:
+        api = MemoryApi()
+        first = Replica(api, "first")
+        await first.leads(1)
+        second = Replica(api, "second")
+        await asyncio.sleep(10.0 + after)
+        lease = api.read("leases", "cipher-operator", namespace=NAMESPACE)
+        assert lease is not None
+        spec = {**lease["spec"], **EDITS[edit]}
+        await api.put(LEASE_PATH, {**lease, "spec": {key: each for key, each in spec.items() if each is not None}})
+        led = False
+        for moment in range(9_000):
+            assert not (first.writes and second.writes), f"{moment / 100:g} s later"
+            led = first.writes or second.writes
+            await asyncio.sleep(0.01)
+        assert led, "a minute and a half later somebody leads"
+
+    await asyncio.to_thread(in_virtual_time, play())
+
+
+async def test_who_retires_in_the_midst_of_its_claim_does_not_lead_and_gives_it_back() -> None:
+    """A drain ends both replicas at once, and the follower may just be taking what the leader gave back."""
+
+    async def play() -> None:
+        api = MemoryApi()
+        first = Replica(api, "first")
+        first.network.delay = 0.2
+        while holder(api) != "first":
+            await asyncio.sleep(0.01)
+        first.elector.retire()
+        await asyncio.sleep(3.0)
+        assert first.led == []
+        await first.elector.release()
+        assert holder(api) == ""
 
     await asyncio.to_thread(in_virtual_time, play())
 

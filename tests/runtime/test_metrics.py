@@ -255,3 +255,26 @@ def test_a_scrape_of_ten_thousand_storages_is_that_of_thirty() -> None:
     assert few.render().count(b"\n") == many.render().count(b"\n")
     # A few calls depend on how long a number's text is; one per storage would be ten thousand.
     assert abs(calls_of_a_scrape(many) - calls_of_a_scrape(few)) < 100
+
+
+def test_the_first_pass_of_each_term_is_measured_from_its_beginning() -> None:
+    metrics = Metrics()
+    name = "cipher_operator_first_pass_seconds"
+    metrics.begin_pass([KEY], takeover=True)
+    metrics._seen(KEY)
+    assert (value(metrics, name) or 0) > 0
+    metrics.clear()
+    assert value(metrics, name) == 0, "it follows"
+    metrics.begin_pass([KEY, OTHER], takeover=True)
+    metrics._seen(KEY)
+    assert value(metrics, name) == 0, "not every storage was looked at in this term"
+    metrics._seen(OTHER)
+    assert (value(metrics, name) or 0) > 0
+
+
+def test_a_pass_that_ends_when_its_term_has_ended_is_none() -> None:
+    metrics = Metrics()
+    metrics.begin_pass([KEY], takeover=True)
+    metrics.clear()
+    metrics._seen(KEY)
+    assert value(metrics, "cipher_operator_first_pass_seconds") == 0

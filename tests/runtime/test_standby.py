@@ -55,13 +55,23 @@ def test_what_counts_as_settled(case: str) -> None:
 
 @pytest.mark.parametrize(
     ("own", "operators", "spread"),
-    [(None, 300.0, 300.0), ("1m", 300.0, 60.0), ("24h", 300.0, 300.0), ("0s", 300.0, 300.0), (None, 0.0, 300.0)],
+    [
+        (None, 300.0, 300.0),
+        ("1m", 300.0, 60.0),
+        ("24h", 300.0, 300.0),
+        ("0s", 300.0, 300.0),
+        (None, 0.0, 300.0),
+        (None, 7_200.0, 900.0),
+        ("24h", 0.0, 900.0),
+    ],
     ids=[
         "the operator's",
         "its own",
         "never longer than the operator's",
         "only on change: once",
         "both",
+        "hours: until then nobody knows of them",
+        "its own hours",
     ],
 )
 def test_over_what_the_first_looks_are_spread(own: str | None, operators: float, spread: float) -> None:
@@ -99,6 +109,7 @@ class Process:
     """Triggers on a real queue with a clock that the test turns; each run takes a tenth of a second and a slot."""
 
     def __init__(self, slots: int = 8) -> None:
+        self.fails = False
         self.world = World(run=self._run, slots=slots, share=32)
         self.looked: list[Ref] = []
         self.connections: Counter[int] = Counter()
@@ -108,6 +119,8 @@ class Process:
         self.triggers = Triggers(queue, self.inputs, lambda ref, /, *, after=0.0: self.looked.append(ref), standby)
 
     async def _run(self, world: World, key: Key, ticket: Ticket) -> Next:
+        if self.fails:
+            return Next(failed=True)
         ticket.enter(LANE, "admin")
         self.connections[int(world.clock.now())] += 1
         await world.clock.sleep(0.1)
@@ -205,4 +218,62 @@ async def test_an_input_that_changes_while_it_follows_is_not_lost() -> None:
     process.lead()
     await process.world.clock.advance(0.0)
     assert len(process.world.runs) == 1
+    await process.world.queue.drain(0)
+
+
+async def test_what_a_leader_had_not_come_to_is_looked_at_when_it_leads_again() -> None:
+    """An outage of the API server: what changed just before it was seen by who leads again, and by nobody else."""
+    process = Process(slots=1)
+    for name in ("running", "waiting", "done"):
+        process.triggers.storage(None, storage(name))
+    process.triggers.complete()
+    await process.world.clock.advance(5.0)
+    for name in ("running", "waiting"):
+        process.world.queue.enqueue(("ns", name), changed=True)
+    await process.world.clock.advance(0.05)
+    await process.follow()
+    await process.world.clock.advance(900.0)
+    began = process.world.clock.now()
+    process.lead()
+    await process.world.clock.advance(1.0)
+    assert {key[1] for _, key in process.since(began)} == {"running", "waiting"}
+    await process.world.queue.drain(0)
+    await process.follow()
+    process.lead()
+    began = process.world.clock.now()
+    await process.world.clock.advance(0.0)
+    assert process.since(began) == [], "once"
+    await process.world.queue.drain(0)
+
+
+async def test_what_a_leader_had_tried_in_vain_is_looked_at_when_it_leads_again() -> None:
+    process = Process()
+    process.triggers.storage(None, storage())
+    process.triggers.complete()
+    await process.world.clock.advance(1.0)
+    process.fails = True
+    process.world.queue.enqueue(("ns", "chat"))
+    await process.world.clock.advance(1.0)
+    await process.follow()
+    process.fails = False
+    await process.world.clock.advance(60.0)
+    began = process.world.clock.now()
+    process.lead()
+    await process.world.clock.advance(0.0)
+    assert len(process.since(began)) == 1
+    await process.world.queue.drain(0)
+
+
+async def test_an_input_that_a_leader_had_not_looked_at_is_not_lost() -> None:
+    process = Process()
+    process.triggers.storage(None, storage())
+    process.triggers.complete()
+    await process.world.clock.advance(1.0)
+    process.triggers.follow([("Secret", "ns", "pg"), ("Secret", "ns", "unrelated")])
+    await process.world.queue.drain(0)
+    await process.world.clock.advance(60.0)
+    began = process.world.clock.now()
+    process.lead()
+    await process.world.clock.advance(0.0)
+    assert len(process.since(began)) == 1
     await process.world.queue.drain(0)

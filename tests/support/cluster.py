@@ -182,24 +182,26 @@ class Namespace:
     def delete(self, plural: str, name: str) -> None:
         self.request("DELETE", self.path(plural, name))
 
-    def held(self) -> list[str]:
-        """Return what has finalizers in the namespace."""
+    def left(self, *, deleted: bool) -> list[str]:
+        """Return what has finalizers in the namespace: what is being deleted, or what is not yet."""
         return [
-            f"{plural} {item['metadata']['name']} {item['metadata']['finalizers']}, "
-            f"deleted {item['metadata'].get('deletionTimestamp')}"
+            f"{plural} {item['metadata']['name']} {item['metadata']['finalizers']}"
             for plural in ("cipherstorages", "secrets", "configmaps")
             for item in self.request("GET", self.path(plural))["items"]
-            if item["metadata"].get("finalizers")
+            if item["metadata"].get("finalizers") and ("deletionTimestamp" in item["metadata"]) is deleted
         ]
 
     def end(self) -> None:
-        """Delete the namespace and wait until it is gone: until all in it is let go, and then for its controller.
+        """Delete the namespace and wait until its controller has deleted what is in it, the operator has let that go,
+        and the controller has seen that.
 
-        That one looks 5 s after the deletion, then each 8 s, and after an error of its own less and less often.
+        The controller looks 5 s after the deletion, where it has heard of it (half a minute later after an outage of
+        the API server), then each 8 s.
         """
         path = f"/api/v1/namespaces/{self.name}"
         self.request("DELETE", path)
-        wait_until(lambda: not self.held(), lambda: f"all is let go; {self.held()}")
+        wait_until(lambda: not self.left(deleted=False), lambda: f"deleted: {self.left(deleted=False)}", PATIENCE)
+        wait_until(lambda: not self.left(deleted=True), lambda: f"let go: {self.left(deleted=True)}")
         wait_until(lambda: not self.exists(), lambda: f"it is gone; {self.request('GET', path)['status']}", PATIENCE)
 
     def let_go(self) -> None:

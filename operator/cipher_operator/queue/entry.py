@@ -22,8 +22,6 @@ class Entry:
     way: Hashable | None = None
     task: "asyncio.Task[None] | None" = None
     dirty: bool = False
-    waits: frozenset[Need] = frozenset()
-    """What is closed and it waits for."""
     timer: Timer | None = None
     due: float = 0.0
     failures: int = 0

@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+API_PAUSE, API_PAUSE_CAP = 1.0, 30.0
+"""Seconds before the API server is asked again, doubled with each outage in a row."""
 FIRST_SLOTS = 2
 """Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
 KEPT_FREE = 4
@@ -116,6 +118,10 @@ class Lane:
         if begins:
             self.since, self.told = now, False
         return begins
+
+    def pause(self) -> float:
+        """Return the seconds before a server is asked again that is asked less and less often."""
+        return min(API_PAUSE_CAP, API_PAUSE * 2.0 ** min(self.strikes - 1, 10))
 
     def open(self) -> None:
         """Let one run in, to see."""

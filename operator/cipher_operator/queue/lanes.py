@@ -5,25 +5,27 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 
-from cipher_operator.queue.clock import Clock, Timer
+from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.counts import Counts, count
 from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
 from cipher_operator.queue.needs import API, Listener, Name, Need
+from cipher_operator.queue.timers import Timers
 
 UNLIMITED = 1_000_000
 
 VERDICT_SECONDS = 60.0
 """How long a refused credential is not tried again."""
+UNMET_SECONDS = 60.0
+"""How long after that it counts as refused still: who needs it has been told, and has tried by then."""
 PROBE_SECONDS = 2.0
-API_PAUSE, API_PAUSE_CAP = 1.0, 30.0
-"""Seconds before the API server is asked again, doubled with each outage in a row."""
 TELL_SECONDS = 8.0
 """How long a server is down before all its keys say so: a restart is over by then."""
 IDLE_SECONDS = 3_600.0
 """After how long what nobody uses is dropped."""
 
 Outage = Callable[[Name, bool, object, float], None]
-"""Called when an outage of a lane begins (False) and when it is over (True), with its cause and its seconds."""
+"""Called when an outage of a lane begins (False) and when it is over (True), with cause and seconds; no cause: nobody
+needs the lane any more."""
 
 
 class Lanes:
@@ -44,7 +46,7 @@ class Lanes:
         self._outage, self._jitter = outage, jitter
         self._lanes: dict[Name, Lane] = {}
         self._probes: dict[Name, asyncio.Task[None]] = {}
-        self._timers: dict[Hashable, Timer] = {}
+        self._timers = Timers(clock)
         self._listeners: list[Listener] = []
         self._refusals: set[Need] = set()
         self._context = contextvars.copy_context()
@@ -142,7 +144,7 @@ class Lanes:
         news = not known.proven or known.cause is not None
         known.proven, known.trial, known.cause = True, None, None
         self._refusals.discard((name, credential))
-        self._cancel((name, credential))
+        self._timers.cancel((name, credential))
         if news:
             self._tell(lambda listener: listener.opened((name, credential)))
 
@@ -162,9 +164,16 @@ class Lanes:
         lane.doubt()
         if name == API:
             self._close(name, lane, cause)
-            self._ask_later(name, cause, max(retry_after or 0.0, self._api_pause(lane)))
+            self._ask_later(name, cause, max(retry_after or 0.0, lane.pause() * self._jitter(0.75, 1.0)))
         elif name not in self._probes:
             self._ask(name, cause)
+
+    def answers(self, name: Name) -> None:
+        """Take note that somebody else has met a server that answers: one that is down is asked now."""
+        lane = self._lanes.get(name)
+        if lane is not None and lane.cause is not None:
+            self._timers.cancel(name)
+            self._ask(name, lane.cause)
 
     def refused(self, name: Name, credential: Hashable, cause: object) -> None:
         """Take note of a verdict on a credential: for a minute nobody tries it again, then one does."""
@@ -172,9 +181,7 @@ class Lanes:
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
         self._refusals.add((name, credential))
-        self._at(
-            (name, credential), known.until, lambda: self._tell(lambda listener: listener.opened((name, credential)))
-        )
+        self._timers.at((name, credential), known.until, lambda: self._outlived((name, credential)))
         self._tell(lambda listener: listener.told((name, credential)))
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
@@ -183,19 +190,22 @@ class Lanes:
         if known is not None:
             known.cause = None
             self._refusals.discard((name, credential))
-            self._cancel((name, credential))
+            self._timers.cancel((name, credential))
 
     async def close(self) -> None:
         """End probes and timers."""
         self._closed = True
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        self._timers.close()
         tasks = set(self._probes.values())
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _outlived(self, need: Need) -> None:
+        """Let a credential be tried again; whoever has another one by now does not."""
+        self._timers.at(need, self._clock.now() + UNMET_SECONDS, lambda: self._refusals.discard(need))
+        self._tell(lambda listener: listener.opened(need))
 
     def _of(self, name: Name) -> Lane:
         lane = self._lanes.get(name)
@@ -204,7 +214,7 @@ class Lanes:
             lane = self._lanes[name] = Lane(slots, slots if name == API else min(slots, FIRST_SLOTS))
             lane.used = self._clock.now()
             if "sweep" not in self._timers:
-                self._at("sweep", lane.used + IDLE_SECONDS, self._sweep)
+                self._timers.at("sweep", lane.used + IDLE_SECONDS, self._sweep)
         return lane
 
     def _credential(self, name: Name, credential: Hashable) -> Credential:
@@ -226,12 +236,8 @@ class Lanes:
         if lane.close(cause, self._clock.now()):
             self._outage(name, False, cause, 0.0)
 
-    def _api_pause(self, lane: Lane) -> float:
-        pause = min(API_PAUSE_CAP, API_PAUSE * 2.0 ** min(lane.strikes - 1, 10))
-        return pause * self._jitter(0.75, 1.0)
-
     def _ask_later(self, name: Name, cause: object, seconds: float) -> None:
-        self._at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
+        self._timers.at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
 
     def _ask(self, name: Name, cause: object) -> None:
         if self._closed or name in self._probes:
@@ -256,15 +262,24 @@ class Lanes:
             return
         if lane.cause is None:
             self._close(name, lane, cause)
+        if name != API and not lane.held and not any(listener.needs(name) for listener in self._listeners):
+            return self._leave(name, lane)
         if name == API:
             lane.strikes += 1
-            pause = max(answer if answer is not False else 0.0, self._api_pause(lane))
+            pause = max(answer if answer is not False else 0.0, lane.pause() * self._jitter(0.75, 1.0))
         else:
             pause = PROBE_SECONDS
             if not lane.told and lane.since is not None and self._clock.now() - lane.since >= TELL_SECONDS:
                 lane.told = True
                 self._tell(lambda listener: listener.told((name, None)))
         self._ask_later(name, cause, pause)
+
+    def _leave(self, name: Name, lane: Lane) -> None:
+        """Drop a lane that is down and that nobody needs any more: it may be switched off for good."""
+        del self._lanes[name]
+        self._refusals.difference_update([need for need in self._refusals if need[0] == name])
+        if lane.since is not None:
+            self._outage(name, True, None, self._clock.now() - lane.since)
 
     def _sweep(self) -> None:
         """Drop what nobody uses: credentials change, and hosts come and go."""
@@ -274,22 +289,7 @@ class Lanes:
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]
-        self._at("sweep", now + IDLE_SECONDS / 4, self._sweep)
-
-    def _at(self, what: Hashable, when: float, callback: Callable[[], None]) -> None:
-        self._cancel(what)
-        if self._closed:
-            return
-
-        def due() -> None:
-            self._timers.pop(what, None)
-            callback()
-
-        self._timers[what] = self._clock.call_at(when, due)
-
-    def _cancel(self, what: Hashable) -> None:
-        if (timer := self._timers.pop(what, None)) is not None:
-            timer.cancel()
+        self._timers.at("sweep", now + IDLE_SECONDS / 4, self._sweep)
 
     def _freed(self) -> None:
         self._tell(lambda listener: listener.freed())

@@ -1,6 +1,6 @@
 """What a run needs of the lanes, and what keeps it out."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from typing import Protocol
 
 API = "api"
@@ -10,6 +10,11 @@ Name = Hashable
 """API, or a server."""
 Need = tuple[Name, Hashable | None]
 """A lane, and the credential that is used in it."""
+
+
+def lanes_of(needs: Iterable[Need]) -> list[Name]:
+    """Return the lanes of needs, each once."""
+    return list(dict.fromkeys(name for name, _ in needs))
 
 
 class Busy(Exception):
@@ -29,6 +34,9 @@ class Listener(Protocol):
 
     def shares(self, name: Name) -> bool:
         """Return whether keys of several namespaces are known to need this lane."""
+
+    def needs(self, name: Name) -> bool:
+        """Return whether any key is known to need this lane."""
 
     def freed(self) -> None:
         """Something may be entered that could not be before."""

@@ -8,7 +8,7 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable, Iterable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
 from cipher_operator.queue.clock import Clock
@@ -16,12 +16,13 @@ from cipher_operator.queue.entry import Entry
 from cipher_operator.queue.following import Next, backoff
 from cipher_operator.queue.lane import KEPT_FREE
 from cipher_operator.queue.lanes import Lanes
-from cipher_operator.queue.needs import API, Busy, Name, Need
+from cipher_operator.queue.needs import API, Busy, Name, Need, lanes_of
 from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
 from cipher_operator.queue.residents import Residents
 from cipher_operator.queue.share import Share
 from cipher_operator.queue.ticket import Ticket
+from cipher_operator.queue.waits import Waits
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Queue(Generic[K]):
         self._ways: dict[Hashable, tuple[Need, ...]] = {}
         self._learning: dict[Hashable, K] = {}
         self._residents: Residents[K] = Residents(namespace)
-        self._waits: dict[Need, set[K]] = {}
+        self._waits: Waits[K] = Waits()
         self._running, self._share = 0, Share(workers)
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
@@ -93,7 +94,7 @@ class Queue(Generic[K]):
         entry = self._entries.setdefault(key, Entry())
         if changed:
             entry.needs, entry.way = None, way or entry.way
-            self._residents.go(key, entry.way, _lanes_of(self._ways.get(entry.way, ())))
+            self._residents.go(key, entry.way, lanes_of(self._ways.get(entry.way, ())))
         after = max(after, entry.rest(self._clock.now()))
         if after > 0:
             self._plan(key, entry, after)
@@ -104,13 +105,17 @@ class Queue(Generic[K]):
             self._ready.put(key, self._namespace(key), self._group(entry), urgent=urgent)
             self._wake()
 
+    def undone(self) -> list[K]:
+        """Return what was asked for and is not done: keys that wait or run, and those whose last run failed."""
+        return [key for key, entry in self._entries.items() if key in self._ready or entry.task or entry.failures]
+
     def forget(self, key: K) -> None:
         """Drop all that is planned and known of a key. A run under way ends by itself and is not repeated."""
         if (entry := self._entries.pop(key, None)) is None:
             return
         self._cancel(entry)
         self._residents.forget(key)
-        self._await(key, entry, frozenset())
+        self._waits.settle(key, frozenset())
         self._ready.remove(key)
 
     def relearn(self, way: Hashable) -> None:
@@ -142,14 +147,18 @@ class Queue(Generic[K]):
 
     def opened(self, need: Need) -> None:
         """Run who waits for a lane, or for a credential of it."""
-        for key in list(self._waits.get(need, ())):
+        for key in list(self._waits.of(need)):
             self.enqueue(key)
 
     def told(self, need: Need) -> None:
         """Run who lives on a lane, or uses a credential of it, so that all say what is wrong."""
-        for key in self._residents.of(need[0]) - self._waits.get(need, set()):
+        for key in self._residents.of(need[0]) - self._waits.of(need):
             if need[1] is None or need in (self._entries[key].needs or ()):
                 self.enqueue(key)
+
+    def needs(self, name: Name) -> bool:
+        """Return whether any key is known to need a lane."""
+        return bool(self._residents.of(name))
 
     def shares(self, name: Name) -> bool:
         """Return whether keys of several namespaces are known to need a lane."""
@@ -188,12 +197,12 @@ class Queue(Generic[K]):
         entry = self._entries[key]
         entry.dirty, namespace = False, self._namespace(key)
         entry.begin(self._clock.now())
-        self._await(key, entry, frozenset())
+        self._waits.settle(key, frozenset())
         # What was planned before this run is what this run does.
         self._cancel(entry)
         needs: tuple[Need, ...] = () if group[:1] == ("way",) else group
         # One slot of a lane, with however many credentials: a run has one session at a time.
-        reserved = _lanes_of(need for need in ((API, None), *needs) if self._lanes.cause(*need) is None)
+        reserved = lanes_of(need for need in ((API, None), *needs) if self._lanes.cause(*need) is None)
         reserved = [name for name in reserved if self._lanes.take(name, namespace)]
         learns = group[1] if group[:1] == ("way",) else None
         if learns is not None:
@@ -231,9 +240,13 @@ class Queue(Generic[K]):
     def _after(self, key: K, entry: Entry, ticket: Ticket, following: Next | None, *, busy: bool) -> None:
         if ticket.needs:
             self._settle(key, entry, ticket.needs)
+        elif following is not None and not following.failed:
+            # It came to its end without a server, as where it is suspended.
+            entry.needs = ()
+            self._residents.forget(key)
         if busy:
             entry.began_in_vain()
-        self._await(key, entry, frozenset(ticket.closed))
+        self._waits.settle(key, ticket.closed)
         if following is not None and not following.failed:
             entry.failures = 0
         if entry.dirty or busy:
@@ -255,24 +268,14 @@ class Queue(Generic[K]):
         if learns is not None and self._learning.get(learns) == key:
             del self._learning[learns]
             self._ways[learns] = ticket.needs
-            self._residents.learn(learns, _lanes_of(ticket.needs))
+            self._residents.learn(learns, lanes_of(ticket.needs))
             self._ready.regroup(("way", learns), ticket.needs)
             self._wake()
 
     def _settle(self, key: K, entry: Entry, needs: tuple[Need, ...]) -> None:
         """Note what a key needs."""
         entry.needs = needs
-        self._residents.settle(key, _lanes_of(needs))
-
-    def _await(self, key: K, entry: Entry, needs: frozenset[Need]) -> None:
-        """Note what is closed and a key waits for."""
-        for need in entry.waits - needs:
-            self._waits[need].discard(key)
-            if not self._waits[need]:
-                del self._waits[need]
-        for need in needs - entry.waits:
-            self._waits.setdefault(need, set()).add(key)
-        entry.waits = needs
+        self._residents.settle(key, lanes_of(needs))
 
     def _plan(self, key: K, entry: Entry, seconds: float) -> None:
         due = self._clock.now() + seconds
@@ -293,8 +296,3 @@ class Queue(Generic[K]):
         if entry.timer is not None:
             entry.timer.cancel()
             entry.timer = None
-
-
-def _lanes_of(needs: Iterable[Need]) -> list[Name]:
-    """Return the lanes of needs, each once."""
-    return list(dict.fromkeys(name for name, _ in needs))

@@ -33,6 +33,9 @@ class Ready(Generic[K]):
     def __len__(self) -> int:
         return len(self._where)
 
+    def __contains__(self, key: object) -> bool:
+        return key in self._where
+
     def put(self, key: K, namespace: str, group: Group, *, urgent: bool) -> None:
         """Add a key; one that is there already keeps its place, unless it becomes urgent or its group another."""
         priority = URGENT if urgent else DUE

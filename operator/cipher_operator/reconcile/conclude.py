@@ -27,6 +27,9 @@ GAP_SECONDS = 2.0
 """Before a password that was just set is tested again."""
 RETEST_SECONDS = 60.0
 
+REFUSED_FOR = 10.0
+"""Seconds until an object says that its inputs may not be read: an API server that has just started refuses anybody."""
+
 
 def refused(snapshot: Snapshot, failure: Failure) -> Result:
     """Return the end of a run that came to no session."""

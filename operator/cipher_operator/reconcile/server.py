@@ -21,6 +21,7 @@ from cipher_operator.kube.cipherstorages import held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.objects import Standing
+from cipher_operator.kube.port import ApiError
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.claims import claims
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
@@ -28,6 +29,7 @@ from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.attempt import attempt
+from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import SECRET, Key, Ref, login_references
@@ -67,6 +69,8 @@ class ServerReconciler:
         self._counted: dict[str, float] = {}
         """When the number of storages of a server was written last."""
         self._looks: dict[str, _Look] = {}
+        self._refused: dict[str, float] = {}
+        """Since when, in monotonic seconds, the API server refuses what a look asks for."""
 
     async def close(self) -> None:
         """Nothing goes on beside the runs."""
@@ -75,11 +79,32 @@ class ServerReconciler:
         """Forget what was seen: another process works on the servers from now on."""
         self._looks.clear()
         self._counted.clear()
+        self._refused.clear()
 
     async def run(self, key: Key, ticket: Ticket) -> Next:
         """Look at one server; return when to look again."""
         begin_run()
-        return await attempt(self._look(key, ticket), ticket, {"server": key[1]})
+        return await attempt(self._told(key, ticket), ticket, {"server": key[1]})
+
+    async def _told(self, key: Key, ticket: Ticket) -> Next:
+        """Look at one server; once it lasts, tell of it that the operator may not. Raises ApiError before."""
+        around, name = self._around, key[1]
+        try:
+            following = await self._look(key, ticket)
+        except ApiError as error:
+            body = await get_server(around.kube, name)
+            lasts = around.monotonic() - self._refused.setdefault(name, around.monotonic())
+            if body is None or around.namespaces.servers is None or lasts < REFUSED_FOR:
+                raise
+            resource = parse_resource(body)
+            users, storages = around.inputs.users((SERVER_KIND, "", name)), resource.status.get("storages")
+            result = ServerResult(
+                storages=storages if isinstance(storages, int) else len(tuple(users)),
+                failure=api_refused(error, around.namespaces.servers),
+            )
+            return await self._tell(resource, result)
+        self._refused.pop(name, None)
+        return following
 
     async def _look(self, key: Key, ticket: Ticket) -> Next:
         around, name = self._around, key[1]

@@ -21,7 +21,7 @@ from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.attempt import attempt
 from cipher_operator.reconcile.builds import Builds
-from cipher_operator.reconcile.conclude import api_refused, discreet, failed, planned, ready, refused
+from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused, discreet, failed, planned, ready, refused
 from cipher_operator.reconcile.decide import Intent, decide, parse
 from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.inputs import Key
@@ -35,9 +35,6 @@ from cipher_operator.reconcile.sessions import Sessions
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot, unread
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.reconcile.tell import Teller
-
-REFUSED_FOR = 10.0
-"""Seconds until a storage says that its inputs may not be read: an API server that has just started refuses anybody."""
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,11 @@ from cipher_operator.kube.leases import LEASE_NAME, Claim, Lease, create_lease, 
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 
 RELEASED_SECONDS = 1
-"""The duration of a claim that was given back: 0 is not valid."""
+"""The duration of a claim that was given back: 0 is not valid. Who empties a Lease by hand leaves another there."""
+LONGEST_SECONDS = 60
+"""The longest duration that is believed: no version of the operator writes a longer one, but a person may."""
+MOST_TRANSITIONS = 2**31 - 1
+"""Of a Lease's field."""
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +84,10 @@ class View:
         """Return the view after a claim of this process, asked for at `asked`, was written."""
         return View(lease, since=now, renewed=asked, heard=True, existed=True)
 
+    def others(self, identity: str) -> bool:
+        """Return whether another process has the Lease."""
+        return self.lease is not None and self.lease.holder not in ("", identity)
+
     def lost(self) -> "View":
         """Return the view of a process that does not lead any more."""
         return replace(self, renewed=None)
@@ -97,10 +105,12 @@ def decide(view: View, identity: str, now: float, timing: Timing = TIMING) -> tu
     if lease is None:
         # Where somebody deleted it, its holder works on until it notices.
         left = view.since + timing.lease - now if view.existed else 0.0
-    elif lease.holder in ("", identity):
+    elif lease.holder == identity or (not lease.holder and lease.duration == RELEASED_SECONDS):
         left = 0.0
     else:
-        left = view.since + max(lease.duration, RELEASED_SECONDS) - now
+        # What a person has put there is no word of its holder, who may have been granted our own duration before.
+        longest = LONGEST_SECONDS if lease.holder else timing.lease
+        left = view.since + min(max(lease.duration, timing.lease), longest) - now
     return (Act.CLAIM, 0.0) if left <= 0 else (Act.WAIT, min(timing.poll, left))
 
 
@@ -109,7 +119,7 @@ def claim(view: View, identity: str, now: datetime, timing: Timing = TIMING) -> 
     lease = view.lease
     if lease is not None and lease.holder == identity:
         return Claim(identity, timing.lease, lease.transitions, now)
-    transitions = 0 if lease is None else lease.transitions + 1
+    transitions = 0 if lease is None or lease.transitions >= MOST_TRANSITIONS else lease.transitions + 1
     return Claim(identity, timing.lease, transitions, now, acquired=now)
 
 
@@ -216,7 +226,8 @@ class Elector:
                 continue
             heard = self._view.heard
             if not self._retired and await self._asked(self._claim, self._timing.request):
-                return heard
+                # Asked to end meanwhile, it begins nothing any more: what it holds is given back.
+                return None if self._retired else heard
             await asyncio.sleep(self._timing.retry * random.uniform(0.2, 1.0))  # noqa: S311 - spreads tries
         return None
 
@@ -227,8 +238,7 @@ class Elector:
             if wait > 0:
                 await asyncio.sleep(min(wait, left))
             elif not await self._asked(self._claim, min(self._timing.request, left)):
-                lease = self._view.lease
-                if lease is not None and lease.holder != self._identity:
+                if self._view.others(self._identity):
                     return
                 await asyncio.sleep(min(self._timing.retry, max(0.0, self._deadline - self._clock())))
 
@@ -251,10 +261,8 @@ class Elector:
                 if error.status not in (404, 409) or (error.status == 404 and self._view.lease is None):
                     raise
                 await self._read()
-                if self._view.lease is not None and self._view.lease.holder != self._identity:
-                    return False
                 # One of ours whose answer was lost, or nobody's: a leader that lost it to nobody goes on.
-                if self._view.renewed is None:
+                if self._view.renewed is None or self._view.others(self._identity):
                     return False
             else:
                 self._view = self._view.granted(lease, asked, self._clock())

@@ -180,6 +180,8 @@ class Metrics:
 
     def clear(self) -> None:
         """Count none any more: another process works on them."""
+        self._unseen = None
+        self._first_pass.set(0)
         self._census.clear()
         self._server_ready.clear()
 
@@ -208,6 +210,7 @@ class Metrics:
         counts from the start of the process, from now in a `takeover`."""
         if takeover:
             self._serving_since = time.monotonic()
+        self._first_pass.set(0)
         self._unseen = set(storages)
         self._pass_may_end()
 

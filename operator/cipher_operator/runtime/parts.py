@@ -218,10 +218,12 @@ class Parts:
         self.servers_queue.resume()
         self.triggers.lead(warm=warm)
         self.tenants.lead()
+        # It has just granted the Lease.
+        self.lanes.answers(API)
 
     async def follow(self) -> bool:
         """End what is under way at once and do no work from now on; return whether all of it has ended."""
-        self.triggers.follow()
+        self.triggers.follow(self.inputs_queue.undone())
         self.tenants.follow()
         queues = (self.queue, self.servers_queue, self.inputs_queue)
         await asyncio.gather(*(queue.drain(0) for queue in queues))
@@ -262,6 +264,8 @@ class _Told:
             self._api.end(_RUNS)
         elif lane == API:
             self._api.begin(_RUNS, str(cause))
+        elif over and cause is None:
+            logger.info("a PostgreSQL server that does not answer is needed by nobody any more, after %.0f s", seconds)
         elif over:
             logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
         else:

@@ -15,6 +15,8 @@ RECENT_SECONDS = 120.0
 """How long a change counts as one that the former leader may not have come to: longer than a run and a Lease."""
 DEFAULT_SPREAD = 300.0
 """Where neither the storage nor `--interval` says one."""
+LONGEST_SPREAD = 900.0
+"""Until it is looked at a storage is in no metric, and the first pass is not through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Standby:
         self._interval, self._clock, self._jitter = interval, clock, jitter
         self._known: dict[Key, Known] = {}
         self._touched: dict[Key, float] = {}
+        self._undone: set[Key] = set()
+        """What this process had not come to when it led last. Who led since has, but perhaps nobody did."""
 
     def saw(self, key: Key, body: Mapping[str, Any]) -> None:
         """Note a storage as it is now."""
@@ -61,20 +65,26 @@ class Standby:
         for key in keys:
             self._touched[key] = now
 
+    def keep(self, keys: Iterable[Key]) -> None:
+        """Note what this process leaves undone, as it leads no more."""
+        self._undone.update(keys)
+
     def drop(self, key: Key) -> None:
         """Let a storage go that is no more."""
         self._known.pop(key, None)
+        self._undone.discard(key)
         self._touched.pop(key, None)
 
     def looks(self, *, warm: bool) -> list[Look]:
         """Return the first look at each storage: what is new, then what is not as it shall be, then what has changed
-        of late; the rest spread over the shorter of its own interval and the operator's.
+        of late, or was left undone; the rest spread over the shorter of its own interval and the operator's.
 
         Where this process was not `warm`, nobody knows what has changed: the rest is looked at as well, after those.
         """
         since = self._clock() - RECENT_SECONDS
-        recent = {key for key, at in self._touched.items() if at >= since}
+        recent = {key for key, at in self._touched.items() if at >= since} | self._undone
         self._touched.clear()
+        self._undone.clear()
         looks = []
         for key, one in sorted(self._known.items(), key=lambda item: (item[1].settled, not item[1].fresh)):
             at_once = not (one.settled and warm) or key in recent
@@ -83,7 +93,7 @@ class Standby:
         return looks
 
     def _spread(self, every: float | None) -> float:
-        return min((each for each in (every, self._interval) if each), default=DEFAULT_SPREAD)
+        return min(LONGEST_SPREAD, min((each for each in (every, self._interval) if each), default=DEFAULT_SPREAD))
 
 
 def known(resource: Resource) -> Known:

@@ -1,6 +1,6 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -84,9 +84,11 @@ class Triggers:
         if not self._follows:
             self._look_at_held()
 
-    def follow(self) -> None:
-        """Run nothing from now on."""
+    def follow(self, unlooked: Iterable[Ref] = ()) -> None:
+        """Run nothing from now on. `unlooked` are inputs that were to be looked at, and were not."""
         self._follows = True
+        if self._standby is not None:
+            self._standby.keep((*self._queue.undone(), *(key for ref in unlooked for key in self._inputs.users(ref))))
 
     def lead(self, *, warm: bool) -> None:
         """Run what there is, in the order that `standby` says, and whatever changes from now on."""

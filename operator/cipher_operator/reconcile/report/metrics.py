@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.certificates import expiries
 from cipher_operator.reconcile.result import Result
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One run: Ready's reason, whether the storage is `ready`, `reconciling` or `stalled`, how many seconds the run
-    took, statements that changed something, and whether the check succeeded. Times are seconds since the epoch."""
+    """One run: Ready's reason, whether the storage is `ready`, `reconciling` (tried on, also past the progress
+    deadline) or `stalled` (waits for a person), how many seconds the run took, statements that changed something, and
+    whether the check succeeded. Times are seconds since the epoch."""
 
     reason: str
     state: str
@@ -26,10 +28,12 @@ class Sample:
 
 def sample(result: Result, status: Mapping[str, Any], seconds: float) -> Sample:
     """Return what is counted of a run; `status` is what it published."""
-    true = {str(condition["type"]) for condition in status["conditions"] if condition["status"] == "True"}
+    true = {each["type"]: each.get("reason") for each in status["conditions"] if each["status"] == "True"}
+    # What is only late is tried on: nobody need decide anything.
+    waits = true.get("Stalled", Reason.PROGRESS_DEADLINE_EXCEEDED) != Reason.PROGRESS_DEADLINE_EXCEEDED
     return Sample(
         reason=str(result.reason),
-        state="ready" if "Ready" in true else "stalled" if "Stalled" in true else "reconciling",
+        state="ready" if "Ready" in true else "stalled" if waits else "reconciling",
         seconds=seconds,
         statements=result.statements,
         checked=result.failure is None,
