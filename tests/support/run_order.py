@@ -82,7 +82,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("cluster")
         if _file(item).startswith(LENGTHY):
             item.add_marker("lengthy")
-    if config.getoption("dist", "no") != "no":
+    # The order in which a worker collects is that in which groups are shared out. In a worker --dist reads "no".
+    if hasattr(config, "workerinput"):
         items.sort(key=_place)
 
 
