@@ -74,4 +74,4 @@ def test_what_lasts_long_begins_first(pytester: pytest.Pytester) -> None:
         flags = ("-n", "1", "--dist", "loadgroup", "--no-loadscope-reorder", "-p", "no:cacheprovider")
         result = pytester.runpytest_subprocess(*flags)
     result.assert_outcomes(passed=5)
-    assert seen.read_text().split() == ["test_killed", "test_outages", "test_b", "test_a", "test_last"]
+    assert seen.read_text().split() == ["test_outages", "test_killed", "test_b", "test_a", "test_last"]
