@@ -16,7 +16,8 @@ WORKERS ?= 3
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	static types layers format cluster-down lock chart chart-test compat reference docs docs-serve release-check release-files image-test
+	static types layers format cluster-down lock chart chart-test compat reference docs docs-serve release-check \
+	release-files image-test
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +25,7 @@ help: ## list the commands
 demo: setup ## show a CipherStorage from apply to Ready, break it, watch it heal; ends by itself
 	@$(PY) -m demo
 
-check: static ## lint, types, layer contracts, docs and the tests that need no cluster: about a minute
+check: static ## lint, types, layer contracts, docs and the quick tests that need no cluster: a minute
 	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster and not lengthy" --ignore tests/postgres --ignore tests/e2e $(ARGS)
 
 test: static programs devcluster-if-changed ## everything: lint, types, layers, docs and every test (ALL=1: on all six majors)

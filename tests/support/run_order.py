@@ -55,8 +55,8 @@ LENGTHY = (
     "test_cli.py",
     "test_run_order.py",
 )
-"""What `make check` leaves to `make test`: seconds each, and most of the time of all that needs no cluster. Of what needs
-a PostgreSQL the stories stay, and what is done in a second."""
+"""What `make check` leaves to `make test`: seconds each, and most of the time of all that needs no cluster. Of those
+with a server the stories stay, and what is done in a second."""
 
 BUILT = {"control_plane", "plane", "helm", "helm4"}
 """Fixtures of programs that may have to be built, which takes minutes."""
