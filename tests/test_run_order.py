@@ -51,3 +51,27 @@ def test_the_workers_are_given_groups(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=24)
     where = {tuple(line.split()) for line in seen.read_text().splitlines()}
     assert len(where) == 4
+
+
+def test_what_lasts_long_begins_first(pytester: pytest.Pytester) -> None:
+    """Seen in a run of its own: a worker that is last left with a file of minutes leaves the others idle."""
+    pytester.makeconftest("pytest_plugins = ['support.run_order']")
+    for file in ("api/test_a", "postgres/test_b", "runtime/test_outages", "test_last", "e2e/test_killed"):
+        pytester.makepyfile(
+            **{
+                f"tests/{file}": """
+                import os, pathlib
+                def test_it():
+                    with open(os.environ["SEEN"], "a") as file:
+                        file.write(f"{pathlib.Path(__file__).stem}\\n")
+                """
+            }
+        )
+    seen = pytester.path / "seen"
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("SEEN", str(seen))
+        environment.setenv("PYTHONPATH", str(Path(__file__).parent))
+        flags = ("-n", "1", "--dist", "loadgroup", "--no-loadscope-reorder", "-p", "no:cacheprovider")
+        result = pytester.runpytest_subprocess(*flags)
+    result.assert_outcomes(passed=5)
+    assert seen.read_text().split() == ["test_outages", "test_killed", "test_b", "test_a", "test_last"]

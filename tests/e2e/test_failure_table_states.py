@@ -10,7 +10,7 @@ import pytest
 from cipher_operator.api.reasons import Reason
 from devcluster import PostgresServer
 from devcluster.postgres_data import hand_over
-from support.cluster import wait_until
+from support.cluster import AT_ONCE, wait_until
 from support.failure_table import Record, Scene, Table
 from support.played_rows import Outcome
 
@@ -99,7 +99,7 @@ def shutting_down(scene: Scene) -> Generator[None]:
     server.mark_log()
     stopping = threading.Thread(target=server.stop, args=("smart",))
     stopping.start()
-    wait_until(lambda: "received smart shutdown request" in server.log_text(), "the server shuts down")
+    wait_until(lambda: "received smart shutdown request" in server.log_text(), "the server shuts down", pause=AT_ONCE)
     scene.ask()
     yield
     last.close()

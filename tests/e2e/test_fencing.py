@@ -11,7 +11,7 @@ import pytest
 
 from devcluster import ControlPlane, PostgresServer
 from devcluster.faults import FaultProxy
-from support.cluster import Namespace, wait_until
+from support.cluster import AT_ONCE, Namespace, wait_until
 from support.provision import snapshot
 from support.two_clusters import PASSWORD, Side, asked, frozen, kept, put, two_clusters, works
 
@@ -69,10 +69,12 @@ def test_stopped_between_observing_and_setting_a_password(
     slow.latency = 0.3
     server.mark_log()
     first.annotate("chat", "rotate-requested-at", "1")
-    wait_until(lambda: server.connections_authorized(user=server.superuser), "the first operator connects")
+    wait_until(
+        lambda: server.connections_authorized(user=server.superuser), "the first operator connects", pause=AT_ONCE
+    )
     # The answer to its observation is on its way for two seconds: long enough to stop the one that waits for it.
     slow.latency = 2.0
-    wait_until(lambda: "jsonb_build_object" in server.log_text(), "the first operator observes")
+    wait_until(lambda: "jsonb_build_object" in server.log_text(), "the first operator observes", pause=AT_ONCE)
     with frozen(sides[0].operator):
         slow.latency = 0.0
         assert PASSWORD.findall(server.log_text()) == []
@@ -102,10 +104,10 @@ def test_stopped_between_closing_a_database_and_dropping_it(
     server.mark_log()
     first.delete("cipherstorages", "chat")
     from_outside = "connection authorized: user=postgres database=postgres"
-    wait_until(lambda: from_outside in server.log_text(), "the first operator has looked inside")
+    wait_until(lambda: from_outside in server.log_text(), "the first operator has looked inside", pause=AT_ONCE)
     slow.latency = 2.0
     closing = "SELECT 1 FROM pg_database WHERE datname = %s AND NOT datallowconn"
-    wait_until(lambda: server.execute(closing, [database]), "it closes the database")
+    wait_until(lambda: server.execute(closing, [database]), "it closes the database", pause=AT_ONCE)
     with frozen(sides[0].operator):
         slow.latency = 0.0
         closed = state(server, database, inside=False)

@@ -14,7 +14,7 @@ import pytest
 from devcluster import PostgresServer
 from devcluster.controlplane import KubectlError
 from devcluster.faults import FaultProxy
-from support.cluster import PROMPT, Namespace, Operator, wait_until
+from support.cluster import AT_ONCE, PROMPT, Namespace, Operator, wait_until
 
 SLOW = 0.15
 """Seconds that each message to the server takes: a run then lasts several."""
@@ -74,7 +74,7 @@ class Stage:
             waiting: Future[int | None] = pool.submit(self.wait, PROMPT)
 
             def passed() -> int | None:
-                wait_until(lambda: self._look() or waiting.done(), "the wait ends", 2 * PROMPT)
+                wait_until(lambda: self._look() or waiting.done(), "the wait ends", 2 * PROMPT, pause=AT_ONCE)
                 return waiting.result()
 
             yield passed
@@ -115,7 +115,9 @@ def changed(stage: Stage) -> int:
 def changed_twice(stage: Stage) -> int:
     """The second change comes while the run of the first is under way."""
     stage.limit(5)
-    wait_until(lambda: stage.namespace.condition("chat")["reason"] == "Progressing", "the first is at work")
+    wait_until(
+        lambda: stage.namespace.condition("chat")["reason"] == "Progressing", "the first is at work", pause=AT_ONCE
+    )
     stage.limit(6)
     return 6
 

@@ -13,7 +13,7 @@ import pytest
 
 from devcluster import ControlPlane, PostgresServer
 from devcluster.faults import FaultProxy
-from support.cluster import Namespace, Operator, wait_until
+from support.cluster import AT_ONCE, Namespace, Operator, wait_until
 from support.pooled_app import MOUNT_DELAY, PooledApp
 
 RESTART = re.compile(
@@ -126,13 +126,13 @@ def test_killed_in_a_rotation(
         second = namespace.app_secret("chat")["username"] + "_b"
         namespace.annotate("chat", "rotate-requested-at", "1")
         if when == "when the password is set":
-            wait_until(lambda: password_set(server), "the password is set")
+            wait_until(lambda: password_set(server), "the password is set", pause=AT_ONCE)
         elif when == "when the login is tested":
-            wait_until(lambda: server.connections_authorized(user=second), "the login is tested")
+            wait_until(lambda: server.connections_authorized(user=second), "the login is tested", pause=AT_ONCE)
         elif when == "when publishing hangs":
-            wait_until(lambda: password_set(server), "the password is set")
+            wait_until(lambda: password_set(server), "the password is set", pause=AT_ONCE)
             cluster.freeze_apiserver()
-            wait_until(lambda: server.connections_authorized(user=second), "the login is tested")
+            wait_until(lambda: server.connections_authorized(user=second), "the login is tested", pause=AT_ONCE)
             # Its session ends, and what comes next is the Secret.
             time.sleep(1)
         kill(mortal)

@@ -276,11 +276,21 @@ def writing_statements(log: str) -> list[str]:
     return re.findall(r"(?:statement:|;)\s*(CREATE|ALTER|GRANT|REVOKE|COMMENT|DROP|REINDEX|INSERT|UPDATE)\b", log)
 
 
-def wait_until(check: Callable[[], Any], what: "str | Callable[[], str]", timeout: float = PROMPT) -> float:
-    """Return the seconds until the check holds; AssertionError with `what` after the timeout (seconds)."""
+AT_ONCE, AT_MOST = 0.05, 0.25
+"""Seconds between two looks: for a moment that must not be missed, and where a wait has become long."""
+
+
+def wait_until(
+    check: Callable[[], Any], what: "str | Callable[[], str]", timeout: float = PROMPT, *, pause: float = AT_MOST
+) -> float:
+    """Return the seconds until the check holds; AssertionError with `what` after the timeout (seconds).
+
+    They are right to a tenth, or to `pause` seconds where that is less: most looks are requests to the API server, and
+    those that are made in vain cost as much as what is waited for.
+    """
     started = time.monotonic()
-    while time.monotonic() - started < timeout:
+    while (waited := time.monotonic() - started) < timeout:
         if check():
             return time.monotonic() - started
-        time.sleep(0.05)
+        time.sleep(max(AT_ONCE, min(waited / 10, pause)))
     raise AssertionError(f"not within {timeout:g} s: {what if isinstance(what, str) else what()}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster import ControlPlane
+from devcluster.controlplane import COLLECT_NEVER
 
 REPOSITORY = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -103,7 +104,7 @@ class Shell:
         own = {"KUBECTL": str(plane.programs.kubectl), "NAMESPACE": namespace, "HOME": str(plane.folder)}
         own["KUBECONFIG"] = str(plane.kubeconfig)
         search = {"PATH": f"{programs}:{more.get('PATH', '')}:{os.environ['PATH']}", "PYTHONPATH": paths}
-        return cls(folder, os.environ | own | {"FAILURES": str(folder / "failures")} | more | search)
+        return cls(folder, os.environ | COLLECT_NEVER | own | {"FAILURES": str(folder / "failures")} | more | search)
 
     def run(self, script: str) -> str:
         """Run a block and return what it prints; note what bash itself could not do."""

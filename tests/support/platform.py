@@ -2,9 +2,10 @@
 
 import json
 from typing import Any
+from urllib.error import HTTPError
 
 from devcluster import ControlPlane, PostgresServer
-from support.cluster import Namespace
+from support.cluster import GROUP_PATH, Namespace
 
 HOME = "cipher-system"
 LABEL = {"cipher-storage": "yes"}
@@ -16,6 +17,7 @@ class Platform:
 
     def __init__(self, plane: ControlPlane, server: PostgresServer, name: str = "prod") -> None:
         self.plane, self.server, self.name = plane, server, name
+        self._client = plane.client()
 
     def secret(self, **changes: Any) -> None:
         url = self.server.admin_url(sslmode="disable", **changes)
@@ -32,8 +34,13 @@ class Platform:
         self.plane.kubectl("apply", "-f", "-", input=json.dumps(body))
 
     def get(self) -> dict[str, Any]:
-        found = self.plane.kubectl("get", "cserver", self.name, "--ignore-not-found", "-o", "json")
-        body: dict[str, Any] = json.loads(found) if found else {}
+        """Return the CipherServer, nothing where it is gone; not by kubectl, which a wait starts again and again."""
+        try:
+            body: dict[str, Any] = json.loads(self._client.request("GET", f"{GROUP_PATH}/cipherservers/{self.name}"))
+        except HTTPError as error:
+            if error.code != 404:
+                raise
+            return {}
         return body
 
     def ready(self) -> dict[str, Any]:

@@ -12,12 +12,18 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 LONG = (
-    "e2e/test_fencing.py",
-    "e2e/test_two_clusters.py",
-    "e2e/test_killed.py",
-    "e2e/test_rotation.py",
-    "e2e/test_lifecycle.py",
+    "e2e/test_failures.py",
     "runtime/test_outages.py",
+    "e2e/test_rotation.py",
+    "e2e/test_kubectl_wait.py",
+    "e2e/test_killed.py",
+    "e2e/test_servers.py",
+    "e2e/test_two_clusters.py",
+    "e2e/test_two_replicas.py",
+    "e2e/test_hostile_values.py",
+    "e2e/test_outage_lines.py",
+    "e2e/test_fencing.py",
+    "e2e/test_lifecycle.py",
     "delivery/",
     "e2e/",
     "postgres/test_provision.py",
@@ -39,14 +45,20 @@ LENGTHY = (
     "reconcile/test_builds.py",
     "reconcile/test_caching_poolers.py",
     "reconcile/test_cloud_identity.py",
+    "reconcile/test_findings.py",
+    "reconcile/test_fitness.py",
     "reconcile/test_one_hour.py",
     "reconcile/test_permit.py",
     "reconcile/test_several_addresses.py",
+    "reconcile/test_switches.py",
+    "reconcile/test_tenant",
+    "test_cli.py",
     "test_run_order.py",
 )
-"""What `make check` leaves to `make test`: seconds each, and half of the time of all that needs no cluster."""
+"""What `make check` leaves to `make test`: seconds each, and most of the time of all that needs no cluster. Of those
+with a server the stories stay, and what is done in a second."""
 
-BUILT = {"control_plane", "helm", "helm4"}
+BUILT = {"control_plane", "plane", "helm", "helm4"}
 """Fixtures of programs that may have to be built, which takes minutes."""
 
 
@@ -82,7 +94,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("cluster")
         if _file(item).startswith(LENGTHY):
             item.add_marker("lengthy")
-    if config.getoption("dist", "no") != "no":
+    # The order in which a worker collects is that in which groups are shared out. In a worker --dist reads "no".
+    if hasattr(config, "workerinput"):
         items.sort(key=_place)
 
 

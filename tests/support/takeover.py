@@ -21,7 +21,7 @@ import yaml
 
 from devcluster import ControlPlane, PostgresServer
 from devcluster.faults import FaultProxy
-from support.cluster import PROMPT, Namespace, Operator, wait_until
+from support.cluster import AT_ONCE, PROMPT, Namespace, Operator, wait_until
 from support.pooled_app import PooledApp
 from support.provision import snapshot
 from support.two_clusters import marker
@@ -110,7 +110,7 @@ class Pair:
         def another() -> bool:
             return self.holder() not in ("", before)
 
-        wait_until(another, "the other one leads", seconds)
+        wait_until(another, "the other one leads", seconds, pause=AT_ONCE)
 
 
 @contextlib.contextmanager
@@ -183,7 +183,7 @@ def play(both: Pair, kind: str, moments: Random) -> Outcome:
         here.storage("new", spec(both, here, "new"))
         both.taken_over(before, LIMITS[kind] + (PROMPT if kind == "end" else BUSY))
         lease = time.monotonic() - began
-        wait_until(lambda: _status(here, "new"), "what is new has a status", 30)
+        wait_until(lambda: _status(here, "new"), "what is new has a status", 30, pause=AT_ONCE)
         reaction = time.monotonic() - began
         both.slow.latency = 0.0
         handover = (
