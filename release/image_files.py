@@ -24,7 +24,7 @@ RELEASE = "trixie"
 """Of Debian, as the base that the Dockerfile names."""
 _PACKAGES = "python3,python3-venv,ca-certificates"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-"""By which debootstrap checks what it fetches. Ubuntu does not bring it, and then debootstrap goes on without a check."""
+"""By which debootstrap checks what it fetches. Ubuntu does not bring it, and debootstrap then goes on unchecked."""
 _NEEDED = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util-linux"}
 _ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot"}
 _MACHINES = ("/etc/pip.conf", "/etc/ssl/certs")

@@ -1,4 +1,4 @@
-"""Scripts of the release workflow, run as a runner runs them, with stand-ins for what talks to a registry or to GitHub."""
+"""Scripts of the release workflow, run as a runner runs them; what talks to a registry or to GitHub is a stand-in."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def test_names_in_the_registry_have_no_capitals(tmp_path: Path) -> None:
 def test_a_release_has_its_files_and_one_before_it_says_so(tmp_path: Path, version: str, marked: bool) -> None:
     ended = _ran(tmp_path, "publish", "gh release create", {"gh": ""}, VERSION=version, GITHUB_REF_NAME=f"v{version}")
     assert ended.code == 0, ended.said
-    assert ended.calls.startswith(f"gh release create v{version} --verify-tag --title {version} --notes-file dist/notes.md")
+    assert ended.calls.startswith(
+        f"gh release create v{version} --verify-tag --title {version} --notes-file dist/notes"
+    )
     assert ("--prerelease" in ended.calls) is marked
     assert {"dist/install.yaml", "dist/install.yaml.sigstore.json", f"dist/cipher-operator-{version}.tgz"} <= set(
         ended.calls.split()

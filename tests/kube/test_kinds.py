@@ -52,6 +52,11 @@ class Discovery:
             node = node["items"] if part == "[]" else node["properties"][part]
         del node["properties"][field]
 
+    def unselectable(self, *, without: str = "") -> None:
+        if without:
+            self.without(without)
+        del self.documents[SCHEMAS]["components"]["schemas"][PLURAL]["x-kubernetes-selectable-fields"]
+
 
 def _group(*versions: str) -> Json:
     return {"name": GROUP, "versions": [{"version": version} for version in versions]}
@@ -59,7 +64,8 @@ def _group(*versions: str) -> Json:
 
 def _published(plural: str) -> Json:
     kind = crd.document(plural)["spec"]["names"]["kind"]
-    selectable = [{"fieldPath": each["jsonPath"].lstrip(".")} for each in crd.version(plural).get("selectableFields", ())]
+    named = crd.version(plural).get("selectableFields", ())
+    selectable = [{"fieldPath": each["jsonPath"].lstrip(".")} for each in named]
     extensions = {"x-kubernetes-selectable-fields": selectable} if selectable else {}
     return {**deepcopy(crd.schema("", plural)), "x-kubernetes-group-version-kind": [{"kind": kind}], **extensions}
 
@@ -90,14 +96,11 @@ CASES: dict[str, tuple[Callable[[Discovery], object], list[tuple[str, bool]]]] =
         [(f"{OLDER}`status.conditions[].observedGeneration`", True)],
     ),
     "no field selectors": (
-        lambda at: at.documents[SCHEMAS]["components"]["schemas"][PLURAL].pop("x-kubernetes-selectable-fields"),
+        lambda at: at.unselectable(),
         [(f"{OLDER}the field selector `spec.connection.serverRef.name`", True)],
     ),
     "a field selector and its field": (
-        lambda at: (
-            at.without("spec.connection.serverRef"),
-            at.documents[SCHEMAS]["components"]["schemas"][PLURAL].pop("x-kubernetes-selectable-fields"),
-        ),
+        lambda at: at.unselectable(without="spec.connection.serverRef"),
         [(f"{OLDER}`spec.connection.serverRef`", True)],
     ),
     "a field of the other kind": (
