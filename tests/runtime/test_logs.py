@@ -141,6 +141,21 @@ def test_of_a_missing_right_or_kind_kopf_says_nothing_beside_ours() -> None:
     assert [line.rpartition(" ")[2] for line in stream.getvalue().splitlines()] == ["ClientConnectorError()"]
 
 
+def test_a_crd_that_was_changed_is_no_error_while_it_comes_back() -> None:
+    """For a second the API server answers 429 then, at each upgrade of the CRDs; where it lasts, it is said."""
+    stream, _ = written("text")
+    why = "APITooManyRequestsError('storage is (re)initializing', {'kind': 'Status'}, status=429)"
+    for attempt in (1, 2, 3, 4, 12):
+        logging.getLogger("kopf._cogs.clients.api").error(
+            f"Request attempt #{attempt} failed; will retry: GET https://api/?watch=true -> {why}"
+        )
+    assert stream.getvalue().count("Request attempt") == 1 and "#4 failed" in stream.getvalue()
+    logging.getLogger("kopf._cogs.clients.api").error(
+        "Request attempt #1 failed; will retry: GET https://api/ -> APITooManyRequestsError('too many', status=429)"
+    )
+    assert "'too many'" in stream.getvalue()
+
+
 def test_a_library_repeats_itself_once_a_minute() -> None:
     stream, logger = written("text")
     for attempt in range(5):

@@ -29,6 +29,11 @@ _SECRETS = (
 )
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _SAID = re.compile(r"^Request attempt .* will retry: .* -> (APIForbiddenError|KindNotServed)\(", re.DOTALL)
+_CHANGED = re.compile(
+    r"^Request attempt #[123] failed; will retry: .* -> APITooManyRequestsError\('storage is \(re\)initializing'",
+    re.DOTALL,
+)
+"""What an API server answers for a second when a CRD was changed, as at each upgrade."""
 _NUMBERED = re.compile(r"#?\d+")
 
 
@@ -71,7 +76,7 @@ def name_run(record: logging.LogRecord) -> bool:
 class NoRepeats(logging.Filter):
     """Lets the same complaint of a library through once a minute: while the API server is away there are hundreds.
 
-    None at all of a missing right or kind: these are said with what mends them.
+    None at all of a missing right or kind: these are said with what mends them. Nor of a kind that is just changed.
     """
 
     def __init__(self) -> None:
@@ -82,7 +87,7 @@ class NoRepeats(logging.Filter):
         """Return whether the record is logged."""
         if record.name.startswith("cipher_operator"):
             return True
-        if _SAID.search(record.getMessage()):
+        if _SAID.search(record.getMessage()) or _CHANGED.search(record.getMessage()):
             return False
         now = time.monotonic()
         what = record.name, _NUMBERED.sub("#", record.getMessage())
