@@ -229,12 +229,12 @@ def test_without_keep_an_upgrade_without_crds_takes_the_kind_with_it_and_with_ke
     """As the chart's README has it."""
     off = ("upgrade", RELEASE, str(CHART), "--set", "crds.enabled=false")
     release.install(CHART, "--set", "crds.keep=false")
-    release.do("upgrade", RELEASE, str(CHART), "--set", "crds.keep=true")
-    release.do(*off)
-    assert len(release.kept_crds()) == 2
-    release.do("upgrade", RELEASE, str(CHART), "--set", "crds.keep=false")
     release.do(*off)
     wait_until(lambda: release.kept_crds() == [], "the CRDs are gone")
+    for kept in ("false", "true"):
+        release.do("upgrade", RELEASE, str(CHART), "--set", f"crds.keep={kept}")
+    release.do(*off)
+    assert len(release.kept_crds()) == 2
 
 
 def test_names_that_yaml_takes_for_something_else_are_taken_by_the_api_server(

@@ -150,6 +150,15 @@ REFUSED: dict[str, tuple[str, str]] = {
         bodies(made("CipherStorage", 12)),  # type: ignore[arg-type]
         "{file}: CipherStorage: `metadata.name` must be a text; put it in quotes",
     ),
+    "a name that no cluster takes": (
+        bodies(made("CipherStorage", "Chat_X")),
+        "{file}: CipherStorage: `metadata.name` 'Chat_X' is none that Kubernetes takes: write small letters, digits "
+        "and '-'",
+    ),
+    "a namespace that no cluster takes": (
+        bodies(CHAT, secret("x.y")),
+        "{file}: Secret: `metadata.namespace` 'x.y' is none that Kubernetes takes: write small letters, digits and '-'",
+    ),
     "a password that is a number": (
         bodies(CHAT, made("Secret", "admin", stringData={"STORAGE_DATABASE_PASSWORD": 735_111})),
         "{file}: Secret admin: `stringData`, key 'STORAGE_DATABASE_PASSWORD': must be a text; put it in quotes",
