@@ -67,7 +67,7 @@ def write(image: str, digest: str, repository: str, dist: Path = DIST) -> None:
     published_chart(image, digest, repository, dist / "cipher-operator")
     said = notes.section((ROOT / "CHANGELOG.md").read_text(), the_version())
     command = verify.command(f"{image}@{digest}", repository)
-    (dist / "notes.md").write_text(f"{said}\n## Verify\n```sh\n{command}\n```\n")
+    (dist / "notes.md").write_text(f"{said}\n## Verify\nWith cosign 3 or newer:\n```sh\n{command}\n```\n")
 
 
 def main(argv: list[str]) -> int:

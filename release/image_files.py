@@ -23,6 +23,8 @@ from release.versions import the_version
 RELEASE = "trixie"
 """Of Debian, as the base that the Dockerfile names."""
 _PACKAGES = "python3,python3-venv,ca-certificates"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+"""By which debootstrap checks what it fetches. Ubuntu does not bring it, and debootstrap then goes on unchecked."""
 _NEEDED = {"buildah": "buildah", "debootstrap": "debootstrap", "unshare": "util-linux"}
 _ENVIRONMENT = {"BUILDAH_ISOLATION": "chroot"}
 _MACHINES = ("/etc/pip.conf", "/etc/ssl/certs")
@@ -74,7 +76,8 @@ class Image:
 def missing() -> list[str]:
     """Return the Debian packages without which the image cannot be built here."""
     path = f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin"
-    return sorted({package for program, package in _NEEDED.items() if shutil.which(program, path=path) is None})
+    programs = {package for program, package in _NEEDED.items() if shutil.which(program, path=path) is None}
+    return sorted(programs | (set() if KEYRING.exists() else {"debian-archive-keyring"}))
 
 
 @contextmanager
@@ -99,7 +102,8 @@ def _bootstrap(folder: Path) -> None:
     say(f"bootstrapping Debian {RELEASE} with Python once, about two minutes…")
     with tempfile.TemporaryDirectory(prefix="cipher-base-") as scratch:
         root = Path(scratch) / "root"
-        command = ["debootstrap", "--variant=minbase", f"--include={_PACKAGES}", RELEASE, str(root)]
+        checked = ["--force-check-gpg", f"--keyring={KEYRING}"]
+        command = ["debootstrap", *checked, "--variant=minbase", f"--include={_PACKAGES}", RELEASE, str(root)]
         run("bootstrapping Debian", command, timeout=1800)
         with tarfile.open(folder / "base.tar", "w") as archive:
             archive.add(root, arcname=".")

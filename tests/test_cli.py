@@ -92,7 +92,7 @@ def test_version() -> None:
             1,
             "cannot start: no way to a cluster: kubeconfig /nonexistent is not",
         ),
-        (("check", "-f", "/nonexistent.yaml"), {}, 2, "cipher-operator check: /nonexistent.yaml: No such file"),
+        (("check", "-f", "/nonexistent.yaml"), {}, 2, "check: /nonexistent.yaml cannot be read: No such file"),
         (("plan",), {}, 2, "give the NAME of a CipherStorage in the cluster, or the files that hold one, with -f"),
         (
             ("plan", "chat", "-f", "x.yaml"),

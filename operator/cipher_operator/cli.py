@@ -5,7 +5,6 @@ import asyncio
 import difflib
 import logging
 import os
-import re
 import signal
 import sys
 import threading
@@ -48,7 +47,6 @@ _SOURCES = (
     "names from the cluster of the kubeconfig. What a CipherServer names is looked for in --server-secrets-namespace: "
     f"by default where the files have it, else in the Pod's own namespace or {SERVERS_NAMESPACE}."
 )
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -192,9 +190,9 @@ def _check_names(arguments: argparse.Namespace) -> None:
         )
     if arguments.filename and arguments.context is not None:
         raise SettingsError("--context: is for NAME, which is in a cluster; with -f no cluster is read")
-    if arguments.of is not None and ("." in arguments.of or not _NAME.fullmatch(arguments.of)):
+    if arguments.of is not None and not names.NAMESPACE_NAME.fullmatch(arguments.of):
         raise SettingsError(f"-n: {arguments.of!r} is not the name of a namespace")
-    if not arguments.filename and not _NAME.fullmatch(arguments.name):
+    if not arguments.filename and not names.OBJECT_NAME.fullmatch(arguments.name):
         raise SettingsError(f"NAME: {arguments.name!r} is not the name of a CipherStorage; give the name alone")
 
 

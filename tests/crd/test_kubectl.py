@@ -8,6 +8,7 @@ import pytest
 
 from cipher_operator.api.conditions import Draft, merge
 from cipher_operator.api.failures import ConditionType
+from cipher_operator.api.names import API_VERSION
 from cipher_operator.reconcile.report.status import PLAN_LINE_LENGTH, PLAN_LINES
 from devcluster import ControlPlane, KubectlError
 from support import crd
@@ -227,3 +228,13 @@ def test_field_selector_finds_the_storages_of_a_connection_secret(storages: Stor
     storages.create(MINIMAL, name="unwanted")
     answer = storages.request("GET", f"{storages.path}?fieldSelector=spec.connection.secretRef.name%3Dpg-wanted")
     assert [item["metadata"]["name"] for item in answer.body["items"]] == ["wanted"]
+
+
+@pytest.mark.parametrize("kind", crd.KINDS)
+def test_what_can_be_selected_by_is_published(installed: ControlPlane, kind: str) -> None:
+    """By that the operator knows a CRD that does not allow its lists."""
+    document = json.loads(installed.client().request("GET", f"/openapi/v3/apis/{API_VERSION}"))
+    name = crd.document(kind)["spec"]["names"]["kind"]
+    (schema,) = (each for key, each in document["components"]["schemas"].items() if key.endswith(f".{name}"))
+    published = [f".{each['fieldPath']}" for each in schema.get("x-kubernetes-selectable-fields", ())]
+    assert published == [each["jsonPath"] for each in crd.version(kind).get("selectableFields", ())]

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -18,15 +17,14 @@ import psycopg
 import pytest
 
 from cipher_operator import __version__
+from delivery.releases import CRD, RELEASE, Release
 from delivery.rendering import NAMESPACE
 from devcluster import ControlPlane, PostgresServer
 from devcluster.helm import Helm, HelmError
 from release.repository import CHART
 from support.cluster import Namespace, Operator, install, wait_until
 
-RELEASE = "cipher-operator"
 API = "storage.cipher.dev/v1alpha1"
-CRD = "crd/cipherstorages.storage.cipher.dev"
 
 
 @pytest.fixture
@@ -40,31 +38,6 @@ def plane() -> Iterator[ControlPlane]:
 def server() -> Iterator[PostgresServer]:
     with PostgresServer() as running:
         yield running
-
-
-class Release:
-    """The release in a cluster."""
-
-    def __init__(self, helm: Helm, plane: ControlPlane) -> None:
-        self._helm, self._plane = replace(helm, kubeconfig=plane.kubeconfig), plane
-        self.major = helm.major
-
-    def do(self, command: str, *args: str, namespace: str = NAMESPACE) -> str:
-        return self._helm(command, *args, "--namespace", namespace)
-
-    def install(self, chart: Path = CHART, *args: str, name: str = RELEASE, namespace: str = NAMESPACE) -> None:
-        self.do("install", name, str(chart), "--create-namespace", *args, namespace=namespace)
-        self._plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", CRD)
-
-    def kept_crds(self) -> list[str]:
-        """Return the CRDs that are still there."""
-        return [each for each in self.kept() if each.startswith("customresourcedefinition")]
-
-    def kept(self) -> list[str]:
-        """Return what is still there of the release's objects, by the label that they all have."""
-        label = f"--selector=app.kubernetes.io/instance={RELEASE}"
-        kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,deployment,service,pdb"
-        return self._plane.kubectl("get", kinds, "--all-namespaces", label, "--output=name").split()
 
 
 @pytest.fixture
@@ -231,7 +204,7 @@ def test_the_api_server_takes_every_kind_that_it_knows(release: Release, plane: 
 
 
 def test_an_upgrade_to_the_same_changes_nothing(release: Release, plane: ControlPlane) -> None:
-    release.install()
+    assert "An uninstall leaves the CRDs, every CipherStorage and all data." in release.install()
     kinds = "deployment,service,pdb,role,serviceaccount"
 
     def generations() -> str:
@@ -244,18 +217,43 @@ def test_an_upgrade_to_the_same_changes_nothing(release: Release, plane: Control
 
 
 def test_without_keep_an_uninstall_takes_the_kind_with_it(release: Release, plane: ControlPlane) -> None:
-    release.install(CHART, "--set", "crds.keep=false")
+    said = release.install(CHART, "--set", "crds.keep=false")
+    assert "An uninstall deletes the CRDs, and with them every CipherStorage in the cluster" in said
     release.do("uninstall", RELEASE, "--wait")
     wait_until(lambda: release.kept() == [], "nothing is left")
+
+
+def test_without_keep_an_upgrade_without_crds_takes_the_kind_with_it_and_with_keep_before_it_does_not(
+    release: Release, plane: ControlPlane
+) -> None:
+    """As the chart's README has it."""
+    off = ("upgrade", RELEASE, str(CHART), "--set", "crds.enabled=false")
+    release.install(CHART, "--set", "crds.keep=false")
+    release.do(*off)
+    wait_until(lambda: release.kept_crds() == [], "the CRDs are gone")
+    for kept in ("false", "true"):
+        release.do("upgrade", RELEASE, str(CHART), "--set", f"crds.keep={kept}")
+    release.do(*off)
+    assert len(release.kept_crds()) == 2
+
+
+def test_names_that_yaml_takes_for_something_else_are_taken_by_the_api_server(
+    release: Release, plane: ControlPlane
+) -> None:
+    release.install(CHART, "--set-string", "serviceAccount.name=null", name="0123", namespace="no")
+    account = plane.kubectl("get", "deployment/cipher-operator", "-n", "no", "--output=jsonpath={.spec.template.spec}")
+    assert json.loads(account)["serviceAccountName"] == "null"
+    release.do("uninstall", "0123", namespace="no")
 
 
 def test_a_second_operator_is_refused_where_it_would_fight_and_admitted_where_not(
     release: Release, plane: ControlPlane
 ) -> None:
     release.install()
-    with pytest.raises(HelmError, match=r"(?s)invalid ownership metadata|exists and cannot be imported"):
+    # The chart's README goes by these words.
+    with pytest.raises(HelmError, match=r'(?s)invalid ownership metadata.*current value is "cipher-operator"'):
         release.install(name="second")
-    with pytest.raises(HelmError, match=r"(?s)invalid ownership metadata|exists and cannot be imported"):
+    with pytest.raises(HelmError, match=r'(?s)invalid ownership metadata.*current value is "cipher-operator"'):
         release.install(CHART, "--set", "crds.enabled=false", name="second", namespace="elsewhere")
     own = ["crds.enabled=false", "rbac.aggregateClusterRoles=false", "namespaces={team-a}", "settings.instance-id=a"]
     plane.kubectl("create", "namespace", "team-a")
@@ -264,7 +262,7 @@ def test_a_second_operator_is_refused_where_it_would_fight_and_admitted_where_no
 
 def test_what_kubectl_installed_is_taken_over(release: Release, plane: ControlPlane) -> None:
     install(plane)
-    with pytest.raises(HelmError, match="invalid ownership metadata"):
+    with pytest.raises(HelmError, match=r"(?s)invalid ownership metadata.*missing key"):
         release.install()
     # Helm 4 applies server-side, and what kubectl owns it takes when told to.
     force = ["--force-conflicts"] if release.major == 4 else []

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from cipher_operator.kube.leases import LEASE_NAME
 from delivery.chart_cases import CASES
-from delivery.rendering import NAMESPACE, Objects, kinds, rendered, subjects, variables
+from delivery.rendering import NAMESPACE, Objects, container, kinds, rendered, subjects, variables
 from devcluster.helm import Helm, HelmError
 from manifests.manifest_files import documents
 from release import values_page
@@ -36,6 +37,28 @@ def test_a_value_does_what_it_says_and_its_default_does_not(helm: Helm, case: st
     except KeyError:
         shown = False
     assert not shown, "the case shows nothing"
+
+
+def test_a_registry_may_have_a_port(helm4: Helm, values_file: Path) -> None:
+    for name in ("localhost:5000/x", "registry.example.com:5000/team/x", "x"):
+        assert container(rendered(helm4, {"image": {"repository": name}}, values_file))["image"].startswith(f"{name}:")
+
+
+@pytest.mark.parametrize("value", ["serviceMonitor", "prometheusRule", "grafanaDashboard"])
+def test_labels_of_one_object_win_over_those_of_all(helm: Helm, value: str, values_file: Path) -> None:
+    values = {value: {"enabled": True, "labels": {"team": "own"}}, "commonLabels": {"team": "all", "more": "x"}}
+    file = values_file
+    file.write_text(yaml.safe_dump(values))
+    said = helm("template", "x", str(CHART), "--namespace", NAMESPACE, "--values", str(file))
+    assert said.count("team: own\n") == 1
+    (own,) = (part for part in said.split("\n---\n") if "team: own\n" in part)
+    assert "team: all\n" not in own and "more: x\n" in own
+
+
+def test_the_default_container_may_be_another(helm: Helm, values_file: Path) -> None:
+    values_file.write_text(yaml.safe_dump({"podAnnotations": {"kubectl.kubernetes.io/default-container": "mine"}}))
+    said = helm("template", "x", str(CHART), "--values", str(values_file))
+    assert said.count("kubectl.kubernetes.io/default-container: ") == 1
 
 
 @pytest.mark.parametrize("namespace_and_name", [("team-a", "cipher-operator"), ("cipher-system", "mine")])
@@ -81,6 +104,9 @@ REFUSED: dict[str, dict[str, Any]] = {
     "a number in words": {"replicaCount": "two"},
     "a digest that is none": {"image": {"digest": "sha256:abc"}},
     "a repository with a digest": {"image": {"repository": "x@sha256:abc"}},
+    "a repository with a tag": {"image": {"repository": "registry.example.com/x:1"}},
+    "an account's name that is none": {"serviceAccount": {"name": "Foo_Bar"}},
+    "a label of one object that selects": {"serviceMonitor": {"labels": {"app.kubernetes.io/name": "x"}}},
     "a policy that there is not": {"image": {"pullPolicy": "Sometimes"}},
     "a namespace twice": {"namespaces": ["a", "a"], "settings": {"instance-id": "x"}},
     "a namespace that is none": {"namespaces": ["A"], "settings": {"instance-id": "x"}},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from cipher_operator import __version__
-from release import image
+from release import image, image_files
 from release.image_files import Image, missing
 from release.repository import ROOT
 
@@ -84,6 +84,24 @@ def test_programs_are_looked_for_where_they_are(monkeypatch: pytest.MonkeyPatch,
     (tmp_path / "buildah").write_text("#!/bin/sh\n")
     (tmp_path / "buildah").chmod(0o755)
     assert "buildah" not in missing()
+
+
+def test_what_is_fetched_is_checked_or_not_fetched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On Ubuntu debootstrap goes on without a check where Debian's keyring is not installed."""
+    ran: list[str] = []
+
+    def run(_: str, command: list[str], **__: object) -> None:
+        ran.extend(command)
+        Path(command[-1]).mkdir()
+
+    monkeypatch.setattr(image_files, "run", run)
+    image_files._bootstrap(tmp_path)
+    assert "--force-check-gpg" in ran and f"--keyring={image_files.KEYRING}" in ran
+    monkeypatch.setattr(image_files, "KEYRING", tmp_path / "none.gpg")
+    assert "debian-archive-keyring" in missing()
+    job = (ROOT / ".github" / "workflows" / "test.yaml").read_text()
+    (installed,) = re.findall(r"apt-get install .*--no-install-recommends (.*)$", job, re.MULTILINE)
+    assert set(installed.split()) == {"buildah", "debootstrap", "debian-archive-keyring"}
 
 
 def test_every_file_of_tests_that_it_runs_is_there() -> None:

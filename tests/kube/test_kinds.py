@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cipher_operator.api.names import GROUP, PLURAL, SERVER_PLURAL
-from cipher_operator.api.shape import paths
+from cipher_operator.api.shape import SELECTED, paths
 from cipher_operator.kube.kinds import NAMED, lacking
 from cipher_operator.kube.port import JSON, ApiError, ApiUnavailable, Json
 from support import crd
 
+ROOT = Path(__file__).parents[2]
 GROUPS, RESOURCES, SCHEMAS = "/apis", f"/apis/{GROUP}/v1alpha1", f"/openapi/v3/apis/{GROUP}/v1alpha1"
 
 
@@ -50,6 +52,11 @@ class Discovery:
             node = node["items"] if part == "[]" else node["properties"][part]
         del node["properties"][field]
 
+    def unselectable(self, *, without: str = "") -> None:
+        if without:
+            self.without(without)
+        del self.documents[SCHEMAS]["components"]["schemas"][PLURAL]["x-kubernetes-selectable-fields"]
+
 
 def _group(*versions: str) -> Json:
     return {"name": GROUP, "versions": [{"version": version} for version in versions]}
@@ -57,7 +64,10 @@ def _group(*versions: str) -> Json:
 
 def _published(plural: str) -> Json:
     kind = crd.document(plural)["spec"]["names"]["kind"]
-    return {**deepcopy(crd.schema("", plural)), "x-kubernetes-group-version-kind": [{"kind": kind}]}
+    named = crd.version(plural).get("selectableFields", ())
+    selectable = [{"fieldPath": each["jsonPath"].lstrip(".")} for each in named]
+    extensions = {"x-kubernetes-selectable-fields": selectable} if selectable else {}
+    return {**deepcopy(crd.schema("", plural)), "x-kubernetes-group-version-kind": [{"kind": kind}], **extensions}
 
 
 def _open(schema: dict[str, Any]) -> None:
@@ -84,6 +94,14 @@ CASES: dict[str, tuple[Callable[[Discovery], object], list[tuple[str, bool]]]] =
     "fields of items": (
         lambda at: at.without("status.conditions.[].observedGeneration"),
         [(f"{OLDER}`status.conditions[].observedGeneration`", True)],
+    ),
+    "no field selectors": (
+        lambda at: at.unselectable(),
+        [(f"{OLDER}the field selector `spec.connection.serverRef.name`", True)],
+    ),
+    "a field selector and its field": (
+        lambda at: at.unselectable(without="spec.connection.serverRef"),
+        [(f"{OLDER}`spec.connection.serverRef`", True)],
     ),
     "a field of the other kind": (
         lambda at: at.without("status.rights", SERVER_PLURAL),
@@ -135,6 +153,19 @@ async def test_discovery_that_is_refused_is_told(path: str) -> None:
     at.refusals[path] = ApiError(403, "Forbidden")
     with pytest.raises(ApiError):
         await lacking(at, (PLURAL,))
+
+
+@pytest.mark.parametrize("plural", crd.KINDS)
+def test_what_is_selected_by_is_selectable(plural: str) -> None:
+    selectable = {each["jsonPath"] for each in crd.version(plural).get("selectableFields", ())}
+    assert {f".{path}" for path in SELECTED[plural]} <= selectable
+
+
+def test_lists_are_narrowed_by_nothing_else() -> None:
+    """What a list is narrowed by is compared: nobody writes such a field into a request by himself."""
+    sources = [path.read_text() for path in (ROOT / "operator" / "cipher_operator").rglob("*.py")]
+    narrowed = [text for text in sources if "fieldSelector=" in text]
+    assert narrowed and all("SELECTED_SERVER}=" in text for text in narrowed)
 
 
 @pytest.mark.parametrize("plural", crd.KINDS)

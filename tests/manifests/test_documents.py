@@ -92,6 +92,13 @@ def test_every_yaml_block_is_yaml(path: Path) -> None:
         documents(block)
 
 
+@_by_name
+def test_nothing_is_taken_for_html(path: Path) -> None:
+    """What stands in angle brackets outside of code is a tag to whoever shows the page, and not shown."""
+    text = re.sub(r"`[^`]*`|<!--.*?-->", "", FENCE.sub("", path.read_text()), flags=re.DOTALL)
+    assert set(re.findall(r"</?[A-Za-z][^>\n]*>", text)) <= {"<br>"}
+
+
 def _is_whole(block: str) -> bool:
     """Return whether a block can be applied as it stands, whatever comments it begins with."""
     whole = [document for document in documents(block) if {"apiVersion", "kind", "metadata"} <= {*document}]

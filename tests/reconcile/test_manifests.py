@@ -150,6 +150,15 @@ REFUSED: dict[str, tuple[str, str]] = {
         bodies(made("CipherStorage", 12)),  # type: ignore[arg-type]
         "{file}: CipherStorage: `metadata.name` must be a text; put it in quotes",
     ),
+    "a name that no cluster takes": (
+        bodies(made("CipherStorage", "Chat_X")),
+        "{file}: CipherStorage: `metadata.name` 'Chat_X' is none that Kubernetes takes: write small letters, digits "
+        "and '-'",
+    ),
+    "a namespace that no cluster takes": (
+        bodies(CHAT, secret("x.y")),
+        "{file}: Secret: `metadata.namespace` 'x.y' is none that Kubernetes takes: write small letters, digits and '-'",
+    ),
     "a password that is a number": (
         bodies(CHAT, made("Secret", "admin", stringData={"STORAGE_DATABASE_PASSWORD": 735_111})),
         "{file}: Secret admin: `stringData`, key 'STORAGE_DATABASE_PASSWORD': must be a text; put it in quotes",
@@ -180,8 +189,16 @@ def test_files_that_cannot_be_used_are_said_without_their_content(tmp_path: Path
 def test_a_directory_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="is a directory; name its files, each with -f"):
         load([str(tmp_path)])
-    with pytest.raises(ManifestError, match="No such file"):
+    with pytest.raises(ManifestError, match=r"none\.yaml cannot be read: No such file"):
         load([str(tmp_path / "none.yaml")])
+    with pytest.raises(ManifestError, match=r"^-f: the name of a file is empty$"):
+        load([""])
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "given.yaml").write_bytes(b"kind: \xff\xfe")
+    with pytest.raises(ManifestError, match=r"given\.yaml is not YAML$"):
+        load([str(tmp_path / "given.yaml")])
 
 
 @pytest.mark.parametrize(

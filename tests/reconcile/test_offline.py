@@ -175,6 +175,24 @@ async def test_why_the_operator_does_none_of_it_is_said(runs: Runs, tmp_path: Pa
     assert len(look.found.pending) > 3, "it is shown all the same"
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["roles of its own", "the administrator's login"])
+async def test_of_a_storage_that_stands_files_do_not_tell_all(runs: Runs, tmp_path: Path, shared: bool) -> None:
+    """Its login is in the cluster alone, so the plan has a new one, which the operator would not make."""
+    if shared:
+        _database(runs)
+    runs.admin_secret()
+    runs.storage(database={"name": runs.database}, user={"mode": "Shared" if shared else "Dedicated"})
+    means = Means(runs.around.rules, runs.policy, runs.tokens)
+    assert (await examine(load(_files(runs, tmp_path)), means)).notes == ()
+    await runs.run()
+    look = await examine(load(_files(runs, tmp_path)), means)
+    assert not isinstance(look.found, Failure), look.found
+    told = [note for note in look.notes if "the operator manages it already" in note]
+    assert bool(told) is not shared
+    assert all(note.endswith("`cipher-operator plan chat -n ns`") for note in told)
+    assert shared or any("PASSWORD" in line for line in look.found.pending)
+
+
 async def test_what_a_run_warns_of_is_warned_of(runs: Runs, tmp_path: Path) -> None:
     runs.admin_secret(schema="cipher")
     runs.storage(database={"name": runs.database})

@@ -1,11 +1,12 @@
-{{/* Labels beside app.kubernetes.io/name, which is the same for all and what Pods are selected by. */}}
+{{/* Labels beside app.kubernetes.io/name, which is the same for all and what Pods are selected by. Those in `own`, of one
+object alone, win over commonLabels. */}}
 {{- define "cipher-operator.labels" -}}
 app.kubernetes.io/part-of: cipher-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 }}
-{{- with .Values.commonLabels }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimAll "-._" | quote }}
+{{- with merge (dict) (.own | default dict) (.Values.commonLabels | default dict) }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -25,5 +26,5 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* Where the Secrets are that CipherServers name. */}}
 {{- define "cipher-operator.serverSecretsNamespace" -}}
-{{ index .Values.settings "server-secrets-namespace" | default .Release.Namespace }}
+{{ get (.Values.settings | default dict) "server-secrets-namespace" | default .Release.Namespace }}
 {{- end }}

@@ -3,6 +3,10 @@
 import hashlib
 import re
 
+OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+"""As Kubernetes takes them: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/."""
+
 GROUP = "storage.cipher.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"

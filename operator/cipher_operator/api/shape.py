@@ -1,9 +1,14 @@
-"""The fields of the two kinds that this release reads and writes: an API server drops what its CRD does not have."""
+"""The fields of the two kinds that this release reads, writes and selects by: an API server drops what its CRD does not
+have."""
 
 from collections.abc import Iterator, Mapping
 
 from cipher_operator.api.names import PLURAL, SERVER_PLURAL
 
+SELECTED_SERVER = "spec.connection.serverRef.name"
+"""The field by which storages of one CipherServer are listed."""
+SELECTED: Mapping[str, tuple[str, ...]] = {PLURAL: (SELECTED_SERVER,), SERVER_PLURAL: ()}
+"""By plural: the fields that lists are narrowed by. An API server refuses that where the CRD does not allow it."""
 FIELDS: Mapping[str, Mapping[str, str]] = {
     PLURAL: {
         "spec": "adoptFrom adoptionPolicy app connection database deletionPolicy extensions interval managementPolicy "

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from cipher_operator.api.names import API_VERSION, FINALIZER, PLURAL
+from cipher_operator.api.shape import SELECTED_SERVER
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube import finalizers
 from cipher_operator.kube.finalizers import Holdable
@@ -45,7 +46,7 @@ async def held_tenants(kube: Reading, namespace: str, server: str) -> list[str]:
 
     Whoever writes a storage can name any server, and put the finalizer there; some can write its status, too.
     """
-    selected = f"spec.connection.serverRef.name={server}"
+    selected = f"{SELECTED_SERVER}={server}"
     pages_of = pages(kube, storage_path(namespace), limit=FEW, fieldSelector=selected)
     return [item["metadata"]["name"] async for item in pages_of if _is_held(item)]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipher_operator.api.names import API_VERSION, GROUP, KIND, PLURAL, SERVER_KIND, SERVER_PLURAL, VERSION
-from cipher_operator.api.shape import paths
+from cipher_operator.api.shape import SELECTED, paths
 from cipher_operator.kube.objects import get_object
 from cipher_operator.kube.port import ApiError, Reading
 
@@ -74,6 +74,7 @@ def _short(plural: str, resources: frozenset[str], schema: Mapping[str, Any] | N
     lacks = ["the subresource status"] if f"{plural}/status" not in resources else []
     if schema is not None:
         lacks += _named(_missing(schema, paths(plural)))
+        lacks += [f"the field selector `{path}`" for path in _unselectable(schema, SELECTED[plural])]
     return f"the CRD {plural}.{GROUP} is older than this operator and lacks {', '.join(lacks)}" if lacks else ""
 
 
@@ -84,6 +85,13 @@ def _missing(schema: Mapping[str, Any], wanted: Iterable[str]) -> list[str]:
         if not any(path.startswith(f"{above}.") for above in missing) and not _has(schema, path):
             missing.append(path)
     return missing
+
+
+def _unselectable(schema: Mapping[str, Any], wanted: Iterable[str]) -> list[str]:
+    """Return the fields that a schema has, and that its kind cannot be listed by. API servers publish them since custom
+    resources have any (https://github.com/kubernetes/enhancements/issues/4358)."""
+    selectable = {each.get("fieldPath") for each in schema.get("x-kubernetes-selectable-fields") or ()}
+    return [path for path in wanted if _has(schema, path) and path not in selectable]
 
 
 def _has(schema: Mapping[str, Any], path: str) -> bool:

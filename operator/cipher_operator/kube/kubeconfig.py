@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from cipher_operator.api.printable import printable
+from cipher_operator.kube.unreadable import UNREADABLE, unreadable
 
 _SECTIONS = {"contexts": "context", "clusters": "cluster", "users": "user"}
 _FILES = {"cluster": ("certificate-authority",), "user": ("client-certificate", "client-key", "tokenFile")}
@@ -72,13 +73,8 @@ def usable(paths: str, context: str | None) -> Usable:
 def _read(path: str) -> Mapping[str, Any]:
     try:
         found = yaml.safe_load(Path(path).read_text())
-    except IsADirectoryError:
-        raise Unusable(f"{path} is a directory; name the file") from None
-    except OSError as error:
-        raise Unusable(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        raise Unusable(f"{path} is not YAML" + (f": line {mark.line + 1}" if mark is not None else "")) from None
+    except UNREADABLE as error:
+        raise Unusable(f"{path} {unreadable(error, instead='name the file')}") from None
     if found is not None and not isinstance(found, Mapping):
         raise Unusable(f"{path} is no kubeconfig: it has no `contexts`, `clusters` and `users`")
     return found or {}

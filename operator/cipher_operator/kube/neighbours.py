@@ -1,5 +1,6 @@
 """Which storages of a namespace may have a place on a CipherServer before another one."""
 
+from cipher_operator.api.shape import SELECTED_SERVER
 from cipher_operator.api.spec import Resource
 from cipher_operator.core.tenancy import Neighbours
 from cipher_operator.kube.cipherstorages import MANY, storage_path
@@ -13,7 +14,7 @@ async def neighbours(kube: Reading, resource: Resource, server: str) -> Neighbou
     Which of two comes first depends on nothing but them, so that all runs agree. Raises ApiError, ApiUnavailable.
     """
     older, younger, own = 0, [], (resource.created, resource.name)
-    selected = f"spec.connection.serverRef.name={server}"
+    selected = f"{SELECTED_SERVER}={server}"
     async for item in pages(
         kube, storage_path(resource.namespace), limit=MANY, accept=METADATA_LIST, fieldSelector=selected
     ):

@@ -4,6 +4,10 @@ one when it ends."""
 import asyncio
 import logging
 
+LASTS = 2.0
+"""Seconds in which an API server that does not answer a watch has no outage: where a CRD was changed, as at each
+upgrade, it refuses with 429 for one."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -48,20 +52,24 @@ class Outage:
         self._who, self._failures = f"the watch of {what}", 0
         self._api = api or ApiOutage()
         self._since: float | None = None
-        self._everybody = False
+        self._everybody, self._first = False, 0.0
 
     def note(self, why: str, *, at_once: bool = False, everybody: bool = False) -> None:
-        """Note a failure, `everybody` where it is the API server's; it is said where it is the second in a row, or
-        `at_once`. An API server that begins knows no rights for a moment: after one failure of the one sort, one of the
-        other is the first in a row."""
-        self._failures = self._failures + 1 if everybody is self._everybody else 1
-        self._everybody = everybody
-        if not (at_once or self._failures > 1):
-            return
+        """Note a failure, `everybody` where it is the API server's, which is said where it lasts; else it is said where
+        it is the second in a row, or `at_once`.
+
+        An API server that begins knows no rights for a moment: after one of the one sort, one of the other is the first
+        in a row.
+        """
+        now = asyncio.get_running_loop().time()
+        if everybody is not self._everybody or not self._failures:
+            self._failures, self._everybody, self._first = 0, everybody, now
+        self._failures += 1
         if everybody:
-            self._api.begin(self._who, why)
-        elif self._since is None:
-            self._since = asyncio.get_running_loop().time()
+            if now - self._first >= LASTS:
+                self._api.begin(self._who, why)
+        elif (at_once or self._failures > 1) and self._since is None:
+            self._since = now
             logger.warning("%s is interrupted: %s; trying again", self._who, why)
 
     def end(self) -> None:

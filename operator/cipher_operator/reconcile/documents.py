@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cipher_operator.api.printable import printable
+from cipher_operator.kube.unreadable import UNREADABLE, unreadable
 
 STDIN = "-"
 MAX_VALUES = 1_000_000
@@ -91,18 +92,14 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _documents(source: str) -> Iterator[Document]:
+    if not source:
+        raise ManifestError("-f: the name of a file is empty")
     where = "standard input" if source == STDIN else source
     try:
         text = sys.stdin.read() if source == STDIN else Path(source).read_text()
         bodies = [body for body in _bodies(text, where) if body is not None]
-    except IsADirectoryError:
-        raise ManifestError(f"{source or 'an empty name'} is a directory; name its files, each with -f") from None
-    except OSError as error:
-        raise ManifestError(f"{source}: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # A parse error would quote the file, and the file may be a Secret.
-        mark = getattr(error, "problem_mark", None)
-        raise ManifestError(f"{where} is not YAML" + (f": line {mark.line + 1}" if mark is not None else "")) from None
+    except UNREADABLE as error:
+        raise ManifestError(f"{where} {unreadable(error, instead='name its files, each with -f')}") from None
     for body in bodies:
         yield from _objects(where, body)
 

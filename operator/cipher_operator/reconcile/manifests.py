@@ -97,6 +97,15 @@ def _is_read(document: Document) -> bool:
         raise ManifestError(f"{document.source}: {document.label} must have `apiVersion: {wanted}`")
     if not document.name:
         raise ManifestError(f"{document.source}: {document.kind} has no `metadata.name`")
+    for field, value, taken in (
+        ("name", document.name, names.OBJECT_NAME),
+        ("namespace", document.namespace, names.NAMESPACE_NAME),
+    ):
+        if value and not taken.fullmatch(value):
+            raise ManifestError(
+                f"{document.source}: {document.kind}: `metadata.{field}` '{value}' is none that Kubernetes takes: "
+                "write small letters, digits and '-'"
+            )
     return True
 
 

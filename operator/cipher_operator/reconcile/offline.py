@@ -14,6 +14,7 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import ManagementPolicy
 from cipher_operator.core.connection.password import Password
+from cipher_operator.core.marker import Identity
 from cipher_operator.identity.port import Tokens
 from cipher_operator.kube.namespaces import get_labels
 from cipher_operator.kube.port import Reading
@@ -56,7 +57,20 @@ async def examine(manifests: Manifests, means: Means) -> Look:
     """Look at the server as a first run would. Writes nothing."""
     look = await examine_live(manifests, manifests.storage.key, manifests.servers, means)
     assert look is not None  # the files hold it
-    return look
+    return replace(look, notes=(*look.notes, *_beyond(look.found, manifests.storage.key, means.rules.instance)))
+
+
+def _beyond(found: Report | Failure, key: Key, instance: str) -> Iterator[str]:
+    """Yield what files do not tell: the status and the published Secret of a storage that stands."""
+    if isinstance(found, Failure) or found.observed is None:
+        return
+    own = Identity(instance, *key, uid="")
+    markers = (role.marker for role in found.observed.roles.values())
+    if any(marker is not None and marker.identity.same_storage(own) for marker in markers):
+        yield (
+            "the operator manages it already, and files have neither its status nor its login; for what the operator "
+            f"would do in the cluster: `cipher-operator plan {key[1]} -n {key[0]}`"
+        )
 
 
 async def examine_live(kube: Reading, key: Key, servers: str, means: Means) -> Look | None:

@@ -8,6 +8,7 @@ from ipaddress import IPv6Address
 from typing import Any, Final
 
 from cipher_operator.api.durations import parse_duration
+from cipher_operator.api.names import NAMESPACE_NAME
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, parse_blocked_ranges
 
 ENVIRONMENT_PREFIX = "CIPHER_OPERATOR_"
@@ -129,7 +130,7 @@ def _instance(text: str) -> str:
 
 
 def _namespace(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", text):
+    if not NAMESPACE_NAME.fullmatch(text):
         raise ValueError(f"{text!r} is not the name of a namespace")
     return text
 

@@ -120,7 +120,7 @@ class Metrics:
         self._api.set(1)
         self._requests = Counter(
             "rest_client_requests",
-            f"Requests to the Kubernetes API, by method and code; {NO_ANSWER} without an answer.",
+            f"Requests to the Kubernetes API, by method and code; `{NO_ANSWER}` without an answer.",
             ["code", "method"],
             registry=self.registry,
         )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
+from cipher_operator.api.names import NAMESPACE_NAME
 from cipher_operator.api.printable import printable
 from cipher_operator.postgres.dial import DEFAULT_BLOCKED, DialPolicy, Network, parse_blocked_ranges
 from cipher_operator.reconcile.rules import Rules
@@ -217,7 +218,7 @@ def _namespaces(arguments: argparse.Namespace, environ: Mapping[str, str]) -> tu
         given, source = environ[variable].split(","), variable
     names = tuple(dict.fromkeys(name.strip() for name in given or ()))
     for name in names:
-        if not re.fullmatch(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        if not NAMESPACE_NAME.fullmatch(name):
             raise SettingsError(f"{source}: {name!r} is not the name of a namespace; patterns are not supported")
     return names
 

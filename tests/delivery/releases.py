@@ -1,0 +1,41 @@
+"""The chart's release in a real cluster."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from delivery.rendering import NAMESPACE
+from devcluster import ControlPlane
+from devcluster.helm import Helm
+from release.repository import CHART
+
+RELEASE = "cipher-operator"
+CRD = "crd/cipherstorages.storage.cipher.dev"
+
+
+class Release:
+    """The release in a cluster."""
+
+    def __init__(self, helm: Helm, plane: ControlPlane) -> None:
+        self._helm, self._plane = replace(helm, kubeconfig=plane.kubeconfig), plane
+        self.major = helm.major
+
+    def do(self, command: str, *args: str, namespace: str = NAMESPACE) -> str:
+        return self._helm(command, *args, "--namespace", namespace)
+
+    def install(self, chart: Path = CHART, *args: str, name: str = RELEASE, namespace: str = NAMESPACE) -> str:
+        """Return what Helm says, the notes at its end."""
+        said = self.do("install", name, str(chart), "--create-namespace", *args, namespace=namespace)
+        self._plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", CRD)
+        return said
+
+    def kept_crds(self) -> list[str]:
+        """Return the CRDs that are still there."""
+        return [each for each in self.kept() if each.startswith("customresourcedefinition")]
+
+    def kept(self) -> list[str]:
+        """Return what is still there of the release's objects, by the label that they all have."""
+        label = f"--selector=app.kubernetes.io/instance={RELEASE}"
+        kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,deployment,service,pdb"
+        return self._plane.kubectl("get", kinds, "--all-namespaces", label, "--output=name").split()
