@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Protocol
 
 
@@ -37,3 +37,39 @@ class LoopClock:
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Call back at a moment, from the event loop."""
         return asyncio.get_running_loop().call_at(when, callback, context=self._context)
+
+
+class Timers:
+    """Callbacks that are still to come, one by what it is for. After `close` there are none any more."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._timers: dict[Hashable, Timer] = {}
+        self._closed = False
+
+    def __contains__(self, what: Hashable) -> bool:
+        return what in self._timers
+
+    def at(self, what: Hashable, when: float, callback: Callable[[], None]) -> None:
+        """Call back at a moment, in place of what was to come for this before."""
+        self.cancel(what)
+        if self._closed:
+            return
+
+        def due() -> None:
+            self._timers.pop(what, None)
+            callback()
+
+        self._timers[what] = self._clock.call_at(when, due)
+
+    def cancel(self, what: Hashable) -> None:
+        """Take one back."""
+        if (timer := self._timers.pop(what, None)) is not None:
+            timer.cancel()
+
+    def close(self) -> None:
+        """Take all back."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()

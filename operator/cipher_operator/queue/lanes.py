@@ -5,10 +5,11 @@ import contextvars
 import random
 from collections.abc import Awaitable, Callable, Hashable, Iterable
 
-from cipher_operator.queue.clock import Clock, Timer
+from cipher_operator.queue.clock import Clock, Timers
 from cipher_operator.queue.counts import Counts, count
-from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
+from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane, kept_free
 from cipher_operator.queue.needs import API, Listener, Name, Need
+from cipher_operator.queue.offers import Offer, Offers
 
 UNLIMITED = 1_000_000
 
@@ -44,7 +45,8 @@ class Lanes:
         self._outage, self._jitter = outage, jitter
         self._lanes: dict[Name, Lane] = {}
         self._probes: dict[Name, asyncio.Task[None]] = {}
-        self._timers: dict[Hashable, Timer] = {}
+        self._timers = Timers(clock)
+        self._offers = Offers()
         self._listeners: list[Listener] = []
         self._refusals: set[Need] = set()
         self._context = contextvars.copy_context()
@@ -100,11 +102,17 @@ class Lanes:
         lane = self._lanes.get(name)
         return None if lane is None else lane.closed(credential, self._clock.now())
 
-    def resize(self, name: Name, credential: Hashable | None, slots: int | None) -> None:
-        """Give a lane as many slots as the least that those who use it are given; None: the setting."""
-        lane = self._of(name)
-        if name != API and credential is not None and lane.resize(credential, slots, self._slots):
-            self._freed()
+    def offered(self, name: Name, offer: Offer) -> None:
+        """Take note of what whoever runs a server says of its lane."""
+        self._resize(self._offers.say(name, offer))
+
+    def withdrawn(self, by: Hashable) -> None:
+        """Forget what somebody said who runs no server any more."""
+        self._resize(self._offers.withdraw(by))
+
+    def reset(self) -> None:
+        """Forget what was said of all: another process hears of it from now on."""
+        self._resize(self._offers.clear())
 
     def take(self, name: Name, namespace: str) -> bool:
         """Take a slot for a namespace; return whether there was one."""
@@ -142,7 +150,7 @@ class Lanes:
         news = not known.proven or known.cause is not None
         known.proven, known.trial, known.cause = True, None, None
         self._refusals.discard((name, credential))
-        self._cancel((name, credential))
+        self._timers.cancel((name, credential))
         if news:
             self._tell(lambda listener: listener.opened((name, credential)))
 
@@ -172,7 +180,7 @@ class Lanes:
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
         self._refusals.add((name, credential))
-        self._at(
+        self._timers.at(
             (name, credential), known.until, lambda: self._tell(lambda listener: listener.opened((name, credential)))
         )
         self._tell(lambda listener: listener.told((name, credential)))
@@ -183,16 +191,13 @@ class Lanes:
         if known is not None:
             known.cause = None
             self._refusals.discard((name, credential))
-            self._cancel((name, credential))
+            self._timers.cancel((name, credential))
 
     async def close(self) -> None:
         """End probes and timers."""
         self._closed = True
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
-        tasks = set(self._probes.values())
-        for task in tasks:
+        self._timers.close()
+        for task in (tasks := set(self._probes.values())):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
@@ -200,11 +205,11 @@ class Lanes:
     def _of(self, name: Name) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            slots = UNLIMITED if name == API else self._slots
+            slots = UNLIMITED if name == API else self._offers.slots(name, self._slots)
             lane = self._lanes[name] = Lane(slots, slots if name == API else min(slots, FIRST_SLOTS))
             lane.used = self._clock.now()
             if "sweep" not in self._timers:
-                self._at("sweep", lane.used + IDLE_SECONDS, self._sweep)
+                self._timers.at("sweep", lane.used + IDLE_SECONDS, self._sweep)
         return lane
 
     def _credential(self, name: Name, credential: Hashable) -> Credential:
@@ -217,10 +222,18 @@ class Lanes:
             return False
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
-        return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
+        suspect = [other for other in self._lanes.values() if other.suspect]
+        kept = kept_free(self._share) if any(other.holders[namespace] for other in suspect) else 0
+        return sum(other.held for other in suspect) + kept < self._share
 
     def _shared(self, name: Name) -> bool:
-        return name != API and any(listener.shares(name) for listener in self._listeners)
+        return name != API and (self._offers.several(name) or any(each.shares(name) for each in self._listeners))
+
+    def _resize(self, names: Iterable[Name]) -> None:
+        for name in names:
+            if (lane := self._lanes.get(name)) is not None:
+                lane.resize(self._offers.slots(name, self._slots))
+                self._freed()
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):
@@ -231,14 +244,13 @@ class Lanes:
         return pause * self._jitter(0.75, 1.0)
 
     def _ask_later(self, name: Name, cause: object, seconds: float) -> None:
-        self._at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
+        self._timers.at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
 
     def _ask(self, name: Name, cause: object) -> None:
         if self._closed or name in self._probes:
             return
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._asked(name, cause), name="probe", context=self._context.copy())
-        self._probes[name] = task
+        asked, loop = self._asked(name, cause), asyncio.get_running_loop()
+        self._probes[name] = loop.create_task(asked, name="probe", context=self._context.copy())
 
     async def _asked(self, name: Name, cause: object) -> None:
         """Ask once; go on asking where it does not answer."""
@@ -274,24 +286,12 @@ class Lanes:
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]
-        self._at("sweep", now + IDLE_SECONDS / 4, self._sweep)
-
-    def _at(self, what: Hashable, when: float, callback: Callable[[], None]) -> None:
-        self._cancel(what)
-        if self._closed:
-            return
-
-        def due() -> None:
-            self._timers.pop(what, None)
-            callback()
-
-        self._timers[what] = self._clock.call_at(when, due)
-
-    def _cancel(self, what: Hashable) -> None:
-        if (timer := self._timers.pop(what, None)) is not None:
-            timer.cancel()
+                self._offers.drop(name)
+        self._timers.at("sweep", now + IDLE_SECONDS / 4, self._sweep)
 
     def _freed(self) -> None:
+        # By turns: of the last slot one queue always came first.
+        self._listeners = self._listeners[1:] + self._listeners[:1]
         self._tell(lambda listener: listener.freed())
 
     def _tell(self, say: Callable[[Listener], None]) -> None:

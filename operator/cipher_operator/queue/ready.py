@@ -103,6 +103,11 @@ class Ready(Generic[K]):
             counts[namespace] -= 1
             if not counts[namespace]:
                 del counts[namespace]
+        if namespace not in self._under_way:
+            # Who came while it had the only place comes before it.
+            for waiting in self._waiting:
+                if namespace in waiting:
+                    waiting[namespace] = waiting.pop(namespace)
 
     def clear(self) -> None:
         """Take all keys out."""

@@ -26,6 +26,7 @@ from cipher_operator.postgres.claims import claims
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
+from cipher_operator.queue.offers import Offer
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.attempt import attempt
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
@@ -88,6 +89,7 @@ class ServerReconciler:
             self._counted.pop(name, None)
             self._looks.pop(name, None)
             around.counters.server(name, None)
+            ticket.withdrawn(name)
             await self._let_go(around.inputs.references(key))
             around.inputs.forget(key)
             return Next(gone=True)
@@ -116,7 +118,7 @@ class ServerReconciler:
             check_server(spec)
             admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
             # Also where nothing is looked at anew: what its lane knows is said.
-            sessions.enter(admin, spec.max_connections)
+            sessions.enter(admin, Offer(resource.name, spec.max_connections, spec.allowed.several))
             rights = self._rights_at(resource, contents)
             if rights is None:
                 async with asyncio.timeout(limit):
