@@ -43,6 +43,7 @@ from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.places import Places
 from cipher_operator.reconcile.server import ServerReconciler
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.runtime.metrics import Metrics
@@ -141,6 +142,7 @@ class Parts:
             kube=kube,
             inputs=inputs,
             namespaces=namespaces,
+            places=Places(inputs),
             policy=settings.dial_policy,
             tokens=tokens,
             keys=LoginKeys(),
