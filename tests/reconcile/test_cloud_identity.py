@@ -126,6 +126,20 @@ async def test_a_token_that_the_server_refuses_is_a_verdict_on_the_login(tenants
     assert sum(tenants.counts.logins.values()) == logins, "another token of the same login is not tried meanwhile"
 
 
+async def test_what_was_revoked_is_given_anew(tenants: Tenants, issuer: Issuer) -> None:
+    """A role's sessions, an account's tokens: what is kept would be refused for as long as it would have lasted."""
+    await tenants.ready_tenant()
+    issuer.revoke()
+    assert await tenants.look() == ("False", "AuthenticationFailed")
+    asked = issuer.asked
+    for need in tuple(tenants.lanes._refusals):
+        tenants.lanes.forget_verdict(*need)
+    assert await tenants.look() == ("True", "Ready")
+    assert issuer.asked == asked + 1
+    assert await tenants.look() == ("True", "Ready")
+    assert issuer.asked == asked + 1, "what is good is kept"
+
+
 async def test_checks_go_on_when_tokens_have_ended(tenants: Tenants, issuer: Issuer) -> None:
     await tenants.ready_tenant()
     for _ in range(3):

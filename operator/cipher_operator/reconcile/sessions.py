@@ -57,7 +57,7 @@ class Sessions:
 
     def lane(self, connection: AdminConnection) -> tuple[str, int]:
         """Return the lane of a connection: its server."""
-        return connection.host, connection.port
+        return connection.host.lower(), connection.port
 
     def credential(self, connection: AdminConnection) -> str:
         """Return what stands for user and password in the lane."""
@@ -113,6 +113,7 @@ class Sessions:
         except Failure as failure:
             if failure.reason is Reason.AUTHENTICATION_FAILED:
                 self.ticket.refused(lane, credential, failure)
+                self._distrust(granted)
             elif failure.reason is Reason.DATABASE_MISSING:
                 # The server says so only to who has logged in.
                 self.ticket.opened(lane, credential)
@@ -124,6 +125,10 @@ class Sessions:
         async with session:
             self.ticket.opened(lane, credential)
             yield session
+
+    def _distrust(self, granted: AdminConnection) -> None:
+        if granted.auth.method is not AuthMethod.PASSWORD:
+            self.tokens.refused(_login(granted), granted.password)
 
     async def _opened(self, connection: AdminConnection, database: str, purpose: str) -> Session:
         test = purpose == "login"
