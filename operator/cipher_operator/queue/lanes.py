@@ -29,7 +29,7 @@ Outage = Callable[[Name, bool, object, float], None]
 
 class Lanes:
     """What is known of every lane. `probe` asks whether a lane's server answers: True, False, or the seconds that it
-    asks to wait. `share` is how many slots all suspect lanes together may hold."""
+    asks to wait. `share` is how many slots all suspect lanes together may hold. `offers` is what is said of them."""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class Lanes:
         outage: Outage = lambda name, over, cause, seconds: None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._clock, self._probe, self._slots, self._share = clock, probe, slots, share
+        self._clock, self._probe, self._share = clock, probe, share
         self._outage, self._jitter = outage, jitter
         self._lanes: dict[Name, Lane] = {}
         self._probes: dict[Name, asyncio.Task[None]] = {}
         self._timers = Timers(clock)
-        self._offers = Offers()
+        self.offers = Offers(slots)
         self._listeners: list[Listener] = []
         self._refusals: set[Need] = set()
         self._context = contextvars.copy_context()
@@ -104,15 +104,15 @@ class Lanes:
 
     def offered(self, name: Name, offer: Offer) -> None:
         """Take note of what whoever runs a server says of its lane."""
-        self._resize(self._offers.say(name, offer))
+        self._resize(self.offers.say(name, offer))
 
     def withdrawn(self, by: Hashable) -> None:
         """Forget what somebody said who runs no server any more."""
-        self._resize(self._offers.withdraw(by))
+        self._resize(self.offers.withdraw(by))
 
     def reset(self) -> None:
         """Forget what was said of all: another process hears of it from now on."""
-        self._resize(self._offers.clear())
+        self._resize(self.offers.clear())
 
     def take(self, name: Name, namespace: str) -> bool:
         """Take a slot for a namespace; return whether there was one."""
@@ -205,7 +205,7 @@ class Lanes:
     def _of(self, name: Name) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            slots = UNLIMITED if name == API else self._offers.slots(name, self._slots)
+            slots = UNLIMITED if name == API else self.offers.slots(name)
             lane = self._lanes[name] = Lane(slots, slots if name == API else min(slots, FIRST_SLOTS))
             lane.used = self._clock.now()
             if "sweep" not in self._timers:
@@ -227,12 +227,12 @@ class Lanes:
         return sum(other.held for other in suspect) + kept < self._share
 
     def _shared(self, name: Name) -> bool:
-        return name != API and (self._offers.several(name) or any(each.shares(name) for each in self._listeners))
+        return name != API and (self.offers.several(name) or any(each.shares(name) for each in self._listeners))
 
     def _resize(self, names: Iterable[Name]) -> None:
         for name in names:
             if (lane := self._lanes.get(name)) is not None:
-                lane.resize(self._offers.slots(name, self._slots))
+                lane.resize(self.offers.slots(name))
                 self._freed()
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
@@ -286,7 +286,7 @@ class Lanes:
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]
-                self._offers.drop(name)
+                self.offers.drop(name)
         self._timers.at("sweep", now + IDLE_SECONDS / 4, self._sweep)
 
     def _freed(self) -> None:

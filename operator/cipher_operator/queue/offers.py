@@ -20,9 +20,11 @@ class Offer:
 
 
 class Offers:
-    """What was said last, by lane. Where several owners lead to one, the least counts for all: it is one server."""
+    """What was said last, by lane. Where several owners lead to one, the least counts for all: it is one server.
+    `setting` is how many slots a lane has of which nobody says it."""
 
-    def __init__(self) -> None:
+    def __init__(self, setting: int) -> None:
+        self._setting = setting
         self._lanes: dict[Hashable, Name] = {}
         self._said: dict[Name, dict[Hashable, Offer]] = {}
 
@@ -45,10 +47,10 @@ class Offers:
             del self._said[name]
         return frozenset({name})
 
-    def slots(self, name: Name, default: int) -> int:
-        """Return how many slots a lane has; `default` is the setting."""
+    def slots(self, name: Name) -> int:
+        """Return how many slots a lane has."""
         given = (offer.slots for offer in self._said.get(name, {}).values())
-        return min((slots for slots in given if slots is not None), default=default)
+        return min((slots for slots in given if slots is not None), default=self._setting)
 
     def several(self, name: Name) -> bool:
         """Return whether an owner lets several namespaces come to a lane."""

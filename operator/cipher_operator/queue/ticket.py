@@ -60,6 +60,10 @@ class Ticket:
         """Say that somebody runs no server any more."""
         self._lanes.withdrawn(by)
 
+    def slots(self, name: Name) -> int:
+        """Return how many slots a lane has, for all."""
+        return self._lanes.offers.slots(name)
+
     def try_enter(self, name: Name) -> bool:
         """Take one more slot of a lane, if there is one."""
         if self._lanes.cause(name, None) is not None or not self._lanes.take(name, self._namespace):

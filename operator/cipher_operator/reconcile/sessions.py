@@ -78,6 +78,10 @@ class Sessions:
         """Return whether a second session may be opened beside the run's own, and take its slot."""
         return self.ticket.try_enter(self.lane(connection))
 
+    def slots(self, connection: AdminConnection) -> int:
+        """Return how many sessions the server gives all runs together."""
+        return self.ticket.slots(self.lane(connection))
+
     def keep_slot(self, connection: AdminConnection) -> Callable[[], None]:
         """Take the run's slot away from it, for work beside the runs; return what gives it back."""
         return self.ticket.detach(self.lane(connection))
