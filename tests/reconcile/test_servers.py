@@ -248,3 +248,24 @@ async def test_more_connections_count_at_once_after_the_login_was_changed(tenant
     await tenants.look_at_server()
     await tenants.look_at_server()
     assert tenants.lanes.counts().slots == 8, "nobody says anything of it any more"
+
+
+@pytest.mark.parametrize(
+    ("most", "allowed", "told"),
+    [
+        (1, {"from": "All"}, True),
+        (2, {"from": "All"}, False),
+        (1, {"from": "Selector", "names": ["shop"]}, False),
+        (1, {"from": "Selector", "names": ["shop", "office"]}, True),
+        (1, {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}, True),
+    ],
+    ids=["one for all", "two", "one namespace", "two namespaces", "a label"],
+)
+async def test_a_server_whose_only_connection_many_share_says_so(
+    tenants: Tenants, most: int, allowed: dict[str, Any], told: bool
+) -> None:
+    tenants.platform(maxConnections=most, allowedNamespaces=allowed)
+    await tenants.look_at_server()
+    ready = tenants.server_ready()
+    assert ready["status"] == "True"
+    assert ("`spec.maxConnections: 1`" in ready["message"]) is told

@@ -4,17 +4,10 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from cipher_operator.queue.needs import kept_free
+
 FIRST_SLOTS = 2
 """Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
-KEPT_FREE = 4
-"""Of so many slots one, and one at least, is for namespaces that hold none, where several share a lane. Triggers and
-locks of a tenant keep each of his runs for as long as a message may take: what is taken cannot be taken back, so what
-others need must not be taken. Two of eight: with one, two namespaces of one owner would hold all."""
-
-
-def kept_free(places: int) -> int:
-    """Return how many of so many places are for namespaces that hold none."""
-    return max(1, places // KEPT_FREE)
 
 
 @dataclass(slots=True)

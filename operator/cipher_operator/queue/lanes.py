@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 from cipher_operator.queue.clock import Clock, Timers
 from cipher_operator.queue.counts import Counts, count
-from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane, kept_free
-from cipher_operator.queue.needs import API, Listener, Name, Need
+from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
+from cipher_operator.queue.needs import API, Listener, Name, Need, kept_free
 from cipher_operator.queue.offers import Offer, Offers
 
 UNLIMITED = 1_000_000

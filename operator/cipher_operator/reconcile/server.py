@@ -250,7 +250,7 @@ async def _log_in(sessions: Sessions, admin: AdminConnection) -> Rights:
 
 
 def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
-    """Yield what the administrator's login lacks for some storages. Raises Failure for what all of them need."""
+    """Yield what the login lacks for some storages, and what keeps them waiting. Raises Failure for what all need."""
     admin = rights.admin
     if rights.read_only:
         raise Failure(
@@ -269,3 +269,8 @@ def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
         if not spec.limits.existing_databases:
             raise lacking(what, remedy)
         yield f"{what}, so storages need a database that exists; run: {remedy}"
+    if spec.max_connections == 1 and spec.allowed.several:
+        yield (
+            "`spec.maxConnections: 1` leaves nothing to keep free: what one namespace's tables hold up, up to a minute, "
+            "all others wait for; give 2 or more"
+        )
