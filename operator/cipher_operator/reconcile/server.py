@@ -271,6 +271,6 @@ def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
         yield f"{what}, so storages need a database that exists; run: {remedy}"
     if spec.max_connections == 1 and spec.allowed.several:
         yield (
-            "`spec.maxConnections: 1` leaves nothing to keep free: what one namespace's tables hold up, up to a minute, "
+            "`spec.maxConnections: 1` leaves nothing to keep free: what one namespace's tables hold up for a minute, "
             "all others wait for; give 2 or more"
         )
