@@ -10,7 +10,7 @@ from psycopg import sql
 from cipher_operator.identity.cloud import CloudTokens
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority, TlsFixture
-from support.clouds import ISSUERS, Issuer
+from support.clouds import ISSUERS, REGION, STS, Issuer
 from support.runs import SERVERS
 from support.tenants import PROD, Tenants
 from support.token_door import TokenDoor
@@ -138,6 +138,17 @@ async def test_what_was_revoked_is_given_anew(tenants: Tenants, issuer: Issuer) 
     assert issuer.asked == asked + 1
     assert await tenants.look() == ("True", "Ready")
     assert issuer.asked == asked + 1, "what is good is kept"
+
+
+@pytest.mark.parametrize("issuer", [STS], indirect=True)
+async def test_a_region_that_is_corrected_counts_at_once(tenants: Tenants) -> None:
+    """A verdict on the login is one on what its tokens are made for."""
+    method = {"method": "AWSIAM"}
+    tenants.api.change("cipherservers", PROD, {"spec": {"auth": {**method, "region": "us-east-1"}}}, namespace="")
+    tenants.tenant()
+    assert await tenants.look() == ("False", "AuthenticationFailed")
+    tenants.api.change("cipherservers", PROD, {"spec": {"auth": {**method, "region": REGION}}}, namespace="")
+    assert await tenants.look() == ("True", "Ready")
 
 
 async def test_checks_go_on_when_tokens_have_ended(tenants: Tenants, issuer: Issuer) -> None:

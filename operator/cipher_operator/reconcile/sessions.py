@@ -61,8 +61,9 @@ class Sessions:
 
     def credential(self, connection: AdminConnection) -> str:
         """Return what stands for user and password in the lane."""
-        # Tokens come and go: which login they are for is what a server has a verdict on.
-        return self.digest(connection.user, connection.password, connection.auth.method)
+        # Tokens come and go: which login they are for, and what is asked for, is what a server has a verdict on.
+        auth = connection.auth
+        return self.digest(connection.user, connection.password, auth.method, auth.region or "", auth.scope or "")
 
     def enter(self, connection: AdminConnection, offer: Offer | None = None) -> None:
         """Take a slot, of so many as whoever runs the server offers; None where it is the storage's own way in.
