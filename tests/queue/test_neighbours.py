@@ -125,6 +125,25 @@ async def test_of_a_server_that_is_open_to_others_who_comes_first_leaves_room_at
     await world.queue.drain(0)
 
 
+async def test_a_thousand_storages_that_fail_keep_nobody_waiting() -> None:
+    async def fails(world: World, key: Key, ticket: Ticket) -> Next:
+        ticket.enter(SERVER, "admin", Offer("prod", several=True))
+        ticket.opened(SERVER, "admin")
+        await world.clock.sleep(0.3 if key[0] == "evil" else 0.05)
+        return Next(failed=key[0] == "evil", after=300.0)
+
+    world = World(run=fails)
+    for number in range(1_000):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+    waits = []
+    for number in range(8):
+        await world.clock.advance(5.0)
+        waits.append(await waited(world, ("shop", f"chat{number}")))
+    assert max(waits) <= 0.1
+    assert len(world.runs) < 1_000 + 40 * 6 / 0.3, "no more than six at once"
+    await world.queue.drain(0)
+
+
 async def test_the_first_two_slots_of_a_new_server_are_not_both_one_namespaces() -> None:
     async def offered(world: World, key: Key, ticket: Ticket) -> Next:
         ticket.enter(SERVER, "admin", Offer("prod", several=True))
