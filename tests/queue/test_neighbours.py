@@ -106,11 +106,11 @@ async def test_of_a_server_that_is_open_to_others_who_comes_first_leaves_room_at
 ) -> None:
     """A CipherServer says so before anybody else has come: what is taken cannot be taken back."""
 
-    async def offered(world: World, key: Key, ticket: Ticket) -> Next:
+    async def few(world: World, key: Key, ticket: Ticket) -> Next:
         ticket.enter(SERVER, "admin", Offer("prod", slots, several=True))
         return await run(world, key, ticket)
 
-    world = World(run=offered)
+    world = World(run=few)
     for number in range(30):
         world.queue.enqueue(("team", f"before{number}"), changed=True, way="server")
         await world.clock.advance(1.0)
@@ -144,16 +144,31 @@ async def test_a_thousand_storages_that_fail_keep_nobody_waiting() -> None:
     await world.queue.drain(0)
 
 
-async def test_the_first_two_slots_of_a_new_server_are_not_both_one_namespaces() -> None:
-    async def offered(world: World, key: Key, ticket: Ticket) -> Next:
-        ticket.enter(SERVER, "admin", Offer("prod", several=True))
-        return await run(world, key, ticket)
+async def offered(world: World, key: Key, ticket: Ticket) -> Next:
+    ticket.enter(SERVER, "admin", Offer("prod", several=True))
+    return await run(world, key, ticket)
 
+
+async def test_the_first_two_slots_of_a_new_server_are_not_both_one_namespaces() -> None:
     world = World(run=offered)
+    world.queue.enqueue(("evil", "first"), changed=True, way="server")
+    await world.clock.advance(1.0)
     for number in range(60):
         world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
     await world.clock.advance(1.0)
+    assert world.lanes.held == 1
     assert await waited(world, ("shop", "first")) < 0.3
+    await world.queue.drain(0)
+
+
+async def test_who_waits_for_a_login_to_be_tried_goes_on_when_it_was_accepted() -> None:
+    """And not when the run has ended that tried it, which may take its time: all begin at once, after a restart."""
+    world = World(run=offered)
+    for number in range(10):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+        world.queue.enqueue((f"shop{number}", "chat"), changed=True, way="server")
+    await world.clock.advance(2.0)
+    assert all(world.count((f"shop{number}", "chat")) for number in range(10))
     await world.queue.drain(0)
 
 

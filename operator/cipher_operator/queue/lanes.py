@@ -120,6 +120,9 @@ class Lanes:
         if not self._room(name, lane, namespace):
             return False
         lane.take(namespace, self._clock.now())
+        if name != API:
+            # Of an only slot the same queue would always come first.
+            self._listeners = self._listeners[1:] + self._listeners[:1]
         return True
 
     def give(self, name: Name, namespace: str) -> None:
@@ -179,11 +182,10 @@ class Lanes:
         known = self._credential(name, credential)
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
-        self._refusals.add((name, credential))
-        self._timers.at(
-            (name, credential), known.until, lambda: self._tell(lambda listener: listener.opened((name, credential)))
-        )
-        self._tell(lambda listener: listener.told((name, credential)))
+        need = name, credential
+        self._refusals.add(need)
+        self._timers.at(need, known.until, lambda: self._tell(lambda listener: listener.opened(need)))
+        self._tell(lambda listener: listener.told(need))
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
         """Let a credential be tried at once, after its password was set."""
@@ -290,8 +292,6 @@ class Lanes:
         self._timers.at("sweep", now + IDLE_SECONDS / 4, self._sweep)
 
     def _freed(self) -> None:
-        # By turns: of the last slot one queue always came first.
-        self._listeners = self._listeners[1:] + self._listeners[:1]
         self._tell(lambda listener: listener.freed())
 
     def _tell(self, say: Callable[[Listener], None]) -> None:

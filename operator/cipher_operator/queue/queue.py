@@ -140,9 +140,10 @@ class Queue(Generic[K]):
         self._wake()
 
     def opened(self, need: Need) -> None:
-        """Run who waits for a lane, or for a credential of it."""
+        """Run who waits for a lane, or for a credential of it; who was to begin with that goes on."""
         for key in list(self._waits.get(need, ())):
             self.enqueue(key)
+        self._wake()
 
     def told(self, need: Need) -> None:
         """Run who lives on a lane, or uses a credential of it, so that all say what is wrong."""
