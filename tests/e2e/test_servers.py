@@ -141,6 +141,27 @@ def test_a_limit_that_comes(platform: Platform, tenant: Namespace) -> None:
     tenant.delete("cipherstorages", "greedy")
 
 
+def test_a_place_that_becomes_free(platform: Platform, tenant: Namespace) -> None:
+    """Of one second, the first by name comes first."""
+    both = {"deletionPolicies": ["Delete", "Retain"]}
+    platform.offer(limits={**both, "storages": 1})
+    for name in ("wait1", "wait2", "wait3"):
+        tenant.storage(name, spec(deletionPolicy="Delete"))
+        tenant.wait_reason(name, "LimitExceeded")
+    tenant.delete("cipherstorages", "chat")
+    said("place free, until Ready", tenant.wait_ready("wait1"))
+    assert tenant.condition("wait2").get("reason") == "LimitExceeded"
+    tenant.patch("wait1", {"spec": {"connection": {"serverRef": {"name": "another"}}}})
+    said("moved away, until the next is Ready", tenant.wait_ready("wait2"))
+    assert tenant.condition("wait3").get("reason") == "LimitExceeded"
+    platform.offer(limits={**both, "storages": 2})
+    said("limit raised, until Ready", tenant.wait_ready("wait3"))
+    tenant.patch("wait1", {"spec": {"connection": {"serverRef": {"name": "prod"}}}})
+    tenant.wait_ready("wait1")
+    for name in ("wait1", "wait2", "wait3"):
+        tenant.delete("cipherstorages", name)
+
+
 def test_a_server_that_comes_after_its_tenants(platform: Platform, namespace: Namespace) -> None:
     platform.label(namespace, allowed=True)
     later = Platform(platform.plane, platform.server, "later")

@@ -62,7 +62,8 @@ MOODS = {
     "garbage": "cannot be read: it holds no token.",
     "redirect": "{name} answered with a redirect, which is not followed.",
     "huge": "{name} answered with more than 64 KiB.",
-    "down": "{name} refused: HTTP 503.",
+    "down": "{name} refused: HTTP 503. That is no matter of rights: it is tried again",
+    "busy": "{name} refused: HTTP 429. That is no matter of rights: it is tried again",
     "expired": "gave something that ends within",
 }
 

@@ -198,6 +198,16 @@ async def test_a_defect_is_not_taken_for_a_refusal(kept: Kept[str]) -> None:
         await kept.get("key", broken)
 
 
+async def test_what_is_worth_nothing_is_fetched_anew_and_nothing_else(clock: Clock, kept: Kept[str]) -> None:
+    cloud = Cloud(clock)
+    first = await kept.get("a", cloud)
+    assert not kept.forget("a", "another")
+    assert not kept.forget("b")
+    assert (await kept.get("a", cloud)).value == first.value
+    assert kept.forget("a", first.value)
+    assert (await kept.get("a", cloud)).value != first.value
+
+
 async def test_closing_ends_what_is_under_way(clock: Clock, kept: Kept[str]) -> None:
     cloud = Cloud(clock)
     cloud.open.clear()

@@ -5,6 +5,8 @@ import pytest
 from cipher_operator.queue.entry import AT_ONCE, GAP
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.needs import Busy
+from cipher_operator.queue.offers import Offer
+from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, World
 
@@ -96,6 +98,100 @@ async def test_who_comes_first_of_a_second_namespace_waits_for_one_run_and_no_ot
     await world.clock.advance(ASLEEP)
     assert [await waited(world, ("shop", f"later{number}")) < 0.3 for number in range(5)] == [True] * 5
     await world.queue.drain(0)
+
+
+@pytest.mark.parametrize(("slots", "most"), [(None, 6), (2, 1), (1, 1)], ids=["8", "2", "1"])
+async def test_of_a_server_that_is_open_to_others_who_comes_first_leaves_room_at_once(
+    slots: int | None, most: int
+) -> None:
+    """A CipherServer says so before anybody else has come: what is taken cannot be taken back."""
+
+    async def few(world: World, key: Key, ticket: Ticket) -> Next:
+        ticket.enter(SERVER, "admin", Offer("prod", slots, several=True))
+        return await run(world, key, ticket)
+
+    world = World(run=few)
+    for number in range(30):
+        world.queue.enqueue(("team", f"before{number}"), changed=True, way="server")
+        await world.clock.advance(1.0)
+    for number in range(60):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+    for known in range(30):
+        world.queue.forget(("team", f"before{known}"))
+    await world.clock.advance(1.0)
+    assert world.lanes.held == most
+    wait = await waited(world, ("shop", "first"))
+    assert wait < (0.3 if slots != 1 else ASLEEP)
+    await world.queue.drain(0)
+
+
+async def test_a_thousand_storages_that_fail_keep_nobody_waiting() -> None:
+    async def fails(world: World, key: Key, ticket: Ticket) -> Next:
+        ticket.enter(SERVER, "admin", Offer("prod", several=True))
+        ticket.opened(SERVER, "admin")
+        await world.clock.sleep(0.3 if key[0] == "evil" else 0.05)
+        return Next(failed=key[0] == "evil", after=300.0)
+
+    world = World(run=fails)
+    for number in range(1_000):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+    waits = []
+    for number in range(8):
+        await world.clock.advance(5.0)
+        waits.append(await waited(world, ("shop", f"chat{number}")))
+    assert max(waits) <= 0.1
+    assert len(world.runs) < 1_000 + 40 * 6 / 0.3, "no more than six at once"
+    await world.queue.drain(0)
+
+
+async def offered(world: World, key: Key, ticket: Ticket) -> Next:
+    ticket.enter(SERVER, "admin", Offer("prod", several=True))
+    return await run(world, key, ticket)
+
+
+async def test_the_first_two_slots_of_a_new_server_are_not_both_one_namespaces() -> None:
+    world = World(run=offered)
+    world.queue.enqueue(("evil", "first"), changed=True, way="server")
+    await world.clock.advance(1.0)
+    for number in range(60):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+    await world.clock.advance(1.0)
+    assert world.lanes.held == 1
+    assert await waited(world, ("shop", "first")) < 0.3
+    await world.queue.drain(0)
+
+
+async def test_who_waits_for_a_login_to_be_tried_goes_on_when_it_was_accepted() -> None:
+    """And not when the run has ended that tried it, which may take its time: all begin at once, after a restart."""
+    world = World(run=offered)
+    for number in range(10):
+        world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
+        world.queue.enqueue((f"shop{number}", "chat"), changed=True, way="server")
+    await world.clock.advance(2.0)
+    assert all(world.count((f"shop{number}", "chat")) for number in range(10))
+    await world.queue.drain(0)
+
+
+async def test_who_runs_a_server_has_a_turn_of_its_only_slot() -> None:
+    """Its own look is in another queue than the storages, of which there is always one that waits."""
+    world = World(run=run, slots=1)
+    looks = []
+
+    async def look(key: Key, ticket: Ticket) -> Next:
+        ticket.enter(SERVER, "admin")
+        ticket.opened(SERVER, "admin")
+        looks.append(world.clock.now())
+        return Next(after=100.0)
+
+    servers: Queue[Key] = Queue(look, workers=8, workers_per_namespace=8, lanes=world.lanes, clock=world.clock)
+    for number in range(60):
+        world.queue.enqueue((f"evil{number % 3}", f"chat{number}"), changed=True, way="server")
+    await world.clock.advance(1.0)
+    servers.enqueue(("", "prod"), changed=True)
+    await world.clock.advance(2 * ASLEEP + 1.0)
+    assert len(looks) >= 1
+    await world.queue.drain(0)
+    await servers.drain(0)
 
 
 async def test_many_due_checks_of_one_namespace_let_anothers_pass() -> None:

@@ -25,7 +25,7 @@ class Recorder:
 
 def test_every_key_that_waits_is_told_once() -> None:
     recorder = Recorder()
-    ready: Ready[str] = Ready(8, recorder)
+    ready: Ready[str] = Ready(32, 8, recorder)
     for urgent in (False, False, True):
         ready.put("a", "ns", (), urgent=urgent)
     ready.put("a", "ns", (("lane", None),), urgent=True)

@@ -68,7 +68,7 @@ def test_what_was_quick_once_counts_for_a_while() -> None:
 
 async def at_once(world: World, key: Key, ticket: Ticket) -> Next:
     """Take as many times as long as there are checks: on a machine that is busy without pause."""
-    ticket.enter((key[0], 5432), "admin", 100)
+    ticket.enter((key[0], 5432), "admin")
     await world.clock.sleep(0.05 * world.queue.running)
     ticket.opened((key[0], 5432), "admin")
     return Next(after=10.0)
@@ -85,7 +85,7 @@ async def test_checks_of_many_servers_are_few_on_a_machine_that_is_busy_with_the
 
 async def test_what_only_waits_for_a_server_runs_by_half_of_the_workers() -> None:
     async def waits(world: World, key: Key, ticket: Ticket) -> Next:
-        ticket.enter((key[0], 5432), "admin", 100)
+        ticket.enter((key[0], 5432), "admin")
         await world.clock.sleep(0.5)
         ticket.opened((key[0], 5432), "admin")
         return Next(after=10.0)

@@ -72,6 +72,81 @@ async def test_a_storage_on_a_healthy_server_waits_for_no_silent_one(case: str, 
     await world.queue.drain(0)
 
 
+@pytest.mark.parametrize("namespaces", [1, 2], ids=["one namespace", "two of one owner"])
+async def test_a_server_that_comes_back_waits_for_no_others_that_take_long_to_fail(namespaces: int) -> None:
+    """They answer the probe, let one in, and keep him for as long as a run may take, each time: one owner's."""
+    back = ("back.example.com", 5432)
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        evil = key[0].startswith("evil")
+        lane = (f"{key[1]}.example.com", 5432) if evil else back
+        try:
+            ticket.enter(lane, "admin")
+        except Closed:
+            return Next(after=660.0)
+        if evil or not world.answers[back]:
+            await world.clock.sleep(60.0 if evil else TIMEOUT)
+            ticket.failed(lane, "no answer")
+            return Next(failed=True)
+        ticket.opened(lane, "admin")
+        return Next(after=10.0)
+
+    world = World(run=run)
+    for number in range(40):
+        world.queue.enqueue((f"evil{number % namespaces}", f"tarpit{number}"))
+    world.answers[back] = True
+    world.queue.enqueue(("shop", "chat"))
+    waits = []
+    for _ in range(10):
+        await world.clock.advance(70.0)
+        world.answers[back] = False
+        await world.clock.advance(47.0)
+        world.answers[back] = True
+        since = world.clock.now()
+        await world.clock.advance(60.0)
+        waits.append(min(when for when, key in world.runs if key[0] == "shop" and when > since) - since)
+    assert max(waits) < 6.0, "a probe, and a run"
+    await world.queue.drain(0)
+
+
+async def test_namespaces_whose_runs_take_as_long_as_they_may_leave_workers_to_others() -> None:
+    """Servers that let one in and answer slowly are neither down nor suspect: each namespace has many."""
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        lane = (f"{'-'.join(key)}.example.com", 5432)
+        ticket.enter(lane, "admin")
+        ticket.opened(lane, "admin")
+        await world.clock.sleep(60.0 if key[0].startswith("evil") else 0.1)
+        return Next(after=300.0)
+
+    world = World(run=run)
+    for number in range(200):
+        world.queue.enqueue((f"evil{number % 6}", f"chat{number}"))
+    await world.clock.advance(1.0)
+    for number in range(20):
+        key = ("shop", f"chat{number}")
+        world.queue.enqueue(key)
+        await world.clock.advance(3.0)
+        assert world.count(key) == 1
+    assert world.most <= world.workers
+    await world.queue.drain(0)
+
+
+async def test_what_is_nobodys_leaves_no_workers_to_others() -> None:
+    """CipherServers are in no namespace."""
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        await world.clock.sleep(1.0)
+        return Next(after=None)
+
+    world = World(run=run, workers=8, share=8)
+    for number in range(20):
+        world.queue.enqueue(("", f"prod{number}"))
+    await world.clock.advance(0.5)
+    assert world.queue.running == 8
+    await world.queue.drain(0)
+
+
 async def test_all_storages_of_a_server_that_stays_down_say_so_and_go_on_when_it_is_back() -> None:
     world = World(run=shared)
     world.answers["s0.example.com", 5432] = False

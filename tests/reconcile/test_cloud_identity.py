@@ -10,7 +10,7 @@ from psycopg import sql
 from cipher_operator.identity.cloud import CloudTokens
 from devcluster import PostgresServer
 from devcluster.tls import CertificateAuthority, TlsFixture
-from support.clouds import ISSUERS, Issuer
+from support.clouds import ISSUERS, REGION, STS, Issuer
 from support.runs import SERVERS
 from support.tenants import PROD, Tenants
 from support.token_door import TokenDoor
@@ -124,6 +124,31 @@ async def test_a_token_that_the_server_refuses_is_a_verdict_on_the_login(tenants
         tenants.tenant(name)
         assert await tenants.look(name) == ("False", "AuthenticationFailed")
     assert sum(tenants.counts.logins.values()) == logins, "another token of the same login is not tried meanwhile"
+
+
+async def test_what_was_revoked_is_given_anew(tenants: Tenants, issuer: Issuer) -> None:
+    """A role's sessions, an account's tokens: what is kept would be refused for as long as it would have lasted."""
+    await tenants.ready_tenant()
+    issuer.revoke()
+    assert await tenants.look() == ("False", "AuthenticationFailed")
+    asked = issuer.asked
+    for need in tuple(tenants.lanes._refusals):
+        tenants.lanes.forget_verdict(*need)
+    assert await tenants.look() == ("True", "Ready")
+    assert issuer.asked == asked + 1
+    assert await tenants.look() == ("True", "Ready")
+    assert issuer.asked == asked + 1, "what is good is kept"
+
+
+@pytest.mark.parametrize("issuer", [STS], indirect=True)
+async def test_a_region_that_is_corrected_counts_at_once(tenants: Tenants) -> None:
+    """A verdict on the login is one on what its tokens are made for."""
+    method = {"method": "AWSIAM"}
+    tenants.api.change("cipherservers", PROD, {"spec": {"auth": {**method, "region": "us-east-1"}}}, namespace="")
+    tenants.tenant()
+    assert await tenants.look() == ("False", "AuthenticationFailed")
+    tenants.api.change("cipherservers", PROD, {"spec": {"auth": {**method, "region": REGION}}}, namespace="")
+    assert await tenants.look() == ("True", "Ready")
 
 
 async def test_checks_go_on_when_tokens_have_ended(tenants: Tenants, issuer: Issuer) -> None:

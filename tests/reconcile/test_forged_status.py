@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -106,3 +107,31 @@ async def test_from_outside_a_server_that_does_not_answer_is_held_for_who_says_s
     tenants.api.delete("cipherservers", PROD, namespace="")
     await tenants.look_at_server()
     assert tenants.held("cipherservers", PROD)
+
+
+@pytest.mark.parametrize("by", ["spec", "status", "adoptFrom"])
+async def test_a_deletion_tells_nobody_whether_there_is_a_database(tenants: Tenants, by: str) -> None:
+    """Our finalizer can be put on by whoever makes a storage: then its deletion is carried out, whatever it names."""
+    tenants.platform(limits={"deletionPolicies": ["Delete"], "adoption": by == "adoptFrom"})
+    tenants.sql("CREATE DATABASE theirs_12345678")
+    tenants.sql("CREATE DATABASE closed_12345678 ALLOW_CONNECTIONS false")
+    told = set()
+    before = tenants.there()
+    for number, database in enumerate(("nowhere_12345678", "theirs_12345678", "closed_12345678")):
+        name = f"chat{number}"
+        spec: dict[str, Any] = {"deletionPolicy": "Delete"}
+        if by != "status":
+            spec["database"] = {"name": database}
+        if by == "adoptFrom":
+            spec["adoptFrom"] = {"instance": "instance-1", "namespace": NAMESPACE, "name": "gone"}
+        tenants.tenant(name, **spec)
+        if by == "status":
+            tenants.forge(database, name)
+        tenants.api.change("cipherstorages", name, {"metadata": {"finalizers": [FINALIZER]}})
+        tenants.api.delete("cipherstorages", name)
+        await tenants.look(name)
+        status = tenants.api.status(name) if tenants.api.read("cipherstorages", name) else {}
+        said = tenants.api.events(name)
+        told.add(f"{said} {status.get('conditions')}".replace(database, "X").replace(name, "N"))
+    assert len(told) == 1, told
+    assert tenants.there() == before

@@ -203,3 +203,69 @@ async def test_a_server_is_let_go_where_the_deletion_was_forced(tenants: Tenants
     assert tenants.api.read("cipherservers", PROD, namespace="") is None
     await tenants.look_at_server()
     assert not tenants.held("secrets", f"{PROD}-admin", SERVERS)
+
+
+async def full_lane(tenants: Tenants) -> int:
+    """Return how many connections the operator may have at once, after as many looks as it takes to open them."""
+    for _ in range(4):
+        await tenants.look_at_server()
+    return tenants.lanes.counts().slots
+
+
+async def test_a_deletion_takes_no_more_connections_than_the_server_gives(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete"]}, maxConnections=2)
+    await tenants.ready_tenant(deletionPolicy="Delete")
+    assert await full_lane(tenants) == 2
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    assert tenants.api.read("cipherstorages", "chat") is None
+    assert tenants.lanes.counts().slots == 2
+
+
+async def test_a_storage_with_the_same_login_in_its_own_secret_takes_no_more_either(tenants: Tenants) -> None:
+    tenants.platform(maxConnections=2)
+    await tenants.ready_tenant()
+    assert await full_lane(tenants) == 2
+    tenants.api.secret("own", {"CIPHER_PG_URL": tenants.server.admin_url("own_db", sslmode="disable")})
+    tenants.api.storage("own", {"connection": {"secretRef": {"name": "own"}}})
+    await tenants.look("own")
+    assert tenants.told("own") == ("True", "Ready")
+    assert tenants.lanes.counts().slots == 2
+
+
+async def test_more_connections_count_at_once_after_the_login_was_changed(tenants: Tenants) -> None:
+    tenants.platform(maxConnections=2)
+    await tenants.ready_tenant()
+    assert await full_lane(tenants) == 2
+    tenants.sql("CREATE ROLE next_admin LOGIN SUPERUSER PASSWORD 'next'")
+    url = tenants.server.admin_url(user="next_admin", password="next", sslmode="disable")
+    tenants.api.change("secrets", "prod-admin", {"stringData": {"CIPHER_PG_URL": url}}, namespace=SERVERS)
+    tenants.change_server(maxConnections=6)
+    assert await full_lane(tenants) == 6
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    tenants.api.delete("cipherservers", "prod", namespace="")
+    await tenants.look_at_server()
+    await tenants.look_at_server()
+    assert tenants.lanes.counts().slots == 8, "nobody says anything of it any more"
+
+
+@pytest.mark.parametrize(
+    ("most", "allowed", "told"),
+    [
+        (1, {"from": "All"}, True),
+        (2, {"from": "All"}, False),
+        (1, {"from": "Selector", "names": ["shop"]}, False),
+        (1, {"from": "Selector", "names": ["shop", "office"]}, True),
+        (1, {"from": "Selector", "selector": {"matchLabels": {"cipher": "yes"}}}, True),
+    ],
+    ids=["one for all", "two", "one namespace", "two namespaces", "a label"],
+)
+async def test_a_server_whose_only_connection_many_share_says_so(
+    tenants: Tenants, most: int, allowed: dict[str, Any], told: bool
+) -> None:
+    tenants.platform(maxConnections=most, allowedNamespaces=allowed)
+    await tenants.look_at_server()
+    ready = tenants.server_ready()
+    assert ready["status"] == "True"
+    assert ("`spec.maxConnections: 1`" in ready["message"]) is told

@@ -96,7 +96,7 @@ async def test_a_place_that_becomes_free_is_known_to_who_waits_for_it(tenants: T
     assert await tenants.look("second") == ("False", "LimitExceeded")
     waiting = tenants.inputs.users((PLACE, NAMESPACE, PROD))
     assert list(waiting) == [(NAMESPACE, "second")]
-    tenants.api.delete("cipherstorages", "first")
+    await tenants.gone("first")
     assert await tenants.look("second") == ("True", "Ready")
     assert not tenants.inputs.users((PLACE, NAMESPACE, PROD))
 

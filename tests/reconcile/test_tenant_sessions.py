@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX, default_user_name
+from cipher_operator.postgres import indexes
 from support.runs import NAMESPACE
 from support.tenants import Tenants
 
@@ -17,11 +19,18 @@ EVIL = "evil"
 INDEX = "idx_cipher_store_updated_at"
 
 
-def login(tenants: Tenants, name: str, database: str | None = None) -> "psycopg.Connection[Any]":
+def login(tenants: Tenants, name: str, database: str | None = None, namespace: str = EVIL) -> "psycopg.Connection[Any]":
     """Log in as this storage's app, in its own database or another that lets every login in."""
-    data = tenants.api.data(f"{name}-cipher", namespace=EVIL)
+    data = tenants.api.data(f"{name}-cipher", namespace=namespace)
     assert data is not None
     return psycopg.connect(data["uri"], dbname=database or data["database"], autocommit=True)
+
+
+async def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Wait until something is so; a test that goes on says what is not."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        await asyncio.sleep(0.05)
 
 
 LOCKS = {
@@ -52,9 +61,9 @@ async def test_the_lock_of_anothers_storage_in_a_database_that_is_open_to_all(
 
 
 @contextmanager
-def an_index_that_cannot_be_built(tenants: Tenants, name: str) -> Iterator[None]:
+def an_index_that_cannot_be_built(tenants: Tenants, name: str, namespace: str = EVIL) -> Iterator[None]:
     """Leave an index invalid, and a transaction open that whoever builds it waits for."""
-    with login(tenants, name) as builder, login(tenants, name) as idle:
+    with login(tenants, name, namespace=namespace) as builder, login(tenants, name, namespace=namespace) as idle:
         builder.execute(f"DROP INDEX {INDEX}")
         idle.execute("BEGIN")
         idle.execute("LOCK TABLE cipher_store IN ROW EXCLUSIVE MODE")
@@ -76,17 +85,35 @@ async def test_builds_of_one_tenant_leave_the_slots_to_others(tenants: Tenants) 
             assert await tenants.look(name, EVIL) == ("False", "BuildingIndex")
         assert tenants.lanes.held == 1, "a slot, and not one for each"
         await tenants.ready_tenant()
-    for _ in range(400):
-        if len(set(tenants.started)) == len(names):
-            break
-        await asyncio.sleep(0.05)
+    await until(lambda: len(set(tenants.started)) == len(names))
     for name in names * 4:
         await tenants.look(name, EVIL)
-        for _ in range(100):
-            if tenants.lanes.held == 0:
-                break
-            await asyncio.sleep(0.05)
+        await until(lambda: tenants.lanes.held == 0, 5.0)
     assert [tenants.told(name, EVIL) for name in names] == [("True", "Ready")] * 4
+
+
+async def test_builds_of_two_tenants_do_not_keep_both_slots(tenants: Tenants) -> None:
+    tenants.platform(maxConnections=2)
+    for namespace in (EVIL, "evil-too"):
+        await tenants.ready_tenant("m1", namespace)
+    with ExitStack() as held:
+        for namespace in (EVIL, "evil-too"):
+            held.enter_context(an_index_that_cannot_be_built(tenants, "m1", namespace))
+        for namespace in (EVIL, "evil-too"):
+            assert await tenants.look("m1", namespace) == ("False", "BuildingIndex")
+        assert tenants.lanes.held == 1
+        await tenants.ready_tenant()
+
+
+async def test_a_build_that_waits_gives_the_only_slot_back(tenants: Tenants, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(indexes, "ONLY_SLOT_LOCK_MS", 1_500)
+    tenants.platform(maxConnections=1)
+    await tenants.ready_tenant("m1", EVIL)
+    with an_index_that_cannot_be_built(tenants, "m1"):
+        assert await tenants.look("m1", EVIL) == ("False", "BuildingIndex")
+        assert tenants.lanes.held == 1
+        await until(lambda: tenants.lanes.held == 0)
+        await tenants.ready_tenant()
 
 
 TRIES = """CREATE FUNCTION try() RETURNS void LANGUAGE plpgsql AS $$

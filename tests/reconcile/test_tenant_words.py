@@ -127,7 +127,7 @@ async def test_an_administrator_who_is_called_like_a_field_is_hidden(tenants: Te
     tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": url}, namespace=SERVERS)
     tenants.tenant(app={"maxConnections": 4, "secretName": "mine"})
     key, digest = (NAMESPACE, "chat"), tenants.around.digest
-    snapshot = await read_snapshot(tenants.api, tenants.inputs, tenants.namespaces, key, digest)
+    snapshot = await read_snapshot(tenants.api, tenants.inputs, tenants.namespaces, tenants.around.places, key, digest)
     assert snapshot is not None
     assert snapshot.hidden() == {role, "127.0.0.1", f":{tenants.server.port}", f"{PROD}-admin", SERVERS}
 

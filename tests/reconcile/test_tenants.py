@@ -243,7 +243,7 @@ async def test_a_namespace_cannot_use_up_what_others_need(tenants: Tenants) -> N
     assert await tenants.look("second") == ("False", "LimitExceeded")
     assert "limits.storages" in tenants.text("second")
     await tenants.ready_tenant("third", "other")
-    tenants.api.delete("cipherstorages", "first")
+    await tenants.gone("first")
     assert await tenants.look("second") == ("True", "Ready")
 
 
@@ -266,7 +266,7 @@ async def test_a_place_is_not_had_by_being_older_than_who_has_it(tenants: Tenant
     assert told == [("True", "Ready"), ("False", "LimitExceeded"), ("False", "LimitExceeded")]
     assert "1 CipherStorages on the CipherServer that come first" in tenants.text("a")
     if not forged:  # else he counts what he has forged
-        tenants.api.delete("cipherstorages", "c")
+        await tenants.gone("c")
         assert await tenants.look("a") == ("True", "Ready")
         assert await tenants.look("b") == ("False", "LimitExceeded")
 

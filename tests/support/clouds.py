@@ -1,7 +1,7 @@
 """Those who issue tokens in a cloud, as they look from a Pod: each speaks its own protocol over HTTP on loopback.
 
 They refuse what the real ones refuse, with their words and codes. `mood` makes them something else: `slow`, `garbage`,
-`redirect`, `huge`, `expired` (what they give has ended), `down` (an error of their own).
+`redirect`, `huge`, `expired` (what they give has ended), `down` (an error of their own), `busy` (asked too often).
 """
 
 import asyncio
@@ -22,6 +22,7 @@ from support.web_tokens import TokenIssuer
 
 SUBJECT = "system:serviceaccount:cipher-system:cipher-operator"
 REGION = "eu-west-1"
+TROUBLE = {"down": 503, "busy": 429}
 GARBAGE = "<html>captive portal, password=hunter2</html>"
 
 
@@ -54,6 +55,10 @@ class Issuer:
         raise NotImplementedError
 
     async def answer(self, request: web.Request) -> web.Response:
+        raise NotImplementedError
+
+    def revoke(self) -> None:
+        """Have nothing taken any more that was given until now."""
         raise NotImplementedError
 
     @property
@@ -100,8 +105,8 @@ class Issuer:
             return web.Response(body=b"x" * 1_000_000, headers=self.headers)
         if self.mood == "garbage":
             return web.Response(text=GARBAGE, headers=self.headers)
-        if self.mood == "down":
-            return web.Response(status=503, text=GARBAGE, headers=self.headers)
+        if self.mood in TROUBLE:
+            return web.Response(status=TROUBLE[self.mood], text=GARBAGE, headers=self.headers)
         return await self.answer(request)
 
 
@@ -114,6 +119,9 @@ class AWSIssuer(Issuer):
     def __init__(self, folder: Path, tls: TlsFixture | None = None) -> None:
         super().__init__(folder, tls)
         self.keys: dict[str, tuple[str, str, float]] = {}
+
+    def revoke(self) -> None:
+        self.keys.clear()
 
     def new_keys(self) -> tuple[str, str, str, str]:
         """Return a new access key, secret key, session token and end."""
@@ -219,6 +227,9 @@ class MetadataServer(Issuer):
     def environ(self) -> dict[str, str]:
         return {"GCE_METADATA_HOST": f"127.0.0.1:{self.port}"}
 
+    def revoke(self) -> None:
+        self.tokens.clear()
+
     async def answer(self, request: web.Request) -> web.Response:
         if request.headers.get("Metadata-Flavor") != "Google":
             said = 'GKE Metadata Server encountered an error: Missing required header "Metadata-Flavor": "Google"'
@@ -245,6 +256,9 @@ class Entra(Issuer):
 
     def __init__(self, folder: Path, tls: TlsFixture | None = None) -> None:
         super().__init__(folder, tls)
+        self.signer = TokenIssuer("entra")
+
+    def revoke(self) -> None:
         self.signer = TokenIssuer("entra")
 
     def environ(self) -> dict[str, str]:

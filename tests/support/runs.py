@@ -21,6 +21,7 @@ from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.places import Places
 from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.reconcile.storage import Reconciler
@@ -104,6 +105,7 @@ class Runs:
             kube=self.api,
             inputs=self.inputs,
             namespaces=self.namespaces,
+            places=Places(self.inputs),
             policy=self.policy,
             tokens=self.tokens,
             keys=LoginKeys(),

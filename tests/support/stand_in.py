@@ -53,7 +53,9 @@ class StandIn:
         self.runs.append(key)
         try:
             around = self.around
-            snapshot = await read_snapshot(around.kube, around.inputs, around.namespaces, key, around.digest)
+            snapshot = await read_snapshot(
+                around.kube, around.inputs, around.namespaces, around.places, key, around.digest
+            )
         except ApiUnavailable:
             return Next(after=1.0)
         self.uids.append(snapshot.resource.uid if snapshot is not None else None)

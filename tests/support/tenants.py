@@ -103,6 +103,13 @@ class Tenants(Runs):
         finally:
             ticket.close()
 
+    async def gone(self, name: str = "chat", namespace: str = NAMESPACE) -> None:
+        """Delete a storage that nothing holds, and have the run that the watch asks for then."""
+        self.api.delete("cipherstorages", name, namespace=namespace)
+        ticket = Ticket(self.lanes, namespace)
+        assert (await self.reconciler.run((namespace, name), ticket)).gone
+        ticket.close()
+
     # What is seen.
 
     def told(self, name: str = "chat", namespace: str = NAMESPACE) -> tuple[str, str]:

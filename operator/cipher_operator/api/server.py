@@ -27,6 +27,11 @@ class AllowedNamespaces:
     names: frozenset[str] = frozenset()
     selector: Selector | None = None
 
+    @property
+    def several(self) -> bool:
+        """Return whether more than one namespace may come, be it later."""
+        return self.everybody or self.selector is not None or len(self.names) > 1
+
     def admits(self, namespace: str, labels: Mapping[str, str] | None) -> bool:
         """Return whether a namespace is allowed; `labels` None where nothing is known of it."""
         if self.everybody or namespace in self.names:

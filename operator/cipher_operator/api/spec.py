@@ -118,8 +118,8 @@ class Tenant:
     `foreign_database` allows to use a database that it did not create; `heir` that of the owner whom `adoptFrom` names
     alone, and says what is refused else. `adoption` allows to take over what nobody owns. `derived`: its database's
     name is not of its own choice; `former` says what is refused of one that today's template does not yield: to begin
-    again there. `max_connections` are the operator's own at once, None where its setting counts. `rivals` may have the
-    place that it asks for.
+    again there. `max_connections` are the operator's own at once, None where its setting counts; `several` namespaces
+    may come to the server. `rivals` may have the place that it asks for.
     """
 
     server: str
@@ -131,6 +131,7 @@ class Tenant:
     heir: Excess | None = None
     former: Excess | None = None
     rivals: "Rivals | None" = None
+    several: bool = False
 
 
 @dataclass(frozen=True, slots=True)

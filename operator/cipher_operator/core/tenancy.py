@@ -78,6 +78,7 @@ def settle(
             heir,
             _former(resource, spec, offered),
             _rivals(resource, server, offered, neighbours),
+            offered.allowed.several,
         ),
     )
     if not limits.adoption:

@@ -34,7 +34,7 @@ class RDSTokens:
 
     async def fetch(self, login: Login) -> Issued[Password]:
         """Return a new token, good no longer than the credentials that it was signed with. Raises Failure."""
-        region = login.region or self._environ.get("AWS_REGION") or region_of(login.host)
+        region = self._region(login)
         if not region:
             raise unavailable(
                 "The server's AWS region is not known: neither AWS_REGION nor the host's name tells it.",
@@ -46,6 +46,13 @@ class RDSTokens:
             credentials.value, host=login.host, port=login.port, user=login.user, region=region, at=at
         )
         return Issued(token, min(USED + MARGIN, credentials.seconds))
+
+    def distrust(self, login: Login) -> None:
+        """Have the next token signed with new credentials: sessions of a role can be revoked before they end."""
+        self._credentials.forget(self._region(login))
+
+    def _region(self, login: Login) -> str | None:
+        return login.region or self._environ.get("AWS_REGION") or region_of(login.host)
 
     async def close(self) -> None:
         """Forget the credentials."""

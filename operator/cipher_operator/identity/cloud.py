@@ -23,6 +23,8 @@ class _Cloud(Protocol):
 
     async def fetch(self, login: Login) -> Issued[Password]: ...
 
+    def distrust(self, login: Login) -> None: ...
+
     async def close(self) -> None: ...
 
 
@@ -59,6 +61,13 @@ class CloudTokens:
         cloud = self._clouds[login.method]
         issued = await self._kept[login.method].get(cloud.valid_for(login), lambda: cloud.fetch(login))
         return issued.value
+
+    def refused(self, login: Login, token: Password) -> None:
+        """Say that a server did not take a token. Whoever revokes what was given takes nothing that was made with it,
+        for as long as it would have lasted; what is given anew is good."""
+        cloud = self._clouds[login.method]
+        if self._kept[login.method].forget(cloud.valid_for(login), token):
+            cloud.distrust(login)
 
     async def close(self) -> None:
         """End what is under way, forget all tokens and close the connections."""

@@ -19,7 +19,9 @@ TIMEOUT = 5.0
 """Seconds for a question with its answer."""
 MAX_ANSWER = 64 * 1024
 """Bytes of an answer that are read; tokens have a few thousand."""
-_OK = 200
+ITS_OWN = "That is no matter of rights: it is tried again; where it lasts, look at the health of that service."
+"""The remedy for a service that is down, not ready yet, or asked too often."""
+_OK, _TOO_MANY, _ITS_ERROR = 200, 429, 500
 
 Codes = Callable[[str], tuple[str, ...]]
 """Returns the error codes that stand in the body of a refusal, the most telling first."""
@@ -30,7 +32,7 @@ class Endpoint:
     """Who is asked: the name in messages, how its refusals are read, and what to do about them.
 
     `unreached` is the remedy where there is no usable answer, `remedies` are those for its codes, `remedy` that for any
-    other refusal. `header` must come back with each answer.
+    other refusal of what was asked. `header` must come back with each answer.
     """
 
     name: str
@@ -138,7 +140,9 @@ def _refused(endpoint: Endpoint, status: int, body: str) -> Failure:
         return unavailable(f"{endpoint.name} answered with a redirect, which is not followed.", endpoint.unreached)
     codes = tuple(code for code in endpoint.codes(body) if _is_code(code))
     said = ", ".join((*codes, f"HTTP {status}"))
-    remedy = next((endpoint.remedies[code] for code in codes if code in endpoint.remedies), endpoint.remedy)
+    # It says nothing against who asks: somebody would change what is right.
+    other = ITS_OWN if status >= _ITS_ERROR or status == _TOO_MANY else endpoint.remedy
+    remedy = next((endpoint.remedies[code] for code in codes if code in endpoint.remedies), other)
     return unavailable(f"{endpoint.name} refused: {said}.", remedy)
 
 

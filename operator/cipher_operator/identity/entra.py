@@ -77,5 +77,8 @@ class EntraTokens:
         body = await self._caller.ask(ENTRA, f"{authority}/{tenant}/oauth2/v2.0/token", form=form)
         return read_access_token(ENTRA, body)
 
+    def distrust(self, login: Login) -> None:
+        """Nothing is kept."""
+
     async def close(self) -> None:
         """Nothing is kept."""

@@ -53,5 +53,8 @@ class CloudSQLTokens:
         body = await self._caller.ask(METADATA, url, headers=dict([FLAVOR]))
         return read_access_token(METADATA, body)
 
+    def distrust(self, login: Login) -> None:
+        """Nothing is kept."""
+
     async def close(self) -> None:
         """Nothing is kept."""

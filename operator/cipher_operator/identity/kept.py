@@ -75,6 +75,14 @@ class Kept(Generic[T]):
             raise outcome.saying(outcome.message)
         return outcome
 
+    def forget(self, key: Hashable, value: T | None = None) -> bool:
+        """Hand out no more what is kept under a key; with a `value` that one alone. Return whether it was there."""
+        entry = self._entries.get(key)
+        if entry is None or (value is not None and value != entry.value):
+            return False
+        del self._entries[key]
+        return True
+
     async def close(self) -> None:
         """End the fetches that are under way, and forget everything."""
         fetches = list(self._fetches.values())

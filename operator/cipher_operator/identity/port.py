@@ -28,3 +28,7 @@ class Tokens(Protocol):
         Raises Failure(IDENTITY_UNAVAILABLE) at stage CONNECTED, with the cloud's own error code and the remedy.
         """
         ...
+
+    def refused(self, login: Login, token: Password) -> None:
+        """Say that a server did not take a token: it, and what it was made with, is handed out no more."""
+        ...

@@ -14,20 +14,22 @@ from cipher_operator.postgres.limits import own_limits, standing_limit
 from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.session import Session
 
-LOCK_MS = 600_000
-"""A concurrent build waits for every transaction that is older than it, and nobody waits for it meanwhile."""
+LOCK_MS, ONLY_SLOT_LOCK_MS = 600_000, 20_000
+"""A concurrent build waits for every transaction that is older than it, and nobody waits for it meanwhile; where it has
+the only connection to the server, everybody does."""
 TIMED_OUT = frozenset({"57014", "55P03", "25P04"})
 """SQLSTATE of a statement, a lock and a transaction that took too long."""
 
 
-async def build_indexes(session: Session, steps: Sequence[Step]) -> None:
+async def build_indexes(session: Session, steps: Sequence[Step], *, only_slot: bool = False) -> None:
     """Build what a run deferred, one after another; the session is the caller's to close, and to be used no more.
+    `only_slot`: all others wait for it.
 
     What another session has built meanwhile is left alone. Raises Failure, stage SchemaApplied: BuildingIndex where
     another session is at it.
     """
     try:
-        own = await own_limits(session, lock_ms=LOCK_MS)
+        own = await own_limits(session, lock_ms=ONLY_SLOT_LOCK_MS if only_slot else LOCK_MS)
     except psycopg.Error as error:
         raise _explained(error) from None
     for step in steps:

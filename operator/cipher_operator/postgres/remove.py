@@ -146,7 +146,8 @@ class _Removing:
             marker = claimed(desired, orders, observed)
         if marker is None:
             self._rest_outside = False
-            self.kept = (f"everything: nothing in database '{desired.database}' is marked as this storage's",)
+            if not _is_others_business(desired):
+                self.kept = (f"everything: nothing in database '{desired.database}' is marked as this storage's",)
             return
         if marker.dropping in observed.dropping:
             # An earlier try has renamed our database: this is another.
@@ -184,6 +185,12 @@ class _Removing:
             self.lines.extend(lines_of(done))
             marked = plan.marked.comment if plan.marked is not None else ""
             self._orders = self._orders.after({step.kind for step in done}, marked)
+
+
+def _is_others_business(desired: Desired) -> bool:
+    """Return whether a tenant names a database that he may not have: that there is none is silent, too."""
+    tenant = desired.tenant
+    return tenant is not None and bool(tenant.beyond or tenant.heir is not None)
 
 
 def _kept(desired: Desired, marker: Marker) -> tuple[str, ...]:

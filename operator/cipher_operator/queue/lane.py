@@ -4,14 +4,12 @@ from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
+from cipher_operator.queue.needs import kept_free
+
 API_PAUSE, API_PAUSE_CAP = 1.0, 30.0
 """Seconds before the API server is asked again, doubled with each outage in a row."""
 FIRST_SLOTS = 2
 """Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
-KEPT_FREE = 4
-"""Of so many slots one, and one at least, is for namespaces that hold none, where several share a lane. Triggers and
-locks of a tenant keep each of his runs for as long as a message may take: what is taken cannot be taken back, so what
-others need must not be taken. Two of eight: with one, two namespaces of one owner would hold all."""
 
 
 @dataclass(slots=True)
@@ -45,8 +43,6 @@ class Lane:
     told: bool = False
     used: float = 0.0
     credentials: dict[Hashable, Credential] = field(default_factory=dict)
-    given: dict[Hashable, int] = field(default_factory=dict)
-    """Slots by credential, where its owner says how many; the least counts for all: it is one server."""
 
     @property
     def held(self) -> int:
@@ -57,7 +53,7 @@ class Lane:
         """Return how many slots a namespace can take; `shared` says that others may come, too."""
         if self.cause is not None:
             return 0
-        kept = max(1, self.capacity // KEPT_FREE) if shared and self.holders[namespace] else 0
+        kept = kept_free(self.capacity) if shared and self.holders[namespace] else 0
         return max(0, self.capacity - self.held - kept)
 
     def full(self, *, shared: bool) -> bool:
@@ -88,16 +84,11 @@ class Lane:
             del self.holders[namespace]
         self.used = now
 
-    def resize(self, credential: Hashable, slots: int | None, default: int) -> bool:
-        """Note how many slots a credential's owner gives; return whether the lane has more now."""
-        if slots is None:
-            self.given.pop(credential, None)
-        else:
-            self.given[credential] = slots
-        before, self.slots = self.slots, min(self.given.values(), default=default)
+    def resize(self, slots: int) -> None:
+        """Note how many slots there are."""
         # One that is fully open stays so.
-        self.capacity = self.slots if self.capacity == before else min(self.capacity, self.slots)
-        return self.slots > before
+        self.capacity = slots if self.capacity == self.slots else min(self.capacity, slots)
+        self.slots = slots
 
     def sweep(self, now: float, idle: float) -> list[Hashable]:
         """Drop the credentials that nobody has used for `idle` seconds, and return them."""
@@ -108,7 +99,6 @@ class Lane:
         ]
         for credential in swept:
             del self.credentials[credential]
-            self.given.pop(credential, None)
         return swept
 
     def close(self, cause: object, now: float) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.counts import Counts, count
 from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
-from cipher_operator.queue.needs import API, Listener, Name, Need
+from cipher_operator.queue.needs import API, Listener, Name, Need, kept_free
+from cipher_operator.queue.offers import Offer, Offers
 from cipher_operator.queue.timers import Timers
 
 UNLIMITED = 1_000_000
@@ -30,7 +31,7 @@ needs the lane any more."""
 
 class Lanes:
     """What is known of every lane. `probe` asks whether a lane's server answers: True, False, or the seconds that it
-    asks to wait. `share` is how many slots all suspect lanes together may hold."""
+    asks to wait. `share` is how many slots all suspect lanes together may hold. `offers` is what is said of them."""
 
     def __init__(
         self,
@@ -42,11 +43,12 @@ class Lanes:
         outage: Outage = lambda name, over, cause, seconds: None,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
-        self._clock, self._probe, self._slots, self._share = clock, probe, slots, share
+        self._clock, self._probe, self._share = clock, probe, share
         self._outage, self._jitter = outage, jitter
         self._lanes: dict[Name, Lane] = {}
         self._probes: dict[Name, asyncio.Task[None]] = {}
         self._timers = Timers(clock)
+        self.offers = Offers(slots)
         self._listeners: list[Listener] = []
         self._refusals: set[Need] = set()
         self._context = contextvars.copy_context()
@@ -102,11 +104,17 @@ class Lanes:
         lane = self._lanes.get(name)
         return None if lane is None else lane.closed(credential, self._clock.now())
 
-    def resize(self, name: Name, credential: Hashable | None, slots: int | None) -> None:
-        """Give a lane as many slots as the least that those who use it are given; None: the setting."""
-        lane = self._of(name)
-        if name != API and credential is not None and lane.resize(credential, slots, self._slots):
-            self._freed()
+    def offered(self, name: Name, offer: Offer) -> None:
+        """Take note of what whoever runs a server says of its lane."""
+        self._resize(self.offers.say(name, offer))
+
+    def withdrawn(self, by: Hashable) -> None:
+        """Forget what somebody said who runs no server any more."""
+        self._resize(self.offers.withdraw(by))
+
+    def reset(self) -> None:
+        """Forget what was said of all: another process hears of it from now on."""
+        self._resize(self.offers.clear())
 
     def take(self, name: Name, namespace: str) -> bool:
         """Take a slot for a namespace; return whether there was one."""
@@ -114,6 +122,9 @@ class Lanes:
         if not self._room(name, lane, namespace):
             return False
         lane.take(namespace, self._clock.now())
+        if name != API:
+            # Of an only slot the same queue would always come first.
+            self._listeners = self._listeners[1:] + self._listeners[:1]
         return True
 
     def give(self, name: Name, namespace: str) -> None:
@@ -180,9 +191,10 @@ class Lanes:
         known = self._credential(name, credential)
         known.proven, known.trial, known.cause = False, None, cause
         known.until = self._clock.now() + VERDICT_SECONDS
-        self._refusals.add((name, credential))
-        self._timers.at((name, credential), known.until, lambda: self._outlived((name, credential)))
-        self._tell(lambda listener: listener.told((name, credential)))
+        need = name, credential
+        self._refusals.add(need)
+        self._timers.at(need, known.until, lambda: self._outlived(need))
+        self._tell(lambda listener: listener.told(need))
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
         """Let a credential be tried at once, after its password was set."""
@@ -196,8 +208,7 @@ class Lanes:
         """End probes and timers."""
         self._closed = True
         self._timers.close()
-        tasks = set(self._probes.values())
-        for task in tasks:
+        for task in (tasks := set(self._probes.values())):
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
@@ -210,7 +221,7 @@ class Lanes:
     def _of(self, name: Name) -> Lane:
         lane = self._lanes.get(name)
         if lane is None:
-            slots = UNLIMITED if name == API else self._slots
+            slots = UNLIMITED if name == API else self.offers.slots(name)
             lane = self._lanes[name] = Lane(slots, slots if name == API else min(slots, FIRST_SLOTS))
             lane.used = self._clock.now()
             if "sweep" not in self._timers:
@@ -227,10 +238,18 @@ class Lanes:
             return False
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
-        return sum(other.held for other in self._lanes.values() if other.suspect) < self._share
+        suspect = [other for other in self._lanes.values() if other.suspect]
+        kept = kept_free(self._share) if any(other.holders[namespace] for other in suspect) else 0
+        return sum(other.held for other in suspect) + kept < self._share
 
     def _shared(self, name: Name) -> bool:
-        return name != API and any(listener.shares(name) for listener in self._listeners)
+        return name != API and (self.offers.several(name) or any(each.shares(name) for each in self._listeners))
+
+    def _resize(self, names: Iterable[Name]) -> None:
+        for name in names:
+            if (lane := self._lanes.get(name)) is not None:
+                lane.resize(self.offers.slots(name))
+                self._freed()
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):
@@ -242,9 +261,8 @@ class Lanes:
     def _ask(self, name: Name, cause: object) -> None:
         if self._closed or name in self._probes:
             return
-        loop = asyncio.get_running_loop()
-        task = loop.create_task(self._asked(name, cause), name="probe", context=self._context.copy())
-        self._probes[name] = task
+        asked, loop = self._asked(name, cause), asyncio.get_running_loop()
+        self._probes[name] = loop.create_task(asked, name="probe", context=self._context.copy())
 
     async def _asked(self, name: Name, cause: object) -> None:
         """Ask once; go on asking where it does not answer."""
@@ -289,6 +307,7 @@ class Lanes:
             idle = lane.held == 0 and lane.cause is None and name not in self._probes
             if name != API and idle and not lane.credentials and now - lane.used >= IDLE_SECONDS:
                 del self._lanes[name]
+                self.offers.drop(name)
         self._timers.at("sweep", now + IDLE_SECONDS / 4, self._sweep)
 
     def _freed(self) -> None:

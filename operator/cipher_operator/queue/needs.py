@@ -11,6 +11,17 @@ Name = Hashable
 Need = tuple[Name, Hashable | None]
 """A lane, and the credential that is used in it."""
 
+KEPT_FREE = 4
+"""Of so many places one, and one at least, is for namespaces that hold none, where several share them: the slots of a
+lane, those for servers that fail, the workers. Triggers and locks of a tenant, or servers of his, keep each of his runs
+for as long as it may take: what is taken cannot be taken back, so what others need must not be taken. Two of eight:
+with one, two namespaces of one owner would hold all."""
+
+
+def kept_free(places: int) -> int:
+    """Return how many of so many places are for namespaces that hold none."""
+    return max(1, places // KEPT_FREE)
+
 
 def lanes_of(needs: Iterable[Need]) -> list[Name]:
     """Return the lanes of needs, each once."""

@@ -14,9 +14,8 @@ from typing import Generic, TypeVar
 from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.entry import Entry
 from cipher_operator.queue.following import Next, backoff
-from cipher_operator.queue.lane import KEPT_FREE
 from cipher_operator.queue.lanes import Lanes
-from cipher_operator.queue.needs import API, Busy, Name, Need, lanes_of
+from cipher_operator.queue.needs import API, Busy, Name, Need, kept_free, lanes_of
 from cipher_operator.queue.observer import Observer
 from cipher_operator.queue.ready import Group, Ready
 from cipher_operator.queue.residents import Residents
@@ -51,7 +50,7 @@ class Queue(Generic[K]):
         self._run, self._workers, self._lanes, self._clock = run, workers, lanes, clock
         self._namespace, self._jitter = namespace, jitter
         self._entries: dict[K, Entry] = {}
-        self._ready: Ready[K] = Ready(workers_per_namespace, observer)
+        self._ready: Ready[K] = Ready(workers, workers_per_namespace, observer)
         self._ways: dict[Hashable, tuple[Need, ...]] = {}
         self._learning: dict[Hashable, K] = {}
         self._residents: Residents[K] = Residents(namespace)
@@ -146,9 +145,10 @@ class Queue(Generic[K]):
         self._wake()
 
     def opened(self, need: Need) -> None:
-        """Run who waits for a lane, or for a credential of it."""
+        """Run who waits for a lane, or for a credential of it; who was to begin with that goes on."""
         for key in list(self._waits.of(need)):
             self.enqueue(key)
+        self._wake()
 
     def told(self, need: Need) -> None:
         """Run who lives on a lane, or uses a credential of it, so that all say what is wrong."""
@@ -187,7 +187,7 @@ class Queue(Generic[K]):
             picked = self._ready.pick(
                 lambda group, namespace: self._admits(group, namespace, full),
                 places=places,
-                kept=max(1, places // KEPT_FREE) if self._residents.several else 0,
+                kept=kept_free(places) if self._residents.several else 0,
             )
             if picked is None:
                 return

@@ -5,6 +5,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
+from cipher_operator.queue.needs import kept_free
 from cipher_operator.queue.observer import Nobody, Observer
 
 K = TypeVar("K", bound=Hashable)
@@ -16,10 +17,11 @@ URGENT, DUE = 0, 1
 
 
 class Ready(Generic[K]):
-    """`share` is how many keys of one namespace may be under way at once; `observer` is told who waits."""
+    """`share` is how many keys of one namespace may be under way at once, of so many `workers` for all; `observer` is
+    told who waits. The namespace '' is nobody's."""
 
-    def __init__(self, share: int, observer: Observer[K] | None = None) -> None:
-        self._share, self._observer = share, observer or Nobody()
+    def __init__(self, workers: int, share: int, observer: Observer[K] | None = None) -> None:
+        self._workers, self._share, self._observer = workers, share, observer or Nobody()
         self._waiting: tuple[dict[str, dict[Group, deque[K]]], ...] = ({}, {})
         self._where: dict[K, tuple[int, Group, str]] = {}
         self._under_way: Counter[str] = Counter()
@@ -71,12 +73,15 @@ class Ready(Generic[K]):
         """Take the next key whose group is admitted for its namespace, which has a share left, with whether it is
         urgent. None where there is none.
 
-        At most `places` that are not urgent are under way, and the last `kept` of them are for namespaces with none.
+        At most `places` that are not urgent are under way, and the last `kept` of them are for namespaces with none; so
+        are the last workers, since a run may take a minute, and what it holds cannot be taken back.
         """
         free = places - self.checks
+        scarce = self._workers - self._under_way.total() <= kept_free(self._workers)
         for priority, waiting in enumerate(self._waiting[: DUE + (free > 0)]):
             for namespace, groups in waiting.items():
-                if self._under_way[namespace] >= self._share:
+                under_way = self._under_way[namespace]
+                if under_way >= self._share or (scarce and under_way and namespace):
                     continue
                 if priority == DUE and free <= kept and self._checks[namespace]:
                     continue
@@ -106,6 +111,11 @@ class Ready(Generic[K]):
             counts[namespace] -= 1
             if not counts[namespace]:
                 del counts[namespace]
+        if namespace not in self._under_way:
+            # Who came while it had the only place comes before it.
+            for waiting in self._waiting:
+                if namespace in waiting:
+                    waiting[namespace] = waiting.pop(namespace)
 
     def clear(self) -> None:
         """Take all keys out."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Closed, Name, Need
+from cipher_operator.queue.offers import Offer
 
 
 class Ticket:
@@ -32,15 +33,16 @@ class Ticket:
         """Return what the run has entered, or would have."""
         return tuple(dict.fromkeys(self._entered))
 
-    def enter(self, name: Name, credential: Hashable | None = None, slots: int | None = None) -> None:
-        """Take a slot of a lane, unless this run has one, and the right to try a credential. `slots` is how many the
-        lane has for this credential's owner, None where the setting counts.
+    def enter(self, name: Name, credential: Hashable | None = None, offer: Offer | None = None) -> None:
+        """Take a slot of a lane, unless this run has one, and the right to try a credential. `offer` is what whoever
+        runs the server says of it, None where nobody does.
 
         Raises Closed where there is no way in, and Busy where there is no room now: the run ends with it.
         """
         self._entered.append((name, credential))
         self._learnt()
-        self._lanes.resize(name, credential, slots)
+        if offer is not None:
+            self._lanes.offered(name, offer)
         if (cause := self._lanes.cause(name, credential)) is not None:
             down = self._lanes.cause(name, None) is not None
             self.closed.add((name, None if down else credential))
@@ -53,6 +55,14 @@ class Ticket:
             if not self._lanes.try_credential(name, credential, self):
                 raise Busy
             self._trials.add((name, credential))
+
+    def withdrawn(self, by: Hashable) -> None:
+        """Say that somebody runs no server any more."""
+        self._lanes.withdrawn(by)
+
+    def slots(self, name: Name) -> int:
+        """Return how many slots a lane has, for all."""
+        return self._lanes.offers.slots(name)
 
     def try_enter(self, name: Name) -> bool:
         """Take one more slot of a lane, if there is one."""

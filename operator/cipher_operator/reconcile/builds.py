@@ -16,8 +16,8 @@ from cipher_operator.reconcile.sessions import Sessions
 BUILD_SECONDS = 3_600.0
 """How long one build may take."""
 PER_SERVER, PER_NAMESPACE = 2, 1
-"""Builds at once. Each keeps a slot of its server while it waits for the transactions of whoever uses the table: with
-no end to them a tenant's idle sessions would keep all slots."""
+"""Builds at once, and one less than the server gives sessions. Each keeps a slot of its server while it waits for the
+transactions of whoever uses the table: with no end to them tenants' idle sessions would keep all slots."""
 
 OTHERS_FIRST = "an index of a large table waits until others on this server are built; wait, it goes on by itself"
 
@@ -49,12 +49,13 @@ class Builds:
         self._waiting.discard(key)
         if not steps or key in self._tasks or key in self._failures:
             return
-        server = sessions.lane(intent.admin)
-        if not self._has_place(key, server):
+        server, slots = sessions.lane(intent.admin), sessions.slots(intent.admin)
+        if not self._has_place(key, server, slots):
             self._waiting.add(key)
             return
         release = sessions.keep_slot(intent.admin)
-        task = asyncio.create_task(self._build(key, intent, tuple(steps), sessions), name=f"index {'/'.join(key)}")
+        build = self._build(key, intent, tuple(steps), sessions, only_slot=slots == 1)
+        task = asyncio.create_task(build, name=f"index {'/'.join(key)}")
         self._tasks[key], self._servers[key] = task, server
 
         def ended(_: object) -> None:
@@ -63,10 +64,10 @@ class Builds:
 
         task.add_done_callback(ended)
 
-    def _has_place(self, key: Key, server: object) -> bool:
+    def _has_place(self, key: Key, server: object, slots: int) -> bool:
         there = [other for other in self._tasks if self._servers[other] == server]
         same = [other for other in there if other[0] == key[0]]
-        return len(there) < PER_SERVER and len(same) < PER_NAMESPACE
+        return len(there) < min(PER_SERVER, max(1, slots - 1)) and len(same) < PER_NAMESPACE
 
     def _next_ones(self) -> None:
         waiting, self._waiting = self._waiting, set()
@@ -92,14 +93,16 @@ class Builds:
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _build(self, key: Key, intent: Intent, steps: tuple[Step, ...], sessions: Sessions) -> None:
+    async def _build(
+        self, key: Key, intent: Intent, steps: tuple[Step, ...], sessions: Sessions, *, only_slot: bool
+    ) -> None:
         this = asyncio.current_task()
         try:
             async with (
                 asyncio.timeout(BUILD_SECONDS),
                 sessions.beside(intent.admin, intent.desired.database) as session,
             ):
-                await build_indexes(session, steps)
+                await build_indexes(session, steps, only_slot=only_slot)
         except TimeoutError:
             self._failures[key] = Failure(
                 Reason.LOCK_TIMEOUT,

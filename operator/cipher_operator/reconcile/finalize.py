@@ -21,7 +21,7 @@ from cipher_operator.postgres.remove import remove as remove_from_server
 from cipher_operator.reconcile.decide import is_ours, settled, shown
 from cipher_operator.reconcile.inputs import SECRET, Ref, login_references, ways_in
 from cipher_operator.reconcile.result import Ended, Result
-from cipher_operator.reconcile.sessions import Remembered, Sessions
+from cipher_operator.reconcile.sessions import Remembered, Sessions, offer_of
 from cipher_operator.reconcile.snapshot import Snapshot
 from cipher_operator.reconcile.surroundings import Surroundings
 
@@ -166,7 +166,7 @@ async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, 
         # It never knew where to begin.
         return Removal()
     desired = desired_from(resource, spec, admin, around.rules.instance)
-    sessions.enter(admin)
+    sessions.enter(admin, offer_of(spec.tenant))
     return await remove_from_server(
         lambda database: sessions.open(admin, database, purpose="admin"),
         desired,

@@ -28,6 +28,7 @@ from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.inputs import Key, Ref, server_of
 from cipher_operator.reconcile.manifests import Manifests
 from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.places import Places
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.reconcile.sessions import with_token
 from cipher_operator.reconcile.snapshot import LabelsUnknown, Snapshot, read_snapshot
@@ -123,12 +124,12 @@ async def _found(snapshot: Snapshot, means: Means, digest: Digest) -> Report | F
 async def _snapshot(kube: Reading, key: Key, servers: str, digest: Digest) -> Snapshot | None:
     """Return the storage and its inputs; the Namespace is read only where a CipherServer asks for its labels."""
     inputs: References[Key, Ref] = References(lambda _: None)
-    namespaces = Namespaces(servers)
-    snapshot = await read_snapshot(kube, inputs, namespaces, key, digest, suspended=True)
+    namespaces, places = Namespaces(servers), Places(inputs)
+    snapshot = await read_snapshot(kube, inputs, namespaces, places, key, digest, suspended=True)
     if snapshot is None or not isinstance(snapshot.barred, LabelsUnknown):
         return snapshot
     namespaces.saw(key[0], await get_labels(kube, key[0]))
-    return await read_snapshot(kube, inputs, namespaces, key, digest, suspended=True)
+    return await read_snapshot(kube, inputs, namespaces, places, key, digest, suspended=True)
 
 
 def _intent(snapshot: Snapshot, rules: Rules, digest: Digest) -> Intent | Failure:

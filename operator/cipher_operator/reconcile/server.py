@@ -27,6 +27,7 @@ from cipher_operator.postgres.claims import claims
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
+from cipher_operator.queue.offers import Offer
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.attempt import attempt
 from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused
@@ -113,6 +114,7 @@ class ServerReconciler:
             self._counted.pop(name, None)
             self._looks.pop(name, None)
             around.counters.server(name, None)
+            ticket.withdrawn(name)
             await self._let_go(around.inputs.references(key))
             around.inputs.forget(key)
             return Next(gone=True)
@@ -141,7 +143,7 @@ class ServerReconciler:
             check_server(spec)
             admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
             # Also where nothing is looked at anew: what its lane knows is said.
-            sessions.enter(admin, spec.max_connections)
+            sessions.enter(admin, Offer(resource.name, spec.max_connections, spec.allowed.several))
             rights = self._rights_at(resource, contents)
             if rights is None:
                 async with asyncio.timeout(limit):
@@ -273,7 +275,7 @@ async def _log_in(sessions: Sessions, admin: AdminConnection) -> Rights:
 
 
 def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
-    """Yield what the administrator's login lacks for some storages. Raises Failure for what all of them need."""
+    """Yield what the login lacks for some storages, and what keeps them waiting. Raises Failure for what all need."""
     admin = rights.admin
     if rights.read_only:
         raise Failure(
@@ -292,3 +294,8 @@ def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
         if not spec.limits.existing_databases:
             raise lacking(what, remedy)
         yield f"{what}, so storages need a database that exists; run: {remedy}"
+    if spec.max_connections == 1 and spec.allowed.several:
+        yield (
+            "`spec.maxConnections: 1` leaves nothing to keep free: what one namespace's tables hold up for a minute, "
+            "all others wait for; give 2 or more"
+        )

@@ -8,6 +8,7 @@ from typing import Protocol
 from cipher_operator.api.choices import AuthMethod
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.api.spec import Tenant
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.identity.port import Login, Tokens
@@ -15,6 +16,7 @@ from cipher_operator.postgres.dial import DialPolicy, NotAsked
 from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.needs import Closed
+from cipher_operator.queue.offers import Offer
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.digest import Digest
 
@@ -55,26 +57,31 @@ class Sessions:
 
     def lane(self, connection: AdminConnection) -> tuple[str, int]:
         """Return the lane of a connection: its server."""
-        return connection.host, connection.port
+        return connection.host.lower(), connection.port
 
     def credential(self, connection: AdminConnection) -> str:
         """Return what stands for user and password in the lane."""
-        # Tokens come and go: which login they are for is what a server has a verdict on.
-        return self.digest(connection.user, connection.password, connection.auth.method)
+        # Tokens come and go: which login they are for, and what is asked for, is what a server has a verdict on.
+        auth = connection.auth
+        return self.digest(connection.user, connection.password, auth.method, auth.region or "", auth.scope or "")
 
-    def enter(self, connection: AdminConnection, slots: int | None = None) -> None:
-        """Take a slot, of so many as whoever runs the server gives (None: the setting).
+    def enter(self, connection: AdminConnection, offer: Offer | None = None) -> None:
+        """Take a slot, of so many as whoever runs the server offers; None where it is the storage's own way in.
 
         Raises Busy where none is free, and Remembered where the lane knows that there is no way.
         """
         try:
-            self.ticket.enter(self.lane(connection), self.credential(connection), slots)
+            self.ticket.enter(self.lane(connection), self.credential(connection), offer)
         except Closed as closed:
             raise _remembered(closed.cause) from None
 
     def may_open_beside(self, connection: AdminConnection) -> bool:
         """Return whether a second session may be opened beside the run's own, and take its slot."""
         return self.ticket.try_enter(self.lane(connection))
+
+    def slots(self, connection: AdminConnection) -> int:
+        """Return how many sessions the server gives all runs together."""
+        return self.ticket.slots(self.lane(connection))
 
     def keep_slot(self, connection: AdminConnection) -> Callable[[], None]:
         """Take the run's slot away from it, for work beside the runs; return what gives it back."""
@@ -111,6 +118,7 @@ class Sessions:
         except Failure as failure:
             if failure.reason is Reason.AUTHENTICATION_FAILED:
                 self.ticket.refused(lane, credential, failure)
+                self._distrust(granted)
             elif failure.reason is Reason.DATABASE_MISSING:
                 # The server says so only to who has logged in.
                 self.ticket.opened(lane, credential)
@@ -122,6 +130,10 @@ class Sessions:
         async with session:
             self.ticket.opened(lane, credential)
             yield session
+
+    def _distrust(self, granted: AdminConnection) -> None:
+        if granted.auth.method is not AuthMethod.PASSWORD:
+            self.tokens.refused(_login(granted), granted.password)
 
     async def _opened(self, connection: AdminConnection, database: str, purpose: str) -> Session:
         test = purpose == "login"
@@ -140,16 +152,24 @@ class Sessions:
         return session
 
 
+def offer_of(tenant: Tenant | None) -> Offer | None:
+    """Return what whoever runs a tenant's CipherServer says of its connections."""
+    return None if tenant is None else Offer(tenant.server, tenant.max_connections, tenant.several)
+
+
 async def with_token(connection: AdminConnection, tokens: Tokens) -> AdminConnection:
     """Return a connection with the password that it logs in with: its own, or a token that its cloud gives now.
 
     Raises Failure IdentityUnavailable.
     """
-    auth = connection.auth
-    if auth.method is AuthMethod.PASSWORD:
+    if connection.auth.method is AuthMethod.PASSWORD:
         return connection
-    login = Login(auth.method, connection.host, connection.port, connection.user, auth.region, auth.scope)
-    return replace(connection, password=await tokens.token(login), require_auth="password")
+    return replace(connection, password=await tokens.token(_login(connection)), require_auth="password")
+
+
+def _login(connection: AdminConnection) -> Login:
+    auth = connection.auth
+    return Login(auth.method, connection.host, connection.port, connection.user, auth.region, auth.scope)
 
 
 def _remembered(cause: object) -> Remembered:

@@ -16,7 +16,6 @@ from cipher_operator.core.requests import Requests
 from cipher_operator.core.tenancy import NOBODY, Neighbours
 from cipher_operator.kube.cipherservers import get_server
 from cipher_operator.kube.cipherstorages import get_storage
-from cipher_operator.kube.neighbours import neighbours
 from cipher_operator.kube.port import Reading
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.queue.references import References
@@ -33,6 +32,7 @@ from cipher_operator.reconcile.inputs import (
     server_of,
 )
 from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.places import Places
 
 
 class LabelsUnknown(Failure):
@@ -113,10 +113,11 @@ def _texts(node: object) -> Iterator[str]:
         yield from _texts(child)
 
 
-async def read_snapshot(
+async def read_snapshot(  # noqa: PLR0917 - each is there once in a process
     kube: Reading,
     inputs: "References[Key, Ref]",
     namespaces: Namespaces,
+    places: Places,
     key: Key,
     digest: Digest,
     *,
@@ -135,7 +136,9 @@ async def read_snapshot(
     if resource.raw_spec.get("suspend") is True and not suspended:
         inputs.set_references(key, refs)
         return unread(resource)
-    found = await _offer(kube, namespaces, resource)
+    # Before others are looked at: a list that was made before this one named its server is none for it.
+    inputs.set_references(key, inputs.references(key) | refs)
+    found = await _offer(kube, namespaces, places, resource)
     offer, barred = (None, found) if isinstance(found, Failure) else (found, None)
     offered = login_references(offer.contents.namespace, offer.resource.raw_spec) if offer is not None else frozenset()
     inputs.set_references(key, refs | offered | _awaited(offer, resource))
@@ -167,7 +170,7 @@ def note(inputs: "References[Key, Ref]", key: Key, contents: Contents, refs: Ite
             inputs.read(key, ref, version_of(contents.found.get(ref), digest))
 
 
-async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> Offer | Failure | None:
+async def _offer(kube: Reading, namespaces: Namespaces, places: Places, resource: Resource) -> Offer | Failure | None:
     """Return the CipherServer that the storage may use, None where it names none, or why it may not use the one that it
     names.
 
@@ -193,13 +196,13 @@ async def _offer(kube: Reading, namespaces: Namespaces, resource: Resource) -> O
         return Offer(server, failure, Contents(namespaces.servers, Scope.SERVER, {}))
     refs = login_references(namespaces.servers, server.raw_spec)
     contents = await read_contents(kube, namespaces.servers, Scope.SERVER, refs)
-    return Offer(server, spec, contents, await _neighbours(kube, resource, server.name, spec))
+    return Offer(server, spec, contents, await _neighbours(kube, places, resource, server.name, spec))
 
 
-async def _neighbours(kube: Reading, resource: Resource, server: str, spec: ServerSpec) -> Neighbours:
+async def _neighbours(kube: Reading, places: Places, resource: Resource, server: str, spec: ServerSpec) -> Neighbours:
     if spec.limits.storages is None:
         return NOBODY
-    found = await neighbours(kube, resource, server)
+    found = await places.neighbours(kube, resource, server, spec.limits.storages)
     # By its status it stands already, and begins nothing; one that asks to begin again may have that from anywhere.
     begins = not resource.status.get("database") or Requests.of(resource).recreate
     return found if begins else replace(found, younger=())

@@ -31,7 +31,7 @@ from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.result import Ended, PasswordChange, Result
 from cipher_operator.reconcile.run_id import begin_run
-from cipher_operator.reconcile.sessions import Sessions
+from cipher_operator.reconcile.sessions import Sessions, offer_of
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot, unread
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.reconcile.tell import Teller
@@ -80,7 +80,9 @@ class Reconciler:
     async def _look(self, key: Key, ticket: Ticket) -> Next:
         around, started = self._around, self._around.monotonic()
         try:
-            snapshot = await read_snapshot(around.kube, around.inputs, around.namespaces, key, around.digest)
+            snapshot = await read_snapshot(
+                around.kube, around.inputs, around.namespaces, around.places, key, around.digest
+            )
         except ApiError as error:
             return await self._unread(key, error, ticket, started)
         self._unreadable.pop(key, None)
@@ -167,9 +169,8 @@ class Reconciler:
 
     async def _carry_out(self, snapshot: Snapshot, intent: Intent, sessions: Sessions) -> Result:
         """Converge, then prove and publish."""
-        tenant = intent.spec.tenant
         try:
-            sessions.enter(intent.admin, tenant.max_connections if tenant is not None else None)
+            sessions.enter(intent.admin, offer_of(intent.spec.tenant))
         except Failure as failure:
             return refused(snapshot, failure)
         report = await self._converge(sessions, intent)

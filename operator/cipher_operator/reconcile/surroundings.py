@@ -19,6 +19,7 @@ from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.losses import Losses
 from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.places import Places
 from cipher_operator.reconcile.report.metrics import Sample
 from cipher_operator.reconcile.rules import Rules
 from cipher_operator.reconcile.run_id import RUN
@@ -51,6 +52,7 @@ class Surroundings:
     kube: Kube
     inputs: "References[Key, Ref]"
     namespaces: Namespaces
+    places: Places
     policy: DialPolicy
     tokens: Tokens
     keys: LoginKeys

@@ -44,6 +44,7 @@ from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.namespaces import Namespaces
+from cipher_operator.reconcile.places import Places
 from cipher_operator.reconcile.server import ServerReconciler
 from cipher_operator.reconcile.surroundings import Surroundings
 from cipher_operator.runtime.metrics import Metrics
@@ -144,6 +145,7 @@ class Parts:
             kube=kube,
             inputs=inputs,
             namespaces=namespaces,
+            places=Places(inputs),
             policy=settings.dial_policy,
             tokens=tokens,
             keys=LoginKeys(),
@@ -228,6 +230,7 @@ class Parts:
         queues = (self.queue, self.servers_queue, self.inputs_queue)
         await asyncio.gather(*(queue.drain(0) for queue in queues))
         await asyncio.gather(self.runs.reset(), self.server_runs.reset())
+        self.lanes.reset()
         return not any(queue.running for queue in queues)
 
     async def close(self) -> None:
