@@ -98,7 +98,7 @@ async def test_a_lane_that_was_down_is_entered_by_one_first_then_by_more() -> No
         if not world.answers[LANE]:
             ticket.failed(LANE, "refused")
             return Next(failed=True)
-        at_once.append(world.lanes.held)
+        at_once.append(world.lanes.counts().held)
         await world.clock.sleep(0.1)
         ticket.opened(LANE, "/".join(key))
         return Next(after=None)

@@ -69,7 +69,7 @@ async def test_how_many_slots_one_namespace_takes_of_a_server_that_others_use(sl
     for number in range(60):
         world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
     await world.clock.advance(1.0)
-    assert world.lanes.held == most
+    assert world.lanes.counts().held == most
     await world.queue.drain(0)
 
 
@@ -78,7 +78,7 @@ async def test_a_namespace_that_is_alone_takes_all() -> None:
     for number in range(30):
         world.queue.enqueue(("team", f"chat{number}"), changed=True, way="server")
     await world.clock.advance(0.42)
-    assert world.lanes.held == 8, "where nobody else could come nothing is kept free"
+    assert world.lanes.counts().held == 8, "where nobody else could come nothing is kept free"
     await world.queue.drain(0)
 
 
@@ -93,7 +93,7 @@ async def test_who_comes_first_of_a_second_namespace_waits_for_one_run_and_no_ot
             for known in range(30):
                 world.queue.forget(("team", f"before{known}"))
             await world.clock.advance(1.0)
-    assert world.lanes.held == 8, "alone"
+    assert world.lanes.counts().held == 8, "alone"
     assert await waited(world, ("shop", "first")) < ASLEEP
     await world.clock.advance(ASLEEP)
     assert [await waited(world, ("shop", f"later{number}")) < 0.3 for number in range(5)] == [True] * 5
@@ -119,7 +119,7 @@ async def test_of_a_server_that_is_open_to_others_who_comes_first_leaves_room_at
     for known in range(30):
         world.queue.forget(("team", f"before{known}"))
     await world.clock.advance(1.0)
-    assert world.lanes.held == most
+    assert world.lanes.counts().held == most
     wait = await waited(world, ("shop", "first"))
     assert wait < (0.3 if slots != 1 else ASLEEP)
     await world.queue.drain(0)
@@ -156,7 +156,7 @@ async def test_the_first_two_slots_of_a_new_server_are_not_both_one_namespaces()
     for number in range(60):
         world.queue.enqueue(("evil", f"chat{number}"), changed=True, way="server")
     await world.clock.advance(1.0)
-    assert world.lanes.held == 1
+    assert world.lanes.counts().held == 1
     assert await waited(world, ("shop", "first")) < 0.3
     await world.queue.drain(0)
 
@@ -216,7 +216,7 @@ async def test_a_run_with_two_logins_to_a_server_holds_one_slot() -> None:
     await world.clock.advance(1.0)
     world.queue.enqueue(("team", "chat"))
     await world.clock.advance(0.01)
-    assert world.lanes.held == 1
+    assert world.lanes.counts().held == 1
     await world.queue.drain(0)
 
 

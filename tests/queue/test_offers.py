@@ -51,10 +51,10 @@ async def test_the_least_of_several_counts_until_who_said_it_is_gone(lanes: Lane
     enter(lanes, Offer("prod", 6))
     enter(lanes, Offer("twin", 3), login="other")
     assert lanes.counts().slots == 3
-    lanes.withdrawn("twin")
+    lanes.offers.withdraw("twin")
     assert lanes.counts().slots == 6
-    lanes.withdrawn("twin")
-    lanes.reset()
+    lanes.offers.withdraw("twin")
+    lanes.offers.clear()
     assert lanes.counts().slots == 8
 
 
@@ -80,6 +80,6 @@ async def test_what_nobody_uses_is_forgotten() -> None:
         enter(lanes, Offer(f"prod{number}", 1), name=(f"db{number}", 5432))
     await clock.advance(3 * IDLE_SECONDS)
     assert lanes.known == 0
-    lanes.withdrawn("prod7")
+    lanes.offers.withdraw("prod7")
     enter(lanes, None, name=("db7", 5432))
     assert lanes.counts().slots == 8

@@ -183,10 +183,10 @@ async def test_slots_are_never_more_than_there_are_and_all_come_back() -> None:
     async def run(world: World, key: Key, ticket: Ticket) -> Next:
         ticket.enter(LANE, "admin")
         ticket.try_enter(LANE)
-        held.append(world.lanes.held)
+        held.append(world.lanes.counts().held)
         await world.clock.sleep(0.1)
         ticket.opened(LANE, "admin")
-        held.append(world.lanes.held)
+        held.append(world.lanes.counts().held)
         return Next(after=None)
 
     world = World(run=run)
@@ -233,7 +233,7 @@ async def test_a_slot_outlives_its_run_where_work_goes_on_beside() -> None:
     world = World(run=run)
     world.queue.enqueue(CHAT)
     await world.clock.advance(1.0)
-    assert world.lanes.held == 1
+    assert world.lanes.counts().held == 1
     release[0]()
     assert world.free()
 

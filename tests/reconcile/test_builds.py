@@ -63,7 +63,7 @@ async def test_the_status_says_so_and_other_drift_is_healed_meanwhile(runs: Runs
     await runs.run()
     assert runs.says() == ("True", "Ready")
     assert valid(runs)
-    assert runs.lanes.held == 0
+    assert runs.lanes.counts().held == 0
 
 
 @pytest.mark.parametrize("wish", ["deletion", "suspend"])
@@ -79,10 +79,10 @@ async def test_a_build_keeps_nobody_from_what_is_wished(runs: Runs, wish: str) -
         following = await asyncio.wait_for(runs.run(), 20)
         assert following.gone is (wish == "deletion")
         for _ in range(100):
-            if runs.lanes.held == 0:
+            if runs.lanes.counts().held == 0:
                 break
             await asyncio.sleep(0.05)
-        assert runs.lanes.held == 0, "the build is ended and its slot given back"
+        assert runs.lanes.counts().held == 0, "the build is ended and its slot given back"
 
 
 async def test_a_limit_of_the_administrators_role_does_not_end_the_build(runs: Runs) -> None:

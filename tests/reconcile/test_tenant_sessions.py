@@ -83,12 +83,12 @@ async def test_builds_of_one_tenant_leave_the_slots_to_others(tenants: Tenants) 
             held.enter_context(an_index_that_cannot_be_built(tenants, name))
         for name in names:
             assert await tenants.look(name, EVIL) == ("False", "BuildingIndex")
-        assert tenants.lanes.held == 1, "a slot, and not one for each"
+        assert tenants.lanes.counts().held == 1, "a slot, and not one for each"
         await tenants.ready_tenant()
     await until(lambda: len(set(tenants.started)) == len(names))
     for name in names * 4:
         await tenants.look(name, EVIL)
-        await until(lambda: tenants.lanes.held == 0, 5.0)
+        await until(lambda: tenants.lanes.counts().held == 0, 5.0)
     assert [tenants.told(name, EVIL) for name in names] == [("True", "Ready")] * 4
 
 
@@ -101,7 +101,7 @@ async def test_builds_of_two_tenants_do_not_keep_both_slots(tenants: Tenants) ->
             held.enter_context(an_index_that_cannot_be_built(tenants, "m1", namespace))
         for namespace in (EVIL, "evil-too"):
             assert await tenants.look("m1", namespace) == ("False", "BuildingIndex")
-        assert tenants.lanes.held == 1
+        assert tenants.lanes.counts().held == 1
         await tenants.ready_tenant()
 
 
@@ -111,8 +111,8 @@ async def test_a_build_that_waits_gives_the_only_slot_back(tenants: Tenants, mon
     await tenants.ready_tenant("m1", EVIL)
     with an_index_that_cannot_be_built(tenants, "m1"):
         assert await tenants.look("m1", EVIL) == ("False", "BuildingIndex")
-        assert tenants.lanes.held == 1
-        await until(lambda: tenants.lanes.held == 0)
+        assert tenants.lanes.counts().held == 1
+        await until(lambda: tenants.lanes.counts().held == 0)
         await tenants.ready_tenant()
 
 
@@ -175,4 +175,4 @@ async def test_a_silent_door_of_one_tenant_keeps_no_slot_of_the_server(tenants: 
             assert await tenants.look() == ("True", "Ready"), "beside it, with the one slot that there is"
             assert await looking == ("True", "Ready")
     assert "could not be tested from here" in tenants.text("mallory", EVIL)
-    assert tenants.lanes.held == 0
+    assert tenants.lanes.counts().held == 0

@@ -63,7 +63,7 @@ async def test_thirty_storages_that_sleep_keep_nobody_from_being_ready(tenants: 
         for name in names:
             tenants.api.annotate(name, "reconcile-requested-at", "1", namespace=EVIL)
             queue.enqueue((EVIL, name), changed=True, way="prod")
-        await until(lambda: len(asleep(tenants)) >= 4 and tenants.lanes.held >= 6)
+        await until(lambda: len(asleep(tenants)) >= 4 and tenants.lanes.counts().held >= 6)
         before = asleep(tenants)
         tenants.tenant()
         queue.enqueue((NAMESPACE, "chat"), changed=True, way="prod")

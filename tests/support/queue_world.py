@@ -114,4 +114,4 @@ class World:
 
     def free(self) -> bool:
         """Return whether nobody holds anything."""
-        return self.lanes.held == 0 and self.queue.running == 0 and self.lanes._of(API).held == 0
+        return self.lanes.counts().held == 0 and self.queue.running == 0 and self.lanes._of(API).held == 0

@@ -9,7 +9,7 @@ from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.counts import Counts, count
 from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
 from cipher_operator.queue.needs import API, Listener, Name, Need, kept_free
-from cipher_operator.queue.offers import Offer, Offers
+from cipher_operator.queue.offers import Offers
 from cipher_operator.queue.timers import Timers
 
 UNLIMITED = 1_000_000
@@ -48,7 +48,7 @@ class Lanes:
         self._lanes: dict[Name, Lane] = {}
         self._probes: dict[Name, asyncio.Task[None]] = {}
         self._timers = Timers(clock)
-        self.offers = Offers(slots)
+        self.offers = Offers(slots, self._resize)
         self._listeners: list[Listener] = []
         self._refusals: set[Need] = set()
         self._context = contextvars.copy_context()
@@ -57,16 +57,6 @@ class Lanes:
     def attach(self, listener: Listener) -> None:
         """Tell a queue of what happens."""
         self._listeners.append(listener)
-
-    @property
-    def down(self) -> frozenset[Name]:
-        """Return the lanes that are down."""
-        return frozenset(name for name, lane in self._lanes.items() if lane.cause is not None)
-
-    @property
-    def held(self) -> int:
-        """Return how many slots of servers are taken."""
-        return sum(lane.held for name, lane in self._lanes.items() if name != API)
 
     @property
     def known(self) -> int:
@@ -103,18 +93,6 @@ class Lanes:
         """Return why there is no way in, None where there is one."""
         lane = self._lanes.get(name)
         return None if lane is None else lane.closed(credential, self._clock.now())
-
-    def offered(self, name: Name, offer: Offer) -> None:
-        """Take note of what whoever runs a server says of its lane."""
-        self._resize(self.offers.say(name, offer))
-
-    def withdrawn(self, by: Hashable) -> None:
-        """Forget what somebody said who runs no server any more."""
-        self._resize(self.offers.withdraw(by))
-
-    def reset(self) -> None:
-        """Forget what was said of all: another process hears of it from now on."""
-        self._resize(self.offers.clear())
 
     def take(self, name: Name, namespace: str) -> bool:
         """Take a slot for a namespace; return whether there was one."""
@@ -245,11 +223,10 @@ class Lanes:
     def _shared(self, name: Name) -> bool:
         return name != API and (self.offers.several(name) or any(each.shares(name) for each in self._listeners))
 
-    def _resize(self, names: Iterable[Name]) -> None:
-        for name in names:
-            if (lane := self._lanes.get(name)) is not None:
-                lane.resize(self.offers.slots(name))
-                self._freed()
+    def _resize(self, name: Name) -> None:
+        if (lane := self._lanes.get(name)) is not None:
+            lane.resize(self.offers.slots(name))
+            self._freed()
 
     def _close(self, name: Name, lane: Lane, cause: object) -> None:
         if lane.close(cause, self._clock.now()):

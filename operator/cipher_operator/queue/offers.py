@@ -3,7 +3,7 @@
 A login is changed, or used for a deletion alone; what its owner gives stands until he says something else.
 """
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 from cipher_operator.queue.needs import Name
@@ -21,31 +21,33 @@ class Offer:
 
 class Offers:
     """What was said last, by lane. Where several owners lead to one, the least counts for all: it is one server.
-    `setting` is how many slots a lane has of which nobody says it."""
+    `setting` is how many slots a lane has of which nobody says it; `changed` is called with a lane of which something
+    else is said than before."""
 
-    def __init__(self, setting: int) -> None:
-        self._setting = setting
+    def __init__(self, setting: int, changed: Callable[[Name], None]) -> None:
+        self._setting, self._changed = setting, changed
         self._lanes: dict[Hashable, Name] = {}
         self._said: dict[Name, dict[Hashable, Offer]] = {}
 
-    def say(self, name: Name, offer: Offer) -> frozenset[Name]:
-        """Note what an owner says of a lane; return the lanes of which something else is said than before."""
+    def say(self, name: Name, offer: Offer) -> None:
+        """Note what an owner says of a lane."""
         if self._said.get(name, {}).get(offer.by) == offer:
-            return frozenset()
-        changed = self.withdraw(offer.by)
+            return
+        if self._lanes.get(offer.by, name) != name:
+            self.withdraw(offer.by)
         self._lanes[offer.by] = name
         self._said.setdefault(name, {})[offer.by] = offer
-        return changed | {name}
+        self._changed(name)
 
-    def withdraw(self, by: Hashable) -> frozenset[Name]:
-        """Forget what an owner said; return the lanes of which something else is said than before."""
+    def withdraw(self, by: Hashable) -> None:
+        """Forget what an owner said who runs no server any more, or another one."""
         name = self._lanes.pop(by, None)
         if name is None:
-            return frozenset()
+            return
         del self._said[name][by]
         if not self._said[name]:
             del self._said[name]
-        return frozenset({name})
+        self._changed(name)
 
     def slots(self, name: Name) -> int:
         """Return how many slots a lane has."""
@@ -61,9 +63,7 @@ class Offers:
         for by in self._said.pop(name, {}):
             del self._lanes[by]
 
-    def clear(self) -> frozenset[Name]:
-        """Forget everything; return the lanes of which something was said."""
-        names = frozenset(self._said)
-        self._lanes.clear()
-        self._said.clear()
-        return names
+    def clear(self) -> None:
+        """Forget everything: another process hears of it from now on."""
+        for by in list(self._lanes):
+            self.withdraw(by)

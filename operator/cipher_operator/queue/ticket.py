@@ -42,7 +42,7 @@ class Ticket:
         self._entered.append((name, credential))
         self._learnt()
         if offer is not None:
-            self._lanes.offered(name, offer)
+            self._lanes.offers.say(name, offer)
         if (cause := self._lanes.cause(name, credential)) is not None:
             down = self._lanes.cause(name, None) is not None
             self.closed.add((name, None if down else credential))
@@ -58,7 +58,7 @@ class Ticket:
 
     def withdrawn(self, by: Hashable) -> None:
         """Say that somebody runs no server any more."""
-        self._lanes.withdrawn(by)
+        self._lanes.offers.withdraw(by)
 
     def slots(self, name: Name) -> int:
         """Return how many slots a lane has, for all."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,8 +13,6 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.connection.admin import AdminConnection
-from cipher_operator.core.plan.privileges import elsewhere, lacking
-from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.tenancy import check_server
 from cipher_operator.kube.cipherservers import get_server, holdable, patch_server_status
 from cipher_operator.kube.cipherstorages import held_tenants
@@ -34,6 +32,7 @@ from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import SECRET, Key, Ref, login_references
+from cipher_operator.reconcile.login_rights import lacks
 from cipher_operator.reconcile.report.events import NORMAL, WARNING, ready_of
 from cipher_operator.reconcile.report.requeue import requeue
 from cipher_operator.reconcile.report.server import ServerResult, only_counted, server_status
@@ -150,7 +149,7 @@ class ServerReconciler:
                     rights = await _log_in(sessions, admin)
                 self._seen(resource, contents, rights)
             result = replace(result, version=rights.version, admin=rights.admin)
-            return replace(result, warnings=tuple(judge(rights, spec)))
+            return replace(result, warnings=tuple(lacks(rights, spec)))
         except TimeoutError:
             why = f"the look at the server did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
@@ -272,30 +271,3 @@ def _waited_for(resource: Resource, contents: Contents, result: ServerResult) ->
 async def _log_in(sessions: Sessions, admin: AdminConnection) -> Rights:
     async with sessions.open(admin, admin.database or DEFAULT_MAINTENANCE, purpose="admin") as session:
         return await look(session)
-
-
-def judge(rights: Rights, spec: ServerSpec) -> Iterator[str]:
-    """Yield what the login lacks for some storages, and what keeps them waiting. Raises Failure for what all need."""
-    admin = rights.admin
-    if rights.read_only:
-        raise Failure(
-            Reason.READ_ONLY_SERVER,
-            "the server is read-only (a standby, or default_transaction_read_only is on); name the writer",
-            stage=ConditionType.CONNECTED,
-        )
-    if not (admin.superuser or admin.createrole):
-        raise lacking(
-            f"role '{admin.name}' may not create roles{elsewhere('CREATEROLE', admin.createrole_through)}",
-            f"ALTER ROLE {quoted(admin.name)} CREATEROLE (as a superuser)",
-        )
-    if not (admin.superuser or admin.createdb):
-        what = f"role '{admin.name}' may not create databases{elsewhere('CREATEDB', admin.createdb_through)}"
-        remedy = f"ALTER ROLE {quoted(admin.name)} CREATEDB (as a superuser)"
-        if not spec.limits.existing_databases:
-            raise lacking(what, remedy)
-        yield f"{what}, so storages need a database that exists; run: {remedy}"
-    if spec.max_connections == 1 and spec.allowed.several:
-        yield (
-            "`spec.maxConnections: 1` leaves nothing to keep free: what one namespace's tables hold up for a minute, "
-            "all others wait for; give 2 or more"
-        )

@@ -230,7 +230,7 @@ class Parts:
         queues = (self.queue, self.servers_queue, self.inputs_queue)
         await asyncio.gather(*(queue.drain(0) for queue in queues))
         await asyncio.gather(self.runs.reset(), self.server_runs.reset())
-        self.lanes.reset()
+        self.lanes.offers.clear()
         return not any(queue.running for queue in queues)
 
     async def close(self) -> None:
