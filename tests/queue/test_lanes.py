@@ -232,3 +232,35 @@ async def test_a_refusal_counts_while_it_is_met_again_and_not_long_after() -> No
     now = world.lanes.counts()
     assert (now.refused, now.open) == (0, 1), "the Secret was mended three minutes ago"
     await world.queue.drain(0)
+
+
+async def test_who_works_no_more_asks_no_server_and_begins_anew_when_it_does() -> None:
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(LANE, "admin")
+        except Closed:
+            return Next(after=660.0)
+        if not world.answers[LANE]:
+            ticket.failed(LANE, "no answer")
+            return Next(failed=True)
+        ticket.opened(LANE, "admin")
+        return Next(after=None)
+
+    world = World(run=run)
+    world.answers[LANE] = False
+    world.queue.enqueue(CHAT, changed=True, way="pg")
+    await world.clock.advance(30.0)
+    assert world.lanes.counts().down == 1
+    await world.queue.drain(0)
+    await world.clock.advance(3.0)
+    asked = len(world.probes)
+    await world.clock.advance(600.0)
+    assert len(world.probes) == asked, "another replica does"
+    world.queue.resume()
+    world.queue.enqueue(CHAT, changed=True, way="pg")
+    await world.clock.advance(10.0)
+    assert world.lanes.counts().down == 1 and len(world.probes) > asked
+    world.answers[LANE] = True
+    await world.clock.advance(10.0)
+    assert (world.lanes.counts().down, world.lanes.counts().open) == (0, 1)
+    await world.queue.drain(0)

@@ -247,7 +247,7 @@ def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
     elif lane == API:
         logger.warning("the Kubernetes API does not answer: %s; trying again", cause)
     elif over and cause is None:
-        logger.info("a PostgreSQL server that does not answer is needed by nobody any more, after %.0f s", seconds)
+        logger.info("a PostgreSQL server that does not answer is asked no more, after %.0f s: nobody needs it", seconds)
     elif over:
         logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
     else:
