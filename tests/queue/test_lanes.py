@@ -5,7 +5,7 @@ import pytest
 from cipher_operator.queue.counts import Counts
 from cipher_operator.queue.entry import GAP
 from cipher_operator.queue.following import Next
-from cipher_operator.queue.lanes import IDLE_SECONDS, Lanes
+from cipher_operator.queue.lanes import IDLE_SECONDS, LEFT, Lanes
 from cipher_operator.queue.needs import API, Closed
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, VirtualClock, World
@@ -170,13 +170,15 @@ async def test_a_server_that_is_down_is_asked_no_more_once_nobody_needs_it(how: 
         world.queue.enqueue(("team", name), changed=True, way="pg")
     await world.clock.advance(600.0)
     assert (world.lanes.counts().down, world.outages) == (1, [(LANE, False)])
+    causes: list[object] = []
+    world.lanes._outage = lambda name, over, cause, seconds: causes.append(cause)
     left[0] = True
     for name in ("chat", "same-way"):
         world.queue.enqueue(("team", name), changed=True, way="pg")
     await world.clock.advance(5.0)
     asked = len(world.probes)
     assert world.lanes.counts().down == 0
-    assert world.outages == [(LANE, False), (LANE, True)], "its end is told of, too"
+    assert causes == [LEFT], "its end is told of, too"
     await world.clock.advance(600.0)
     assert len(world.probes) == asked and world.lanes.counts().down == 0
     assert world.free()

@@ -33,7 +33,7 @@ from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.probe import answers
 from cipher_operator.queue.clock import LoopClock
 from cipher_operator.queue.following import Next
-from cipher_operator.queue.lanes import Lanes
+from cipher_operator.queue.lanes import LEFT, Lanes
 from cipher_operator.queue.needs import API
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
@@ -246,7 +246,7 @@ def _outage(lane: object, over: bool, cause: object, seconds: float) -> None:
         logger.info("the Kubernetes API answers again, after %.0f s", seconds)
     elif lane == API:
         logger.warning("the Kubernetes API does not answer: %s; trying again", cause)
-    elif over and cause is None:
+    elif cause is LEFT:
         logger.info("a PostgreSQL server that does not answer is asked no more, after %.0f s: nobody needs it", seconds)
     elif over:
         logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
