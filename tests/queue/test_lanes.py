@@ -5,7 +5,7 @@ import pytest
 from cipher_operator.queue.counts import Counts
 from cipher_operator.queue.entry import GAP
 from cipher_operator.queue.following import Next
-from cipher_operator.queue.lanes import IDLE_SECONDS, Lanes
+from cipher_operator.queue.lanes import IDLE_SECONDS, LEFT, Lanes
 from cipher_operator.queue.needs import API, Closed
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, VirtualClock, World
@@ -170,13 +170,15 @@ async def test_a_server_that_is_down_is_asked_no_more_once_nobody_needs_it(how: 
         world.queue.enqueue(("team", name), changed=True, way="pg")
     await world.clock.advance(600.0)
     assert (world.lanes.counts().down, world.outages) == (1, [(LANE, False)])
+    causes: list[object] = []
+    world.lanes._outage = lambda name, over, cause, seconds: causes.append(cause)
     left[0] = True
     for name in ("chat", "same-way"):
         world.queue.enqueue(("team", name), changed=True, way="pg")
     await world.clock.advance(5.0)
     asked = len(world.probes)
     assert world.lanes.counts().down == 0
-    assert world.outages == [(LANE, False), (LANE, True)], "its end is told of, too"
+    assert causes == [LEFT], "its end is told of, too"
     await world.clock.advance(600.0)
     assert len(world.probes) == asked and world.lanes.counts().down == 0
     assert world.free()
@@ -231,4 +233,36 @@ async def test_a_refusal_counts_while_it_is_met_again_and_not_long_after() -> No
     await world.clock.advance(180.0)
     now = world.lanes.counts()
     assert (now.refused, now.open) == (0, 1), "the Secret was mended three minutes ago"
+    await world.queue.drain(0)
+
+
+async def test_who_works_no_more_asks_no_server_and_begins_anew_when_it_does() -> None:
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(LANE, "admin")
+        except Closed:
+            return Next(after=660.0)
+        if not world.answers[LANE]:
+            ticket.failed(LANE, "no answer")
+            return Next(failed=True)
+        ticket.opened(LANE, "admin")
+        return Next(after=None)
+
+    world = World(run=run)
+    world.answers[LANE] = False
+    world.queue.enqueue(CHAT, changed=True, way="pg")
+    await world.clock.advance(30.0)
+    assert world.lanes.counts().down == 1
+    await world.queue.drain(0)
+    await world.clock.advance(3.0)
+    asked = len(world.probes)
+    await world.clock.advance(600.0)
+    assert len(world.probes) == asked, "another replica does"
+    world.queue.resume()
+    world.queue.enqueue(CHAT, changed=True, way="pg")
+    await world.clock.advance(10.0)
+    assert world.lanes.counts().down == 1 and len(world.probes) > asked
+    world.answers[LANE] = True
+    await world.clock.advance(10.0)
+    assert (world.lanes.counts().down, world.lanes.counts().open) == (0, 1)
     await world.queue.drain(0)

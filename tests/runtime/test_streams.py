@@ -3,12 +3,14 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from yarl import URL
 
 from cipher_operator.runtime import streams as module
-from cipher_operator.runtime.streams import LIST_ANEW, Content, Takes, read
+from cipher_operator.runtime.streams import LIST_ANEW, Content, Streams, Takes, read
 
 
 class Answer:
@@ -132,3 +134,30 @@ async def test_pauses_grow_and_an_outage_is_two_lines(
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "the watch of cipherstorages is interrupted: 500 InternalError; trying again"
     assert (len(lines), lines[1].startswith("the watch of cipherstorages goes on after")) == (2, True)
+
+
+LISTS: dict[str, tuple[str, int, list[str | None]]] = {
+    "of all": ("/apis/storage.cipher.dev/v1alpha1/cipherstorages?limit=100", 200, [None]),
+    "of a namespace": ("/apis/storage.cipher.dev/v1alpha1/namespaces/team/cipherstorages?limit=100", 200, ["team"]),
+    "its second page": ("/apis/storage.cipher.dev/v1alpha1/cipherstorages?limit=100&continue=x", 200, []),
+    "that is refused": ("/apis/storage.cipher.dev/v1alpha1/cipherstorages", 403, []),
+    "a watch": ("/apis/storage.cipher.dev/v1alpha1/cipherstorages?watch=true", 200, []),
+    "of something else": ("/apis/storage.cipher.dev/v1alpha1", 200, []),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+async def test_a_list_that_begins_is_told(case: str) -> None:
+    path, status, told = LISTS[case]
+    lists: list[str | None] = []
+    streams = Streams(lists=lists.append)
+    request = SimpleNamespace(url=URL(f"https://127.0.0.1{path}"))
+    response = SimpleNamespace(status=status, reason="", content=None)
+
+    async def answered(_: object) -> object:
+        assert lists == [], "what a watch tells until then is older"
+        return response
+
+    handler: Any = answered
+    assert await streams(cast(Any, request), handler) is cast(Any, response)
+    assert lists == told

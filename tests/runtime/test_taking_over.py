@@ -7,10 +7,13 @@ import pytest
 
 from cipher_operator.core.permit import unlimited
 from cipher_operator.kube.client import KubeClient
+from cipher_operator.kube.outage import ApiOutage
 from cipher_operator.queue.following import Next
+from cipher_operator.queue.lanes import LEFT
 from cipher_operator.queue.needs import API
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.inputs import Key
+from cipher_operator.runtime.lane_outages import LaneOutages
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.parts import Parts
 from cipher_operator.runtime.settings import parse_settings
@@ -62,3 +65,12 @@ async def test_an_outage_that_a_leader_has_met_is_over_when_it_leads_again(away:
         await parts.close()
 
     await asyncio.to_thread(in_virtual_time, play())
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"), [(None, "answers again"), ("away", "answers again"), (LEFT, "nobody needs it")]
+)
+def test_the_end_of_an_outage_is_told_as_what_it_is(cause: object, said: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    LaneOutages(ApiOutage())(("db.example.com", 5432), over=True, cause=cause, seconds=5.0)
+    assert said in caplog.messages[-1]

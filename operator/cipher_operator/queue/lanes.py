@@ -13,7 +13,6 @@ from cipher_operator.queue.offers import Offers
 from cipher_operator.queue.timers import Timers
 
 UNLIMITED = 1_000_000
-
 VERDICT_SECONDS = 60.0
 """How long a refused credential is not tried again."""
 UNMET_SECONDS = 60.0
@@ -24,9 +23,10 @@ TELL_SECONDS = 8.0
 IDLE_SECONDS = 3_600.0
 """After how long what nobody uses is dropped."""
 
+LEFT = object()
 Outage = Callable[[Name, bool, object, float], None]
-"""Called when an outage of a lane begins (False) and when it is over (True), with cause and seconds; no cause: nobody
-needs the lane any more."""
+"""Called when an outage of a lane begins (False) and when it is over (True), with its cause and its seconds; with LEFT
+when it is over because nobody needs the lane."""
 
 
 class Lanes:
@@ -274,7 +274,7 @@ class Lanes:
         del self._lanes[name]
         self._refusals.difference_update([need for need in self._refusals if need[0] == name])
         if lane.since is not None:
-            self._outage(name, True, None, self._clock.now() - lane.since)
+            self._outage(name, True, LEFT, self._clock.now() - lane.since)
 
     def _sweep(self) -> None:
         """Drop what nobody uses: credentials change, and hosts come and go."""

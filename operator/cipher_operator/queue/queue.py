@@ -157,8 +157,8 @@ class Queue(Generic[K]):
                 self.enqueue(key)
 
     def needs(self, name: Name) -> bool:
-        """Return whether any key is known to need a lane."""
-        return bool(self._residents.of(name))
+        """Return whether any key is known to need a lane; none does while nothing is run."""
+        return not self._closed and bool(self._residents.of(name))
 
     def shares(self, name: Name) -> bool:
         """Return whether keys of several namespaces are known to need a lane."""

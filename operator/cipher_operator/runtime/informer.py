@@ -92,7 +92,7 @@ class Informer:
         self._outage = Outage(f"{PLURAL} with their contents", outage)
         self._registry = kopf.OperatorRegistry()
         self._logged_in = -LOGIN_PAUSE
-        self._streams = Streams(triggers.status)
+        self._streams = Streams(triggers.status, triggers.listed)
         self._stop = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.started = asyncio.Event()

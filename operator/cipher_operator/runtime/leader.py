@@ -65,7 +65,7 @@ class Act(StrEnum):
 class View:
     """What is known of the Lease. `since` is when it was first seen as it is, `renewed` when this process last asked
     for a renewal that was granted, None while it does not lead; both in seconds of this machine's clock. `heard` says
-    that it was seen to change: whoever held it was alive then."""
+    that it was seen to be claimed or given back: who did was alive then."""
 
     lease: Lease | None = None
     since: float = 0.0
@@ -78,7 +78,9 @@ class View:
         existed = self.existed or lease is not None
         if lease == self.lease:
             return replace(self, lease=lease, existed=existed)
-        return replace(self, lease=lease, since=now, heard=self.heard or self.existed, existed=existed)
+        # What a person changes, or deletes, is no sign of life.
+        claimed = self.existed and lease is not None and (self.lease is None or lease.renewed != self.lease.renewed)
+        return replace(self, lease=lease, since=now, heard=self.heard or claimed, existed=existed)
 
     def granted(self, lease: Lease, asked: float, now: float) -> "View":
         """Return the view after a claim of this process, asked for at `asked`, was written."""

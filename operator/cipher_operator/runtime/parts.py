@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from cipher_operator.api.failures import Failure
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.permit import NotLeading, Permit
 from cipher_operator.identity.cloud import CloudTokens
@@ -47,6 +46,7 @@ from cipher_operator.reconcile.namespaces import Namespaces
 from cipher_operator.reconcile.places import Places
 from cipher_operator.reconcile.server import ServerReconciler
 from cipher_operator.reconcile.surroundings import Surroundings
+from cipher_operator.runtime.lane_outages import LaneOutages
 from cipher_operator.runtime.metrics import Metrics
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.standby import Standby
@@ -56,7 +56,6 @@ from cipher_operator.runtime.triggers import Triggers
 PASSWORD_LENGTH = 32
 INPUTS_AT_ONCE = 4
 SERVERS_AT_ONCE = 8
-_RUNS = "the run of storages"
 _ALPHABET = string.ascii_letters + string.digits
 
 logger = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class Parts:
             lambda lane: _probe(kube, settings, lane),
             slots=settings.connections_per_server,
             share=max(1, settings.workers // 4),
-            outage=_Told(api),
+            outage=LaneOutages(api),
         )
         digest = Digest()
         queue: Queue[Key] = Queue(
@@ -254,26 +253,6 @@ async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
     assert isinstance(lane, tuple)
     host, port = lane
     return await answers(str(host), int(port), settings.dial_policy)
-
-
-class _Told:
-    """Logs the begin and the end of an outage. A server's address is a Secret's content."""
-
-    def __init__(self, api: ApiOutage) -> None:
-        self._api = api
-
-    def __call__(self, lane: object, over: bool, cause: object, seconds: float) -> None:
-        if lane == API and over:
-            self._api.end(_RUNS)
-        elif lane == API:
-            self._api.begin(_RUNS, str(cause))
-        elif over and cause is None:
-            logger.info("a PostgreSQL server that does not answer is needed by nobody any more, after %.0f s", seconds)
-        elif over:
-            logger.info("a PostgreSQL server answers again, after %.0f s", seconds)
-        else:
-            reason = cause.reason if isinstance(cause, Failure) else "no answer"
-            logger.warning("a PostgreSQL server does not answer: %s; it is probed every 2 s", reason)
 
 
 async def _look(around: Surroundings, ref: Ref, ticket: Ticket) -> Next:

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 Takes = Callable[[str, Mapping[str, Any]], bool]
 """Called with type and object of each event, before kopf; returns whether it has taken it in, and kopf need not."""
 
+Lists = Callable[[str | None], None]
+"""Called when a list begins, with the namespace that it is of, None where it is of all."""
+
 
 class ListAnew(aiohttp.ClientPayloadError):
     """A list was refused. kopf begins a new one after this, while any other error of a refusal ends it."""
@@ -41,8 +44,8 @@ class ListAnew(aiohttp.ClientPayloadError):
 class Streams:
     """A middleware of aiohttp: of the answers that pass, watches are looked through line by line."""
 
-    def __init__(self, takes: Takes = lambda type_, body: False) -> None:
-        self._takes = takes
+    def __init__(self, takes: Takes = lambda type_, body: False, lists: Lists = lambda namespace: None) -> None:
+        self._takes, self._lists = takes, lists
         self._watches: dict[str, _Watch] = {}
 
     async def __call__(
@@ -54,7 +57,10 @@ class Streams:
         refused."""
         response = await handler(request)
         path, watches = request.url.path, request.url.query.get("watch") == "true"
-        refused = 400 <= response.status < 500 and response.status not in SURVIVED and path.endswith(f"/{PLURAL}")
+        ours = path.endswith(f"/{PLURAL}")
+        refused = 400 <= response.status < 500 and response.status not in SURVIVED and ours
+        if ours and not watches and response.status == 200 and not request.url.query.get("continue"):
+            self._lists(_namespace(path))
         if not refused and not (watches and response.status == 200):
             return response
         watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
@@ -152,6 +158,12 @@ class _Over:
     async def iter_chunked(self, size: int) -> AsyncIterator[bytes]:
         """Yield that the place is lost."""
         yield LIST_ANEW
+
+
+def _namespace(path: str) -> str | None:
+    """Return the namespace of a list's path, None where it is of all."""
+    parts = path.split("/")
+    return parts[-2] if parts[-3:-2] == ["namespaces"] else None
 
 
 def read(line: bytes) -> tuple[str, Mapping[str, Any]] | str:

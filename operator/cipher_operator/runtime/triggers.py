@@ -15,6 +15,8 @@ from cipher_operator.runtime.standby import Standby
 LEFT_AFTER = 2.0
 """Seconds after which a held input that a storage has left is looked at: the run that ends it lets it go itself."""
 
+_OUTDATED = ""
+"""Stands for the version of a storage of which a list told after the watch."""
 _ANNOTATIONS = (*REQUEST_ANNOTATIONS.values(), ANNOTATION_FORCE_DELETE)
 
 Body = Mapping[str, Any]
@@ -61,8 +63,11 @@ class Triggers:
         self._queue, self._inputs, self._look = queue, inputs, look
         self._standby, self._follows = standby, False
         self._known: dict[Key, Fingerprint] = {}
-        self._coming: dict[Key, str] = {}
-        """The last version of a storage that kopf has been given, and has not brought yet."""
+        self._told: dict[Key, str] = {}
+        """The last version of a storage that a watch has told of. kopf brings those of one object in their order, but
+        not those of two with the same name, nor a list's and a watch's."""
+        self._coming: set[Key] = set()
+        """Of which kopf has been given a version that it has not brought yet."""
         self._existing: dict[Key, str] = {}
         self._held: dict[Ref, bool] = {}
         """Secrets with our finalizer, and whether they are being deleted."""
@@ -104,12 +109,24 @@ class Triggers:
         """
         metadata = body["metadata"]
         key: Key = (metadata["namespace"], metadata["name"])
+        self._told[key] = metadata["resourceVersion"]
         if type_ == "MODIFIED" and key not in self._coming and self._known.get(key) == fingerprint(metadata):
             if self._standby is not None:
                 self._standby.saw(key, body)
             return True
-        self._coming[key] = metadata["resourceVersion"]
+        self._coming.add(key)
         return False
+
+    def listed(self, namespace: str | None) -> None:
+        """Note that a list of a namespace's storages, of all where that is None, is about to come, and a watch that
+        goes on from there: what the one before has told is outdated."""
+        for key in [key for key in self._told if namespace in (None, key[0])]:
+            self._coming.discard(key)
+            if self._told[key] == _OUTDATED:
+                # Nothing is on its way any more from before the list before.
+                del self._told[key]
+            else:
+                self._told[key] = _OUTDATED
 
     def storage(self, type_: str | None, body: Body) -> None:
         """Run a storage that is new, changed or gone. A status changes nothing here.
@@ -118,13 +135,20 @@ class Triggers:
         """
         metadata = body["metadata"]
         key: Key = (metadata["namespace"], metadata["name"])
-        if key in self._coming and self._coming[key] == metadata["resourceVersion"]:
-            del self._coming[key]
-        now, before = fingerprint(metadata), self._known.get(key)
+        now, before, told = fingerprint(metadata), self._known.get(key), self._told.get(key)
+        last = told is not None and told == metadata.get("resourceVersion")
+        if last:
+            self._coming.discard(key)
         if type_ == "DELETED":
-            # Where the name is in use again already, what is known is about the new object.
-            if before is not None and before.uid == now.uid:
+            # Where the name is in use again already, what is known is about the new object. After the last that a watch
+            # has told of a name it is free, whichever object had it.
+            if before is not None and (last or before.uid == now.uid):
                 self.gone(key)
+            if last:
+                del self._told[key]
+            return
+        if told is not None and not (told == _OUTDATED if type_ is None else last):
+            # What is newer has come, or is to come.
             return
         self._known[key] = now
         if self._standby is not None:
