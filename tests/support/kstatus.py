@@ -226,11 +226,12 @@ def _changes(storage: Json, conditions: Conditions, previous: Json) -> Iterator[
 def _told(status: Json, secrets: Iterable[str]) -> Iterator[str]:
     """Yield what stands in a status that may not: something of a login, or one of the secrets."""
     texts = list(_texts(status))
-    if any(_LOGIN.search(text.replace(_EXAMPLE, "")) for text in texts):
+    # Plain words first: there are many texts and many secrets, and few of them stand in one another.
+    if any(_LOGIN.search(text.replace(_EXAMPLE, "")) for text in texts if "=" in text or "://" in text):
         yield "a login"
     for secret in secrets:
-        alone = re.compile(rf"(?<![\w.-]){re.escape(secret)}(?![\w-])")
-        if any(alone.search(text) for text in texts):
+        holding = [text for text in texts if secret in text]
+        if holding and any(re.search(rf"(?<![\w.-]){re.escape(secret)}(?![\w-])", text) for text in holding):
             yield f"a secret of {len(secret)} characters"
 
 
