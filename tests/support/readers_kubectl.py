@@ -2,8 +2,9 @@
 
 What belongs to the whole cluster or to the operator's namespace is asked about and not changed (`--dry-run`): other
 tests stand on it. There are no nodes and no operator: `logs` and `top` may find nothing, a roll-out is looked at once,
-and before a `wait` the status says what the operator would: ready, and every request carried out. A `wait` for what no
-status can say still fails. What fails otherwise is written down in the file FAILURES names.
+and has failed where it is ten minutes old, and before a `wait` the status says what the operator would: ready, and
+every request carried out. A `wait` for what no status can say still fails. What fails otherwise is written down in the
+file FAILURES names.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ EXPECTED = {
     "diff": ("",),
     "get": ('leases.coordination.k8s.io "cipher-operator" not found',),
     "logs": ("is not assigned", "has no host", "BadRequest", "not found, try watching"),
+    "rollout": ("exceeded its progress deadline",),
     "top": ("Metrics API not available",),
 }
 """What a command that changes nothing may say where it fails: `auth can-i` and `diff` say no by their exit code."""
@@ -60,7 +62,7 @@ def main() -> int:
         [os.environ["KUBECTL"], *asked(words, namespace)], stdout=None, stderr=subprocess.PIPE, text=True, check=False
     )
     sys.stderr.write(ended.stderr)
-    known = "error:" not in ended.stderr or verb in {"logs", "top"}
+    known = "error:" not in ended.stderr or verb in {"logs", "rollout", "top"}
     fine = known and any(part in ended.stderr for part in EXPECTED.get(verb, ()))
     if ended.returncode and not fine:
         with Path(os.environ["FAILURES"]).open("a") as failures:
