@@ -27,51 +27,42 @@ def test_apart(pair: tuple[str, str]) -> None:
     assert group(pair[0]) != group(pair[1])
 
 
-def test_the_workers_are_given_groups(pytester: pytest.Pytester) -> None:
-    """What xdist does with them, seen in a run of its own: a file's tests have one worker."""
+def seen_in_a_run(pytester: pytest.Pytester, files: dict[str, str], *flags: str, passed: int) -> list[str]:
+    """Return the lines that the tests of these files, by their names, write into the file SEEN, in a run of their own
+    with xdist."""
     pytester.makeconftest("pytest_plugins = ['support.run_order']")
-    for name in ("a", "b", "c", "d"):
-        pytester.makepyfile(
-            **{
-                f"tests/test_{name}": """
-                import os, pathlib, pytest, time
-                @pytest.mark.parametrize("n", range(6))
-                def test_it(n):
-                    time.sleep(0.05)
-                    with open(os.environ["SEEN"], "a") as file:
-                        file.write(f"{pathlib.Path(__file__).stem} {os.environ['PYTEST_XDIST_WORKER']}\\n")
-                """
-            }
-        )
+    pytester.makepyfile(**{f"tests/{name}": body for name, body in files.items()})
     seen = pytester.path / "seen"
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("SEEN", str(seen))
         environment.setenv("PYTHONPATH", str(Path(__file__).parent))
-        result = pytester.runpytest_subprocess("-n", "2", "--dist", "loadgroup", "-p", "no:cacheprovider")
-    result.assert_outcomes(passed=24)
-    where = {tuple(line.split()) for line in seen.read_text().splitlines()}
-    assert len(where) == 4
+        result = pytester.runpytest_subprocess("--dist", "loadgroup", "-p", "no:cacheprovider", *flags)
+    result.assert_outcomes(passed=passed)
+    return seen.read_text().splitlines()
+
+
+def test_the_workers_are_given_groups(pytester: pytest.Pytester) -> None:
+    """What xdist does with them: a file's tests have one worker."""
+    body = """
+        import os, pathlib, pytest, time
+        @pytest.mark.parametrize("n", range(6))
+        def test_it(n):
+            time.sleep(0.05)
+            with open(os.environ["SEEN"], "a") as file:
+                file.write(f"{pathlib.Path(__file__).stem} {os.environ['PYTEST_XDIST_WORKER']}\\n")
+        """
+    lines = seen_in_a_run(pytester, {f"test_{name}": body for name in "abcd"}, "-n", "2", passed=24)
+    assert len({tuple(line.split()) for line in lines}) == 4
 
 
 def test_what_lasts_long_begins_first(pytester: pytest.Pytester) -> None:
-    """Seen in a run of its own: a worker that is last left with a file of minutes leaves the others idle."""
-    pytester.makeconftest("pytest_plugins = ['support.run_order']")
-    for file in ("api/test_a", "postgres/test_b", "runtime/test_outages", "test_last", "e2e/test_killed"):
-        pytester.makepyfile(
-            **{
-                f"tests/{file}": """
-                import os, pathlib
-                def test_it():
-                    with open(os.environ["SEEN"], "a") as file:
-                        file.write(f"{pathlib.Path(__file__).stem}\\n")
-                """
-            }
-        )
-    seen = pytester.path / "seen"
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("SEEN", str(seen))
-        environment.setenv("PYTHONPATH", str(Path(__file__).parent))
-        flags = ("-n", "1", "--dist", "loadgroup", "--no-loadscope-reorder", "-p", "no:cacheprovider")
-        result = pytester.runpytest_subprocess(*flags)
-    result.assert_outcomes(passed=5)
-    assert seen.read_text().split() == ["test_outages", "test_killed", "test_b", "test_a", "test_last"]
+    """A worker that is last left with a file of minutes leaves the others idle."""
+    body = """
+        import os, pathlib
+        def test_it():
+            with open(os.environ["SEEN"], "a") as file:
+                file.write(f"{pathlib.Path(__file__).stem}\\n")
+        """
+    files = ("api/test_a", "postgres/test_b", "runtime/test_outages", "test_last", "e2e/test_killed")
+    lines = seen_in_a_run(pytester, dict.fromkeys(files, body), "-n", "1", "--no-loadscope-reorder", passed=5)
+    assert lines == ["test_outages", "test_killed", "test_b", "test_a", "test_last"]

@@ -138,6 +138,16 @@ class Process:
     def since(self, moment: float) -> list[tuple[float, Key]]:
         return [(when - moment, key) for when, key in self.world.runs if when >= moment]
 
+    async def looks_when_it_leads_again(self) -> int:
+        """Lead again after a minute; return how many runs begin at once."""
+        await self.world.clock.advance(60.0)
+        began = self.world.clock.now()
+        self.lead()
+        await self.world.clock.advance(0.0)
+        looks = len(self.since(began))
+        await self.world.queue.drain(0)
+        return looks
+
 
 async def test_a_follower_runs_nothing_and_knows_everything() -> None:
     process = Process()
@@ -256,12 +266,7 @@ async def test_what_a_leader_had_tried_in_vain_is_looked_at_when_it_leads_again(
     await process.world.clock.advance(1.0)
     await process.follow()
     process.fails = False
-    await process.world.clock.advance(60.0)
-    began = process.world.clock.now()
-    process.lead()
-    await process.world.clock.advance(0.0)
-    assert len(process.since(began)) == 1
-    await process.world.queue.drain(0)
+    assert await process.looks_when_it_leads_again() == 1
 
 
 async def test_an_input_that_a_leader_had_not_looked_at_is_not_lost() -> None:
@@ -271,9 +276,4 @@ async def test_an_input_that_a_leader_had_not_looked_at_is_not_lost() -> None:
     await process.world.clock.advance(1.0)
     process.triggers.follow([("Secret", "ns", "pg"), ("Secret", "ns", "unrelated")])
     await process.world.queue.drain(0)
-    await process.world.clock.advance(60.0)
-    began = process.world.clock.now()
-    process.lead()
-    await process.world.clock.advance(0.0)
-    assert len(process.since(began)) == 1
-    await process.world.queue.drain(0)
+    assert await process.looks_when_it_leads_again() == 1

@@ -3,12 +3,19 @@ one when it ends."""
 
 import asyncio
 import logging
+from http import HTTPStatus
 
 LASTS = 2.0
 """Seconds in which an API server that does not answer a watch has no outage: where a CRD was changed, as at each
 upgrade, it refuses with 429 for one."""
 
 logger = logging.getLogger(__name__)
+
+
+def is_everybodys(status: int | None) -> bool:
+    """Return whether an API server that answers so, None for not at all, refuses everybody. A 500 may be about one
+    object that cannot be read."""
+    return status != HTTPStatus.INTERNAL_SERVER_ERROR
 
 
 class ApiOutage:

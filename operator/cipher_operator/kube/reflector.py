@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, KIND, PLURAL, SERVER_KIND, SERVER_PLURAL, VERSION
 from cipher_operator.kube.backoff import Backoff
-from cipher_operator.kube.outage import ApiOutage, Outage
+from cipher_operator.kube.outage import ApiOutage, Outage, is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
 from cipher_operator.kube.refusals import why_refused
 
@@ -162,8 +162,7 @@ class Reflector:
             return self._broken.next()
         except ApiUnavailable as error:
             self._restarted("unavailable")
-            # A 500 may be about one object that cannot be read.
-            self._outage.note(str(error), everybody=error.status != 500)
+            self._outage.note(str(error), everybody=is_everybodys(error.status))
             if error.status == 504:
                 # Also the answer to a version of the future: the cluster was restored from a backup.
                 self._version = None

@@ -153,7 +153,7 @@ class Lanes:
         lane.doubt()
         if name == API:
             self._close(name, lane, cause)
-            self._ask_later(name, cause, max(retry_after or 0.0, lane.pause() * self._jitter(0.75, 1.0)))
+            self._ask_later(name, cause, self._api_pause(lane, retry_after))
         elif name not in self._probes:
             self._ask(name, cause)
 
@@ -232,6 +232,9 @@ class Lanes:
         if lane.close(cause, self._clock.now()):
             self._outage(name, False, cause, 0.0)
 
+    def _api_pause(self, lane: Lane, asked: float | None) -> float:
+        return max(asked or 0.0, lane.pause() * self._jitter(0.75, 1.0))
+
     def _ask_later(self, name: Name, cause: object, seconds: float) -> None:
         self._timers.at(name, self._clock.now() + seconds, lambda: self._ask(name, cause))
 
@@ -261,7 +264,7 @@ class Lanes:
             return self._leave(name, lane)
         if name == API:
             lane.strikes += 1
-            pause = max(answer if answer is not False else 0.0, lane.pause() * self._jitter(0.75, 1.0))
+            pause = self._api_pause(lane, answer)
         else:
             pause = PROBE_SECONDS
             if not lane.told and lane.since is not None and self._clock.now() - lane.since >= TELL_SECONDS:

@@ -15,7 +15,7 @@ import kopf
 from cipher_operator.api.names import CRD_NAME, GROUP, PLURAL
 from cipher_operator.kube.access import USER_AGENT, Access
 from cipher_operator.kube.client import Count
-from cipher_operator.kube.outage import ApiOutage, Outage
+from cipher_operator.kube.outage import ApiOutage, Outage, is_everybodys
 from cipher_operator.runtime.handlers import register
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.streams import Streams
@@ -171,8 +171,7 @@ class Informer:
             response = await handler(request)
             status = response.status
             if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                # A 500 may be about one object that cannot be read.
-                self._outage.note(f"{status} {response.reason}", everybody=status != HTTPStatus.INTERNAL_SERVER_ERROR)
+                self._outage.note(f"{status} {response.reason}", everybody=is_everybodys(status))
             else:
                 self._outage.end()
             return response
@@ -180,7 +179,7 @@ class Informer:
             status = 404
             raise
         except (aiohttp.ClientConnectionError, TimeoutError) as error:
-            self._outage.note(type(error).__name__, everybody=True)
+            self._outage.note(type(error).__name__, everybody=is_everybodys(None))
             raise
         finally:
             self._count(request.method, status)
