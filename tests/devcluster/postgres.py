@@ -208,7 +208,8 @@ class PostgresServer:
     ) -> list[tuple[Any, ...]]:
         """Run SQL in a connection of its own, outside a transaction block, and return the rows of the last result.
 
-        Raises psycopg.Error.
+        Limits that a test sets for a server, a database or a role do not hold for the test's own hand on it, unless
+        the SQL itself sets them. Raises psycopg.Error.
         """
         import psycopg
 
@@ -220,12 +221,19 @@ class PostgresServer:
             password=password or self.password,
             connect_timeout=10,
             autocommit=True,
+            options=self.unlimited,
         ) as connection:
             # SQL of a test's own making; psycopg wants a literal so that nobody builds SQL from strangers' input.
             cursor = connection.execute(sql.encode(), parameters)
             while cursor.nextset():
                 pass
             return cursor.fetchall() if cursor.description else []
+
+    @property
+    def unlimited(self) -> str:
+        """Return libpq's `options` of a session for which no limit of a server, a database or a role holds."""
+        names = ["statement_timeout", "lock_timeout"] + ["transaction_timeout"] * (self.installation.major >= 17)
+        return " ".join(f"-c {name}=0" for name in names)
 
     def log_text(self) -> str:
         """Return the log since `mark_log` was called last, or all of it."""

@@ -103,8 +103,7 @@ async def test_limits_of_others_do_not_hold(server: PostgresServer, admin: Provi
     for name, value in limits.items():
         server.execute(LIMITS[whose].format(name=name, value=value, **names))
     # An old transaction, for which a concurrent build waits.
-    unlimited = " ".join(f"-c {name}=0" for name in limits)
-    with psycopg.connect(server.admin_url(wanted.database), options=unlimited) as old:
+    with psycopg.connect(server.admin_url(wanted.database), options=server.unlimited) as old:
         old.execute("INSERT INTO cipher_store VALUES ('old', 'v', now(), now())")
         building = asyncio.create_task(build(admin, wanted, steps))
         await asyncio.sleep(0.5)
