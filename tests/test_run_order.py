@@ -55,14 +55,27 @@ def test_the_workers_are_given_groups(pytester: pytest.Pytester) -> None:
     assert len({tuple(line.split()) for line in lines}) == 4
 
 
-def test_what_lasts_long_begins_first(pytester: pytest.Pytester) -> None:
-    """A worker that is last left with a file of minutes leaves the others idle."""
+def test_what_waits_and_what_computes_are_dealt_out_side_by_side(pytester: pytest.Pytester) -> None:
+    """A worker that is left with a file of minutes leaves the others idle, and so does a time in which all wait."""
     body = """
         import os, pathlib
         def test_it():
             with open(os.environ["SEEN"], "a") as file:
                 file.write(f"{pathlib.Path(__file__).stem}\\n")
         """
-    files = ("api/test_a", "postgres/test_b", "runtime/test_outages", "test_last", "e2e/test_killed")
-    lines = seen_in_a_run(pytester, dict.fromkeys(files, body), "-n", "1", "--no-loadscope-reorder", passed=5)
-    assert lines == ["test_outages", "test_killed", "test_b", "test_a", "test_last"]
+    waiting = ("runtime/test_outages", "e2e/test_killed", "e2e/test_any", "runtime/test_other")
+    computing = ("delivery/test_chart", "postgres/test_provision", "test_last")
+    files = (*waiting, *computing, "api/test_pure")
+    lines = seen_in_a_run(
+        pytester, dict.fromkeys(sorted(files), body), "-n", "1", "--no-loadscope-reorder", passed=len(files)
+    )
+    assert lines == [
+        "test_outages",
+        "test_chart",
+        "test_killed",
+        "test_provision",
+        "test_any",
+        "test_last",
+        "test_other",
+        "test_pure",
+    ]

@@ -70,7 +70,7 @@ class Stage:
     def operator(self, *flags: str, patience: float = 30.0) -> Operator:
         """Return the operator, not started; `patience` is in seconds, until it must be ready."""
         made = Operator(self.plane, self.folder, *flags)
-        made.patience = patience
+        made.patience, made.warm = patience, False
         return made
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from delivery.rendering import NAMESPACE
 from devcluster import ControlPlane
 from devcluster.helm import Helm
 from release.repository import CHART
+from support.cluster import PATIENCE, wait_until
 
 RELEASE = "cipher-operator"
 CRD = "crd/cipherstorages.storage.cipher.dev"
@@ -29,6 +32,20 @@ class Release:
         said = self.do("install", name, str(chart), "--create-namespace", *args, namespace=namespace)
         self._plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", CRD)
         return said
+
+    def wait_gone(self, left: Callable[[], list[str]]) -> None:
+        """Wait until the API server's own controllers have taken away what Helm deleted: CRDs have finalizers."""
+        wait_until(lambda: left() == [], self._held, PATIENCE)
+
+    def _held(self) -> str:
+        """Return what holds the objects that are still there."""
+        parts = ("deletionTimestamp", "finalizers", "annotations")
+        said = [f"nothing is left; {self.kept()}"]
+        for name in self.kept_crds():
+            crd = json.loads(self._plane.kubectl("get", name, "--output=json", check=False) or "{}")
+            held = {part: crd.get("metadata", {}).get(part) for part in parts}
+            said.append(f"{name}: {held}, {crd.get('status', {}).get('conditions')}")
+        return "\n".join(said)
 
     def kept_crds(self) -> list[str]:
         """Return the CRDs that are still there."""

@@ -220,7 +220,7 @@ def test_without_keep_an_uninstall_takes_the_kind_with_it(release: Release, plan
     said = release.install(CHART, "--set", "crds.keep=false")
     assert "An uninstall deletes the CRDs, and with them every CipherStorage in the cluster" in said
     release.do("uninstall", RELEASE, "--wait")
-    wait_until(lambda: release.kept() == [], "nothing is left")
+    release.wait_gone(release.kept)
 
 
 def test_without_keep_an_upgrade_without_crds_takes_the_kind_with_it_and_with_keep_before_it_does_not(
@@ -230,7 +230,7 @@ def test_without_keep_an_upgrade_without_crds_takes_the_kind_with_it_and_with_ke
     off = ("upgrade", RELEASE, str(CHART), "--set", "crds.enabled=false")
     release.install(CHART, "--set", "crds.keep=false")
     release.do(*off)
-    wait_until(lambda: release.kept_crds() == [], "the CRDs are gone")
+    release.wait_gone(release.kept_crds)
     for kept in ("false", "true"):
         release.do("upgrade", RELEASE, str(CHART), "--set", f"crds.keep={kept}")
     release.do(*off)

@@ -17,16 +17,37 @@ import os
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-_processes: dict[int, subprocess.Popen[bytes]] = {}
+_processes: dict[int, subprocess.Popen[bytes] | _Forked] = {}
+_warm: dict[tuple[object, ...], socket.socket] = {}
+_OWN = {"KUBECONFIG", "PYTEST_CURRENT_TEST"}
+"""What may be another in the environment of each fork: no import goes by it."""
 _folders: list[str] = []
+
+
+class _Forked:
+    """What a warm interpreter forked; this process, the subreaper, is its parent."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid, self.returncode = pid, None
+
+    returncode: int | None
+
+    def poll(self) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
 
 
 def _descendants(root: int) -> list[int]:
@@ -61,15 +82,15 @@ def _send(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
+def _die_with(guard: int) -> None:
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != guard:
+            os._exit(1)
+
+
 def _spawn(request: dict[str, Any]) -> dict[str, Any]:
     guard = os.getpid()
-
-    def die_with_the_guard() -> None:
-        if _libc is not None:
-            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != guard:
-                os._exit(1)
-
     identity: dict[str, Any] = {}
     if request.get("uid") is not None:
         identity = {"user": request["uid"], "group": request["gid"], "extra_groups": []}
@@ -82,17 +103,54 @@ def _spawn(request: dict[str, Any]) -> dict[str, Any]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            preexec_fn=die_with_the_guard,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=lambda: _die_with(guard),  # noqa: PLW1509 - this process has one thread
             **identity,
         )
     _processes[process.pid] = process
     return {"pid": process.pid}
 
 
+def _fork(request: dict[str, Any]) -> dict[str, Any]:
+    warm = _warm_interpreter(request["python"], request["module"], request["env"])
+    asked = {key: request[key] for key in ("argv", "env", "cwd", "log")}
+    try:
+        warm.sendall(json.dumps(asked).encode() + b"\n")
+        answer = warm.recv(32)
+    except ConnectionError:
+        answer = b""
+    if not answer:
+        raise RuntimeError(f"the warm interpreter of {request['module']} has ended")
+    process = _Forked(int(answer))
+    _processes[process.pid] = process
+    return {"pid": process.pid}
+
+
+def _warm_interpreter(python: str, module: str, env: dict[str, str]) -> socket.socket:
+    """Return the way to the interpreter that imported the module in this environment."""
+    key = (python, module, frozenset((name, value) for name, value in env.items() if name not in _OWN))
+    if (found := _warm.get(key)) is not None:
+        return found
+    guard = os.getpid()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        subprocess.Popen(
+            [python, "-P", str(Path(__file__).with_name("warm.py")), str(theirs.fileno()), module],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+            preexec_fn=lambda: _die_with(guard),  # noqa: PLW1509 - this process has one thread
+        )
+    return _warm.setdefault(key, ours)
+
+
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     match request["do"]:
         case "spawn":
             return _spawn(request)
+        case "fork":
+            return _fork(request)
         case "signal":
             # Only while not reaped: afterwards the number may belong to somebody else.
             process = _processes[request["pid"]]

@@ -44,22 +44,24 @@ class Process:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         identity: Identity | None = None,
+        imported: str | None = None,
     ) -> None:
-        """Start the program; raises ProcessError when it cannot be started at all."""
+        """Start the program; raises ProcessError when it cannot be started at all.
+
+        `PYTHON -m NAME WORD...` may name a module that it imports as `imported`: where the system can, the process is a
+        fork of one that has imported that (warm.py), and is else the same.
+        """
         self.name = Path(argv[0]).name
         self.log = log
-        answer = _guard().ask(
-            {
-                "do": "spawn",
-                "argv": [str(word) for word in argv],
-                "log": str(log),
-                "env": dict(os.environ if env is None else env),
-                "cwd": str(cwd or log.parent),
-                "uid": identity.uid if identity else None,
-                "gid": identity.gid if identity else None,
-            }
-        )
-        self.pid: int = answer["pid"]
+        environment = dict(os.environ if env is None else env)
+        words = [str(word) for word in argv]
+        start: dict[str, Any] = {"argv": words, "log": str(log), "env": environment, "cwd": str(cwd or log.parent)}
+        if imported and sys.platform == "linux":
+            start |= {"do": "fork", "argv": words[2:], "python": words[0], "module": imported}
+        else:
+            who = {"uid": identity.uid, "gid": identity.gid} if identity else {"uid": None, "gid": None}
+            start |= {"do": "spawn", **who}
+        self.pid: int = _guard().ask(start)["pid"]
 
     def poll(self) -> int | None:
         """Return the exit code (negative: the signal that ended it), or None while it runs."""

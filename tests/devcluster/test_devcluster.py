@@ -21,6 +21,7 @@ import pytest
 
 from devcluster import ControlPlane, FaultProxy, KubectlError, PostgresServer
 from devcluster.postgres_programs import available_majors
+from devcluster.processes import Process, ProcessError
 from devcluster.tls import CertificateAuthority, self_signed
 
 
@@ -273,11 +274,47 @@ def test_a_proxy_breaks_connections_in_every_way(proxied: tuple[FaultProxy, str]
         psycopg.connect(url)
 
 
+# --- a fork of a warm interpreter is a process as any other
+
+_SHOWN = (
+    "import http.server, os, signal, sys; print(sys.argv[1:], os.environ['OWN'], os.getcwd(), __name__); "
+    "sys.exit(7) if sys.argv[1:] == ['end'] else signal.pause()"
+)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is started anew")
+@pytest.mark.parametrize("imported", [None, "http.server"], ids=["started", "forked"])
+def test_a_process_has_its_words_environment_folder_log_and_end(tmp_path: Path, imported: str | None) -> None:
+    (tmp_path / "shown.py").write_text(_SHOWN)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "OWN": "first"}
+    python = [sys.executable, "-m", "shown"]
+    for own in ("first", "second"):
+        process = Process(
+            [*python, "end"], log=tmp_path / "log", env={**environment, "OWN": own}, cwd=tmp_path, imported=imported
+        )
+        assert process.wait(10) and process.poll() == 7
+    assert (tmp_path / "log").read_text() == "".join(
+        f"['end'] {own} {tmp_path} __main__\n" for own in ("first", "second")
+    )
+    stays = Process([*python, "stay"], log=tmp_path / "log", env=environment, cwd=tmp_path, imported=imported)
+    assert stays.poll() is None
+    wait_for("it leads a session", lambda: os.getsid(stays.pid) == stays.pid, 10)
+    stays.send(signal.SIGUSR1)
+    assert stays.wait(10) and stays.poll() == -signal.SIGUSR1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is started anew")
+def test_what_cannot_be_imported_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ProcessError, match="the warm interpreter of not_there has ended"):
+        Process([sys.executable, "-m", "not_there"], log=tmp_path / "log", imported="not_there")
+
+
 # --- nothing outlives its run
 
 _RUN = """
 import sys, threading, time
 from devcluster import ControlPlane, PostgresServer
+from devcluster.processes import Process
 import psycopg
 servers = [PostgresServer()] + [ControlPlane()] * ("kubernetes" in sys.argv)
 server = servers[0]
@@ -287,7 +324,8 @@ for each in servers:
 busy = psycopg.connect(server.admin_url(), autocommit=True)
 threading.Thread(target=lambda: busy.execute("SELECT pg_sleep(600)"), daemon=True).start()
 time.sleep(0.3)
-if "freeze" in sys.argv: server.freeze()
+forked = Process([sys.executable, "-m", "http.server", "0"], log=server.folder / "forked.log", imported="http.server")
+if "freeze" in sys.argv: server.freeze(); forked.send(19)
 print(*(each.folder for each in servers), flush=True)
 time.sleep(600)
 """
@@ -328,8 +366,9 @@ def test_nothing_survives_a_killed_run(how: str) -> None:
         folders = [Path(word) for word in run.stdout.readline().split()]
         assert all(folder.exists() for folder in folders)
         children = _below(run.pid)
-        # The guard, PostgreSQL and at least five children of its, perhaps etcd and two Kubernetes servers.
-        assert len(children) >= 7 + 3 * (how == "killed")
+        # The guard, PostgreSQL and at least five children of its, a warm interpreter and what it forked, perhaps etcd
+        # and two Kubernetes servers.
+        assert len(children) >= 9 + 3 * (how == "killed")
         try:
             if how == "guard killed":
                 (guard,) = (pid for pid in children if Path(f"/proc/{pid}/stat").read_text().split()[3] == str(run.pid))

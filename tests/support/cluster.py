@@ -18,6 +18,7 @@ from devcluster import ControlPlane, PostgresServer
 from devcluster.processes import Process
 
 ROOT = Path(__file__).parent.parent.parent
+CHECKOUT = [sys.executable, "-m", "cipher_operator"]
 GROUP_PATH = "/apis/storage.cipher.dev/v1alpha1"
 PROMPT = 40.0
 """Seconds within which something happens because of what was done: what waits for somebody is looked at again by itself
@@ -50,6 +51,8 @@ class Operator:
 
     patience = PATIENCE
     """Seconds in which it must be ready after its start."""
+    warm = True
+    """Whether its imports may have been done before. Not where its memory or its start is what is looked at."""
 
     def __init__(self, plane: ControlPlane, folder: Path, *flags: str) -> None:
         self._folder = folder
@@ -63,17 +66,21 @@ class Operator:
 
     def program(self) -> list[str]:
         """Return the command that is the operator: that of the checkout, or the one that `make image-test` names."""
-        return shlex.split(os.environ.get("CIPHER_TEST_OPERATOR", "")) or [sys.executable, "-m", "cipher_operator"]
+        return shlex.split(os.environ.get("CIPHER_TEST_OPERATOR", "")) or CHECKOUT
 
     def start(self, *flags: str) -> "Operator":
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
         environment |= {"KUBECONFIG": str(self._kubeconfig), "PYTHONPATH": str(ROOT / "operator")}
-        command = [*self.program(), "run", "--log-format", "json"]
+        program = self.program()
+        command = [*program, "run", "--log-format", "json"]
         ports = ["--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0"]
         self._began = len(self.log())
         # As the servers are, so that a test run that is killed leaves no operator behind.
         self._process = Process(
-            [*command, *ports, "--blocked-ranges", "none", *self._flags, *flags], log=self.log_path, env=environment
+            [*command, *ports, "--blocked-ranges", "none", *self._flags, *flags],
+            log=self.log_path,
+            env=environment,
+            imported="cipher_operator.cli" if self.warm and program == CHECKOUT else None,
         )
         wait_until(self._serving, "the operator serves", self.patience)
         return self

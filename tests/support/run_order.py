@@ -2,7 +2,9 @@
 
 A pytest plugin of tests/conftest.py. What is shared out is a file, because its tests share servers and an operator; a
 file that runs on several majors of PostgreSQL is shared out by major, and what needs no server at all test by test.
-What lasts long begins first, so that no worker is left with it in the end.
+What waits most of its time, for a cluster, and what computes most of it, with a PostgreSQL alone, are dealt out
+side by side, so that neither leaves the processors idle nor fills them: each in its own order, the longest first, so
+that no worker is left with it in the end. What needs no server fills the end.
 """
 
 import re
@@ -11,26 +13,34 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-LONG = (
-    "e2e/test_failures.py",
+WAIT = (
+    "delivery/test_chart_life.py",
     "runtime/test_outages.py",
-    "e2e/test_rotation.py",
-    "e2e/test_kubectl_wait.py",
-    "e2e/test_killed.py",
     "e2e/test_servers.py",
+    "e2e/test_rotation.py",
+    "manifests/test_blocks.py",
+    "e2e/test_failures.py",
     "e2e/test_two_clusters.py",
+    "e2e/test_kubectl_wait.py",
     "e2e/test_two_replicas.py",
-    "e2e/test_hostile_values.py",
-    "e2e/test_outage_lines.py",
+    "e2e/test_killed.py",
     "e2e/test_fencing.py",
-    "e2e/test_lifecycle.py",
-    "delivery/",
+    "e2e/test_outage_lines.py",
+    "e2e/test_replicas_of_servers.py",
+    "e2e/test_failure_table_sessions.py",
+    "e2e/test_deletion_stories.py",
+    "e2e/test_hostile_values.py",
     "e2e/",
-    "postgres/test_provision.py",
-    "postgres/test_matrix.py",
-    "postgres/test_remedies.py",
     "runtime/",
+)
+COMPUTE = (
+    "manifests/test_documents.py",
+    "delivery/",
+    "test_cli.py",
+    "postgres/test_provision.py",
+    "postgres/test_half_done.py",
     "postgres/",
+    "",
 )
 """Longest first; a folder stands for all that is in it."""
 
@@ -96,13 +106,35 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("lengthy")
     # The order in which a worker collects is that in which groups are shared out. In a worker --dist reads "no".
     if hasattr(config, "workerinput"):
-        items.sort(key=_place)
+        items[:] = dealt(items)
+
+
+def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Return the tests as they are dealt out: of both kinds of groups the same share at any moment."""
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(group(item.nodeid), []).append(item)
+    kinds: list[list[list[pytest.Item]]] = [[], [], []]
+    for tests in groups.values():
+        kinds[_kind(_file(tests[0]))].append(tests)
+    places = [
+        ((number + 0.5) / len(kind), tests)
+        for kind, order in zip(kinds[:2], (WAIT, COMPUTE), strict=True)
+        for number, tests in enumerate(sorted(kind, key=lambda tests, order=order: _place(_file(tests[0]), order)))
+    ]
+    side_by_side = [tests for _, tests in sorted(places, key=lambda place: place[0])]
+    return [item for tests in [*side_by_side, *kinds[2]] for item in tests]
+
+
+def _kind(file: str) -> int:
+    if file.startswith(PURE):
+        return 2
+    return 0 if file.startswith(WAIT) else 1
 
 
 def _file(item: pytest.Item) -> str:
     return item.path.relative_to(item.config.rootpath / "tests").as_posix()
 
 
-def _place(item: pytest.Item) -> int:
-    file = _file(item)
-    return next((place for place, long in enumerate(LONG) if file.startswith(long)), len(LONG))
+def _place(file: str, order: tuple[str, ...]) -> int:
+    return next(place for place, long in enumerate(order) if file.startswith(long))
