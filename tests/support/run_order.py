@@ -117,13 +117,16 @@ def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
     kinds: list[list[list[pytest.Item]]] = [[], [], []]
     for tests in groups.values():
         kinds[_kind(_file(tests[0]))].append(tests)
-    places = [
-        ((number + 0.5) / len(kind), tests)
-        for kind, order in zip(kinds[:2], (WAIT, COMPUTE), strict=True)
-        for number, tests in enumerate(sorted(kind, key=lambda tests, order=order: _place(_file(tests[0]), order)))
-    ]
-    side_by_side = [tests for _, tests in sorted(places, key=lambda place: place[0])]
-    return [item for tests in [*side_by_side, *kinds[2]] for item in tests]
+    waiting, computing, pure = kinds
+    side_by_side = [*_shares(waiting, WAIT), *_shares(computing, COMPUTE)]
+    side_by_side.sort(key=lambda share: share[0])
+    return [item for tests in [*(tests for _, tests in side_by_side), *pure] for item in tests]
+
+
+def _shares(groups: list[list[pytest.Item]], order: tuple[str, ...]) -> list[tuple[float, list[pytest.Item]]]:
+    """Return each group with the share of its kind that comes before it."""
+    inorder = sorted(groups, key=lambda tests: _place(_file(tests[0]), order))
+    return [((number + 0.5) / len(groups), tests) for number, tests in enumerate(inorder)]
 
 
 def _kind(file: str) -> int:
