@@ -16,7 +16,7 @@ WORKERS ?= 3
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	static types layers format cluster-down lock chart chart-test compat reference docs docs-serve release-check \
+	static types layers format quick cluster-down lock chart chart-test compat reference docs docs-serve release-check \
 	release-files image-test
 
 help: ## list the commands
@@ -25,8 +25,8 @@ help: ## list the commands
 demo: setup ## show a CipherStorage from apply to Ready, break it, watch it heal; ends by itself
 	@$(PY) -m demo
 
-check: static ## lint, types, layer contracts, docs and the quick tests that need no cluster: a minute
-	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster and not lengthy" --ignore tests/postgres --ignore tests/e2e $(ARGS)
+check: setup guard ## lint, types, layer contracts, docs and the quick tests that need no cluster: a minute
+	@$(SIDE_BY_SIDE) types quick layers format docs
 
 test: static programs devcluster-if-changed ## everything: lint, types, layers, docs and every test (ALL=1: on all six majors)
 	$(PY) -m pytest $(SHARED_OUT) $(ARGS)
@@ -37,6 +37,9 @@ lint: setup guard ## ruff, mypy --strict and the layer contracts
 # What reads the files and starts nothing. Types last longest: with one core left, the others are done beside them.
 static: setup guard
 	@$(SIDE_BY_SIDE) types layers format docs
+
+quick: setup
+	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster and not lengthy" --ignore tests/postgres --ignore tests/e2e $(ARGS)
 
 SIDE_BY_SIDE := $(MAKE) --no-print-directory --jobs 2 --output-sync=target
 

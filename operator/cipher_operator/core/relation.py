@@ -100,6 +100,9 @@ class Relation:
         return parse_marker(self.owner_comment)
 
 
+_WRITTEN = ("constraints", "triggers", "rules", "policies", "publications")
+
+
 def relation_from(raw: Mapping[str, Any]) -> Relation:
     """Return what the catalog query says of one relation. KeyError or TypeError mean a bug in the query."""
     return Relation(
@@ -132,7 +135,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
             policies=tuple(raw["policies"]),
             children=tuple(raw["children"]),
             publications=tuple((name, bool(changes)) for name, changes in raw["publications"]),
-            stamps=raw["stamps"],
+            stamps=" ".join(raw[f"written_{what}"] or "-" for what in _WRITTEN),
         ),
     )
 

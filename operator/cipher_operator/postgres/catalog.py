@@ -11,6 +11,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import claims_of, dropping_prefix
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
+from cipher_operator.postgres.catalog_relations import PUBLICATION, RELATIONS
 
 ADMIN = """
 'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
@@ -31,13 +32,12 @@ _SERVER = (
   'configured', extract(epoch FROM pg_conf_load_time()),
   'replication', CASE WHEN current_setting('synchronous_standby_names', true) <> '' THEN (SELECT jsonb_build_object(
        'names', current_setting('synchronous_standby_names'),
-       'commit', CASE WHEN EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
-           WHERE m.rolname = session_user AND s.setconfig::text ~ 'synchronous_commit') THEN 'on'
+       'commit', CASE WHEN EXISTS (SELECT FROM pg_db_role_setting s
+           WHERE s.setrole = p.admin_oid AND s.setconfig::text ~ 'synchronous_commit') THEN 'on'
          ELSE current_setting('synchronous_commit') END,
        'counted', count(*) FILTER (WHERE s.sync_state IS NULL OR s.sync_state IN ('sync', 'quorum')))
      FROM pg_stat_replication s) END,
-  'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s JOIN pg_roles m ON m.oid = s.setrole
-                                WHERE m.rolname = session_user) THEN '{}'::jsonb
+  'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s WHERE s.setrole = p.admin_oid) THEN '{}'::jsonb
      ELSE jsonb_build_object('idle_session_timeout', current_setting('idle_session_timeout', true)) END,
   """
     + ADMIN
@@ -69,8 +69,8 @@ _ROLES = """
 """
 
 _CLAIMANTS = """
-'claimants', CASE WHEN p.claims IS NULL THEN '[]'::jsonb ELSE COALESCE((SELECT jsonb_agg(r.rolname) FROM pg_roles r
-  WHERE starts_with(shobj_description(r.oid, 'pg_authid'), p.claims)), '[]') END
+'claimants', COALESCE((SELECT jsonb_agg(r.rolname) FROM pg_roles r
+  WHERE starts_with(shobj_description(r.oid, 'pg_authid'), p.claims)), '[]')
 """
 
 _DATABASE = """
@@ -124,110 +124,6 @@ _SCHEMA = """
   FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid WHERE e.evtenabled IN ('O', 'A'))
 """
 
-_OTHERS = """
-    'unlogged', c.relpersistence = 'u',
-    'collations', (SELECT COALESCE(jsonb_agg(DISTINCT l.collname), '[]')
-       FROM pg_attribute a JOIN pg_collation l ON l.oid = a.attcollation AND l.collversion IS NOT NULL
-       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-         AND l.collversion <> pg_collation_actual_version(a.attcollation)),
-    'unlogged_parts', (WITH RECURSIVE part AS (
-         SELECT h.inhrelid FROM pg_inherits h WHERE h.inhparent = c.oid AND c.relkind = 'p'
-         UNION SELECT h.inhrelid FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
-       SELECT COALESCE(jsonb_agg(k.relname ORDER BY k.relname), '[]') FROM part JOIN pg_class k ON k.oid = part.inhrelid
-       WHERE k.relpersistence = 'u'),
-    'gap', c.relkind = 'p' AND NOT EXISTS (SELECT 1 FROM pg_partitioned_table t WHERE t.partrelid = c.oid
-       AND (t.partdefid <> 0 OR t.partstrat = 'h' AND (
-         SELECT abs(1 - sum(1.0 / substring(k.relpartbound::text FROM ':modulus ([0-9]+)')::int)) < 1e-9
-         FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid WHERE h.inhparent = c.oid))),
-    'partition', c.relispartition,
-    'replica_identity', concat_ws(' ', c.relreplident, (SELECT ic.relname FROM pg_index i
-       JOIN pg_class ic ON ic.oid = i.indexrelid WHERE i.indrelid = c.oid AND i.indisreplident)),
-    'identified', c.relreplident = 'f' OR EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisvalid
-       AND CASE c.relreplident WHEN 'd' THEN i.indisprimary AND i.indimmediate WHEN 'i' THEN i.indisreplident END),
-    'row_security', c.relrowsecurity AND c.relforcerowsecurity AND NOT COALESCE(
-       (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = p.owner_oid), false),
-    'key_deferrable', EXISTS (SELECT 1 FROM pg_constraint co
-       WHERE co.conrelid = c.oid AND co.contype = 'p' AND co.condeferrable),
-    'constraints', (SELECT COALESCE(jsonb_agg(jsonb_build_array(co.conname, co.contype) ORDER BY co.conname), '[]')
-       FROM pg_constraint co WHERE co.conrelid = c.oid AND co.contype IN ('c', 'f', 'x')
-         AND COALESCE(to_jsonb(co) ->> 'conenforced', 'true') = 'true'),
-    'references', (SELECT COALESCE(jsonb_agg(DISTINCT jsonb_build_array(co.conname, o.relname)), '[]')
-       FROM pg_trigger t JOIN pg_constraint co ON co.oid = t.tgconstraint JOIN pg_class o ON o.oid = co.conrelid
-       WHERE t.tgrelid = c.oid AND t.tgisinternal AND co.contype = 'f' AND co.confrelid = c.oid
-         AND co.conrelid <> c.oid),
-    'triggers', (SELECT COALESCE(jsonb_agg(t.tgname ORDER BY t.tgname), '[]') FROM pg_trigger t
-       WHERE t.tgrelid = c.oid AND NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')),
-    'rules', (SELECT COALESCE(jsonb_agg(jsonb_build_array(w.rulename, w.ev_type) ORDER BY w.rulename), '[]')
-       FROM pg_rewrite w WHERE w.ev_class = c.oid AND w.ev_type <> '1' AND w.ev_enabled IN ('O', 'A')),
-    'policies', (SELECT COALESCE(jsonb_agg(l.polname ORDER BY l.polname), '[]') FROM pg_policy l
-       WHERE l.polrelid = c.oid),
-    'children', (SELECT COALESCE(jsonb_agg(k.relname ORDER BY k.relname), '[]')
-       FROM pg_inherits h JOIN pg_class k ON k.oid = h.inhrelid WHERE h.inhparent = c.oid AND c.relkind <> 'p'),
-    'publications', (SELECT COALESCE(jsonb_agg(jsonb_build_array(b.pubname, b.pubupdate OR b.pubdelete)
-         ORDER BY b.pubname), '[]')
-       FROM publication b WHERE b.puballtables OR c.relnamespace = ANY (b.schemas)
-         OR EXISTS (SELECT FROM pg_publication_rel l WHERE l.prpubid = b.oid AND l.prrelid = c.oid)),
-    'stamps', (SELECT COALESCE(hashtextextended(string_agg(s.stamp, ',' ORDER BY s.stamp), 0), 0)::text FROM (
-       SELECT concat_ws(' ', 't', t.oid, t.xmin, f.xmin) AS stamp
-         FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid WHERE t.tgrelid = c.oid AND NOT t.tgisinternal
-       UNION ALL SELECT concat_ws(' ', 'p', l.oid, l.xmin) FROM pg_policy l WHERE l.polrelid = c.oid
-       UNION ALL SELECT concat_ws(' ', 'c', k.oid, k.xmin, c.relam) FROM pg_constraint k WHERE k.conrelid = c.oid
-       UNION ALL SELECT concat_ws(' ', 'r', w.oid, w.xmin) FROM pg_rewrite w WHERE w.ev_class = c.oid
-       UNION ALL SELECT concat_ws(' ', 'b', b.oid, b.xmin) FROM pg_publication_rel b WHERE b.prrelid = c.oid
-       UNION ALL SELECT concat_ws(' ', 'a', b.oid, b.stamp) FROM publication b) s)
-"""
-# `stamps`: xmin tells of a row written anew. `conenforced` is 18's. A bound is read as text: pg_get_expr would lock.
-# What PostgreSQL 15 has and 13 does not cannot be named: a row as JSON, and a query as text, can.
-# Which schemas a publication has stands in a catalog of 15 and later; what depends on what, in all.
-
-_RELATIONS = (
-    """
-'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
-    'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
-    'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
-    'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
-    'owner_has_all', (SELECT bool_and(has_table_privilege(c.relowner, c.oid, w.priv))
-       FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) w(priv)),
-    'comment', left(obj_description(c.oid, 'pg_class'), 4096),
-    'pages', c.relpages,
-    'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT
-         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END), '[]')
-       FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner),
-    'columns', (SELECT COALESCE(jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod),
-         a.attnotnull, a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '',
-         CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'identity' ELSE '' END,
-         COALESCE(l.collisdeterministic, true), a.attlen = -1 AND a.attstorage = 'p')), '{}')
-       FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
-       WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-    'pk', (SELECT COALESCE(jsonb_agg(a.attname ORDER BY k.n), '[]')
-       FROM pg_constraint co CROSS JOIN LATERAL unnest(co.conkey) WITH ORDINALITY k(att, n)
-       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE co.conrelid = c.oid AND co.contype = 'p'),
-    'indexes', (SELECT COALESCE(jsonb_object_agg(ic.relname, jsonb_build_object(
-         'valid', i.indisvalid AND i.indisready AND i.indislive,
-         'building', NOT i.indisvalid
-           AND EXISTS (SELECT 1 FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid),
-         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
-           AND NOT i.indisunique,
-         'unique', i.indisunique, 'primary', i.indisprimary, 'partial', i.indpred IS NOT NULL,
-         'constraint', (SELECT co.conname FROM pg_constraint co WHERE co.conrelid = c.oid AND co.conindid = ic.oid
-           AND co.contype IN ('p', 'u', 'x')),
-         'columns', (SELECT jsonb_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(att, n)
-            LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE k.n <= i.indnkeyatts))), '{}')
-       FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
-       WHERE i.indrelid = c.oid))
-    || jsonb_build_object("""
-    + _OTHERS
-    + """))
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE n.nspname = p.schema AND c.relname = ANY (p.tables)), '{}'),
-'taken', COALESCE((SELECT jsonb_object_agg(ic.relname, COALESCE(t.relname, 'another relation'))
-  FROM pg_class ic JOIN pg_namespace n ON n.oid = ic.relnamespace
-  LEFT JOIN pg_index i ON i.indexrelid = ic.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
-  WHERE n.nspname = p.schema AND ic.relname = ANY (p.indexes)
-    AND NOT (t.relname IS NOT NULL AND p.index_tables[array_position(p.indexes, ic.relname)] = t.relname)), '{}')
-"""
-)
-
 _GRANTS = """
 'ungranted', CASE WHEN p.owner_oid IS NULL THEN '[]'::jsonb ELSE COALESCE((
   SELECT jsonb_agg(jsonb_build_array(g.kind, g.relname) ORDER BY g.relname) FROM (
@@ -249,37 +145,45 @@ _GRANTS = """
         >= CASE da.defaclobjtype WHEN 'S' THEN 3 ELSE 7 END)
 """
 
-_WITH = """WITH w AS (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
+# Evaluated once: else a reference to a column is a copy of the expression, with a plan of its own.
+# A name as an identifier, in quotes or not, is no number and no `-`, which regrole takes for something else.
+_WITH = """WITH w AS MATERIALIZED (SELECT {owner}::name AS owner, {names}::name[] AS names, {schema}::name AS schema,
   {tables}::name[] AS tables, {indexes}::name[] AS indexes, {index_tables}::name[] AS index_tables, {db}::name AS db,
   {extensions}::name[] AS extensions, {extension_schema}::name AS extension_schema, {dropping}::text AS dropping,
   {claims}::text AS claims, current_setting('server_version_num')::int AS v),
-p AS (SELECT w.*, (SELECT r.oid FROM pg_roles r WHERE r.rolname = w.owner) AS owner_oid,
-  (SELECT r.oid FROM pg_roles r WHERE r.rolname = session_user) AS admin_oid FROM w)"""
-_PUBLICATION = """,
-publication AS (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelete, b.xmin AS stamp, ARRAY(
-    SELECT o.refobjid FROM pg_depend d
-    JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_namespace'::regclass
-    WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = b.oid
-      AND d.classid = to_regclass('pg_catalog.pg_publication_namespace')) AS schemas
-  FROM pg_publication b)"""
-_SELECT = " SELECT jsonb_build_object(" + ",".join((_SERVER, _ROLES, _CLAIMANTS, _DATABASE))
+p AS MATERIALIZED (SELECT w.*, to_regrole(quote_ident(w.owner::text))::oid AS owner_oid,
+  to_regrole(quote_ident(session_user::text))::oid AS admin_oid FROM w)"""
+_EVERYWHERE = ",".join((_SERVER, _ROLES, _DATABASE))
 _LOCAL = (
-    ", 'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
-    + ",".join((_SCHEMA, _RELATIONS, _GRANTS))
+    "'local', CASE WHEN current_database() = p.db THEN jsonb_build_object("
+    + ",".join((_SCHEMA, RELATIONS, _GRANTS))
     + ") END"
 )
-# '{}' in the parts is an empty JSON object, not a placeholder.
-_INSIDE = "".join((_WITH, _PUBLICATION, _SELECT, _LOCAL, ") FROM p")).replace("'{}'", "'{{}}'")
-_OUTSIDE = "".join((_WITH, _SELECT, ", 'local', null) FROM p")).replace("'{}'", "'{{}}'")
+
+
+def _template(*, inside: bool, claims: bool) -> str:
+    head = _WITH + (PUBLICATION if inside else "")
+    claimants = _CLAIMANTS if claims else "'claimants', '[]'::jsonb"
+    local = _LOCAL if inside else "'local', null"
+    # '{}' in the parts is an empty JSON object, not a placeholder.
+    return f"{head} SELECT jsonb_build_object({_EVERYWHERE},{claimants},{local}) FROM p".replace("'{}'", "'{{}}'")
+
+
+_TEMPLATES = {
+    (inside, claims): _template(inside=inside, claims=claims) for inside in (True, False) for claims in (True, False)
+}
+"""What is asked, by whether it is asked in the desired database, and for claimants. Plans cost the server more than
+what it reads: there is none for what is not asked."""
 
 
 def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
     """Return the query for one storage: one row, one jsonb value, which `read` takes.
 
-    With `inside` False nothing of what only the desired database knows: planning that is most of the work elsewhere.
+    With `inside` False nothing of what only the desired database knows.
     """
+    claims = _claims(desired)
     return compose(
-        _INSIDE if inside else _OUTSIDE,
+        _TEMPLATES[inside, claims is not None],
         owner=sql.Literal(desired.owner),
         names=sql.Literal(sorted({desired.owner, *desired.logins, *filter(None, [desired.heir_of])})),
         schema=sql.Literal(desired.schema),
@@ -290,7 +194,7 @@ def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
         extensions=sql.Literal(list(desired.extensions)),
         extension_schema=sql.Literal(EXTENSION_SCHEMA),
         dropping=sql.Literal(dropping_prefix(desired.database)),
-        claims=sql.Literal(_claims(desired)),
+        claims=sql.Literal(claims),
     )
 
 

@@ -1,0 +1,130 @@
+"""The part of the catalog query that is about Cipher's tables: what they are made of, and what others did to them.
+
+A session is new for each look, so a server spends most of it on planning: of each catalog there is one subquery for a
+table, which gives all that is asked of it. It takes no lock either: a bound is read as text, pg_get_expr would lock.
+
+What PostgreSQL 15 has and 13 does not cannot be named: a row as JSON can (`conenforced` is 18's), and which schemas a
+publication has stands in a catalog of 15 and later, but what depends on what in all.
+`written_*` change when such a row is written anew, by its xmin.
+"""
+
+PUBLICATION = """,
+publication AS (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelete, b.xmin AS stamp, ARRAY(
+    SELECT o.refobjid FROM pg_depend d
+    JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_namespace'::regclass
+    WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = b.oid
+      AND d.classid = to_regclass('pg_catalog.pg_publication_namespace')) AS schemas
+  FROM pg_publication b)"""
+
+_COLUMNS = """(SELECT jsonb_build_object(
+    'columns', COALESCE(jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod),
+         a.attnotnull, a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '',
+         CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'identity' ELSE '' END,
+         COALESCE(l.collisdeterministic, true), a.attlen = -1 AND a.attstorage = 'p')), '{}'),
+    'collations', COALESCE(jsonb_agg(DISTINCT l.collname) FILTER (WHERE l.collversion IS NOT NULL
+         AND l.collversion <> pg_collation_actual_version(a.attcollation)), '[]'))
+  FROM pg_attribute a LEFT JOIN pg_collation l ON l.oid = a.attcollation
+  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)"""
+
+_CONSTRAINTS = """(SELECT jsonb_build_object(
+    'pk', COALESCE((SELECT jsonb_agg(a.attname ORDER BY array_position(co.conkey, a.attnum)) FROM pg_attribute a
+         WHERE a.attrelid = c.oid AND a.attnum = ANY (co.conkey)), '[]'),
+    'key_deferrable', COALESCE(co.deferrable, false),
+    'constraints', co.others, 'written_constraints', co.written)
+  FROM (SELECT min(o.conkey) FILTER (WHERE o.contype = 'p') AS conkey,
+      bool_or(o.condeferrable) FILTER (WHERE o.contype = 'p') AS deferrable,
+      COALESCE(jsonb_agg(jsonb_build_array(o.conname, o.contype) ORDER BY o.conname) FILTER (WHERE o.contype
+        IN ('c', 'f', 'x') AND COALESCE(to_jsonb(o) ->> 'conenforced', 'true') = 'true'), '[]') AS others,
+      hashtextextended(string_agg(concat_ws(' ', o.oid, o.xmin, c.relam), ',' ORDER BY o.oid), 0)::text AS written
+    FROM pg_constraint o WHERE o.conrelid = c.oid) co)"""
+
+_INDEXES = """(SELECT jsonb_build_object(
+    'indexes', COALESCE(jsonb_object_agg(ic.relname, jsonb_build_object(
+         'valid', i.indisvalid AND i.indisready AND i.indislive,
+         'building', NOT i.indisvalid
+           AND EXISTS (SELECT 1 FROM pg_stat_progress_create_index b WHERE b.index_relid = i.indexrelid),
+         'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
+           AND NOT i.indisunique,
+         'unique', i.indisunique, 'primary', i.indisprimary, 'partial', i.indpred IS NOT NULL,
+         'constraint', (SELECT co.conname FROM pg_constraint co WHERE co.conrelid = c.oid AND co.conindid = ic.oid
+           AND co.contype IN ('p', 'u', 'x')),
+         'columns', (SELECT jsonb_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(att, n)
+            LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.att WHERE k.n <= i.indnkeyatts))), '{}'),
+    'replica_identity', concat_ws(' ', c.relreplident, max(ic.relname::text) FILTER (WHERE i.indisreplident)),
+    'identified', c.relreplident = 'f' OR COALESCE(bool_or(i.indisvalid AND CASE c.relreplident
+         WHEN 'd' THEN i.indisprimary AND i.indimmediate WHEN 'i' THEN i.indisreplident END), false))
+  FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
+  WHERE i.indrelid = c.oid)"""
+
+_PARTS = """(WITH RECURSIVE part AS (SELECT h.inhrelid, true AS direct FROM pg_inherits h WHERE h.inhparent = c.oid
+     UNION SELECT h.inhrelid, false FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
+  SELECT jsonb_build_object(
+    'unlogged_parts', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (
+         WHERE c.relkind = 'p' AND k.relpersistence = 'u'), '[]'),
+    'children', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (WHERE c.relkind <> 'p' AND part.direct), '[]'),
+    'gap', c.relkind = 'p' AND NOT EXISTS (SELECT 1 FROM pg_partitioned_table t WHERE t.partrelid = c.oid
+       AND (t.partdefid <> 0 OR t.partstrat = 'h' AND abs(1 - sum(
+         1.0 / NULLIF(substring(k.relpartbound::text FROM ':modulus ([0-9]+)')::int, 0))
+         FILTER (WHERE part.direct)) < 1e-9)))
+  FROM part JOIN pg_class k ON k.oid = part.inhrelid)"""
+
+_TRIGGERS = """(SELECT jsonb_build_object(
+    'triggers', COALESCE(jsonb_agg(t.tgname ORDER BY t.tgname) FILTER (
+         WHERE NOT t.tgisinternal AND t.tgenabled IN ('O', 'A')), '[]'),
+    'references', COALESCE(jsonb_agg(DISTINCT jsonb_build_array(co.conname, o.relname)) FILTER (
+         WHERE o.oid IS NOT NULL), '[]'),
+    'written_triggers', hashtextextended(string_agg(concat_ws(' ', t.oid, t.xmin, f.xmin), ',' ORDER BY t.oid) FILTER (
+         WHERE NOT t.tgisinternal), 0)::text)
+  FROM pg_trigger t JOIN pg_proc f ON f.oid = t.tgfoid
+  LEFT JOIN pg_constraint co ON co.oid = t.tgconstraint AND t.tgisinternal AND co.contype = 'f'
+    AND co.confrelid = c.oid AND co.conrelid <> c.oid
+  LEFT JOIN pg_class o ON o.oid = co.conrelid
+  WHERE t.tgrelid = c.oid)"""
+
+_RULES = """(SELECT jsonb_build_object(
+    'rules', COALESCE(jsonb_agg(jsonb_build_array(w.rulename, w.ev_type) ORDER BY w.rulename) FILTER (
+         WHERE w.ev_type <> '1' AND w.ev_enabled IN ('O', 'A')), '[]'),
+    'written_rules', hashtextextended(string_agg(concat_ws(' ', w.oid, w.xmin), ',' ORDER BY w.oid), 0)::text)
+  FROM pg_rewrite w WHERE w.ev_class = c.oid)"""
+
+_POLICIES = """(SELECT jsonb_build_object(
+    'policies', COALESCE(jsonb_agg(l.polname ORDER BY l.polname), '[]'),
+    'written_policies', hashtextextended(string_agg(concat_ws(' ', l.oid, l.xmin), ',' ORDER BY l.oid), 0)::text)
+  FROM pg_policy l WHERE l.polrelid = c.oid)"""
+
+_PUBLICATIONS = """(SELECT jsonb_build_object(
+    'publications', COALESCE(jsonb_agg(jsonb_build_array(b.pubname, b.pubupdate OR b.pubdelete) ORDER BY b.pubname)
+         FILTER (WHERE b.puballtables OR c.relnamespace = ANY (b.schemas) OR l.oid IS NOT NULL), '[]'),
+    'written_publications', hashtextextended(string_agg(
+         concat_ws(' ', b.oid, b.stamp, l.oid, l.xmin), ',' ORDER BY b.oid), 0)::text)
+  FROM publication b LEFT JOIN pg_publication_rel l ON l.prpubid = b.oid AND l.prrelid = c.oid)"""
+
+_FACTS = " || ".join((_COLUMNS, _CONSTRAINTS, _INDEXES, _PARTS, _TRIGGERS, _RULES, _POLICIES, _PUBLICATIONS))
+
+RELATIONS = (
+    """
+'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
+    'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
+    'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
+    'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
+    'owner_has_all', (SELECT bool_and(has_table_privilege(c.relowner, c.oid, w.priv))
+       FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) w(priv)),
+    'comment', left(obj_description(c.oid, 'pg_class'), 4096),
+    'pages', c.relpages, 'unlogged', c.relpersistence = 'u', 'partition', c.relispartition,
+    'grantees', (SELECT COALESCE(jsonb_agg(DISTINCT
+         CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE pg_get_userbyid(a.grantee)::text END), '[]')
+       FROM aclexplode(c.relacl) a WHERE a.grantee <> c.relowner),
+    'row_security', c.relrowsecurity AND c.relforcerowsecurity AND NOT COALESCE(
+       (SELECT r.rolsuper OR r.rolbypassrls FROM pg_roles r WHERE r.oid = p.owner_oid), false))
+    || """
+    + _FACTS
+    + """)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = p.schema AND c.relname = ANY (p.tables)), '{}'),
+'taken', COALESCE((SELECT jsonb_object_agg(ic.relname, COALESCE(t.relname, 'another relation'))
+  FROM pg_class ic JOIN pg_namespace n ON n.oid = ic.relnamespace
+  LEFT JOIN pg_index i ON i.indexrelid = ic.oid LEFT JOIN pg_class t ON t.oid = i.indrelid
+  WHERE n.nspname = p.schema AND ic.relname = ANY (p.indexes)
+    AND NOT (t.relname IS NOT NULL AND p.index_tables[array_position(p.indexes, ic.relname)] = t.relname)), '{}')
+"""
+)
