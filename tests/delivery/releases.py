@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from cipher_operator.api.names import GROUP
 from delivery.rendering import NAMESPACE
 from devcluster import ControlPlane
 from devcluster.helm import Helm
 from release.repository import CHART
-from support.cluster import PATIENCE, wait_until
+from support.cluster import PATIENCE, wait_served, wait_until
 
 RELEASE = "cipher-operator"
 CRD = "crd/cipherstorages.storage.cipher.dev"
@@ -30,8 +31,27 @@ class Release:
     def install(self, chart: Path = CHART, *args: str, name: str = RELEASE, namespace: str = NAMESPACE) -> str:
         """Return what Helm says, the notes at its end."""
         said = self.do("install", name, str(chart), "--create-namespace", *args, namespace=namespace)
-        self._plane.kubectl("wait", "--for=condition=Established", "--timeout=20s", CRD)
+        wait_served(self._plane)
         return said
+
+    def clear(self) -> None:
+        """Take away all releases, the kinds and what is of them, though nobody carries out its deletion."""
+        for each in json.loads(self._helm("list", "--all-namespaces", "--output=json")):
+            self.do("uninstall", each["name"], namespace=each["namespace"])
+        kinds = self._plane.kubectl("get", "crd", "--output=name").split()
+        crds = [each for each in kinds if each.endswith(f".{GROUP}")]
+        for crd in crds:
+            kind = crd.partition("/")[2]
+            listed = (
+                self._plane.kubectl("get", kind, "--all-namespaces", "--output=json", check=False) or '{"items": []}'
+            )
+            for item in json.loads(listed)["items"]:
+                where = [f"--namespace={item['metadata'].get('namespace', '')}"]
+                free = ["--type=merge", "--patch", '{"metadata": {"finalizers": null}}']
+                self._plane.kubectl("patch", kind, item["metadata"]["name"], *where, *free)
+        if crds:
+            self._plane.kubectl("delete", *crds)
+        self.wait_gone(self.kept)
 
     def wait_gone(self, left: Callable[[], list[str]]) -> None:
         """Wait until the API server's own controllers have taken away what Helm deleted: CRDs have finalizers."""

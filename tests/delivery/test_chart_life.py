@@ -27,9 +27,9 @@ from support.cluster import Namespace, Operator, install, wait_until
 API = "storage.cipher.dev/v1alpha1"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def plane() -> Iterator[ControlPlane]:
-    """A control plane of the test's own: the chart's objects are those of the manifests, by name."""
+    """A control plane of the file's own: the chart's objects are those of the manifests, by name."""
     with ControlPlane() as running:
         yield running
 
@@ -41,8 +41,10 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-def release(helm: Helm, plane: ControlPlane) -> Release:
-    return Release(helm, plane)
+def release(helm: Helm, plane: ControlPlane) -> Iterator[Release]:
+    release = Release(helm, plane)
+    yield release
+    release.clear()
 
 
 @pytest.fixture
@@ -76,7 +78,6 @@ def test_storages_and_data_outlive_upgrade_rollback_uninstall_and_return(
     release.install(version_before)
     assert _image(plane).endswith(":0.0.9") and not _knows_suspend(plane)
 
-    # Names on the server follow from it, and the other Helm's cluster is another instance.
     namespace = Namespace(plane, f"team-{release.major}")
     operator = Operator(plane, tmp_path, "--interval", "10s").start()
     database = f"kept_{release.major}"
@@ -131,8 +132,8 @@ def _uid(namespace: Namespace) -> str:
 def test_with_namespaces_it_works_there_and_has_no_rights_elsewhere(
     release: Release, plane: ControlPlane, server: PostgresServer, tmp_path: Path
 ) -> None:
-    served, other = Namespace(plane, "served"), Namespace(plane, "other")
-    release.install(CHART, "--set", "namespaces={served}", "--set", "settings.instance-id=eu")
+    served, other = (Namespace(plane, f"{name}-{release.major}") for name in ("served", "other"))
+    release.install(CHART, "--set", f"namespaces={{{served.name}}}", "--set", "settings.instance-id=eu")
     deployment = json.loads(plane.kubectl("get", "deployment/cipher-operator", "-n", NAMESPACE, "--output=json"))
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     variables = {each["name"]: each.get("value") for each in container["env"]}
@@ -141,21 +142,20 @@ def test_with_namespaces_it_works_there_and_has_no_rights_elsewhere(
     operator = Operator(plane, tmp_path, *flags).start()
     for namespace in (other, served):
         namespace.admin_secret(server)
-        namespace.storage("chat", {"database": {"name": f"namespaced_{namespace.name}_{release.major}"}})
+        namespace.storage("chat", {"database": {"name": f"namespaced_{namespace.name}"}})
     served.wait_ready("chat")
     assert other.condition("chat") == {}
     operator.stop()
     account = f"--as=system:serviceaccount:{NAMESPACE}:cipher-operator"
-    for where, answer in (("served", "yes"), ("other", "no")):
-        said = plane.kubectl("auth", "can-i", "get", "secrets", "-n", where, account, check=False)
+    for namespace, answer in ((served, "yes"), (other, "no")):
+        said = plane.kubectl("auth", "can-i", "get", "secrets", "-n", namespace.name, account, check=False)
         assert said.strip() == answer
 
 
 def test_with_secrets_of_servers_it_serves_tenants_and_reads_no_administrator_of_theirs(
     release: Release, plane: ControlPlane, server: PostgresServer, tmp_path: Path
 ) -> None:
-    # Of its own: the server is one for clusters that are several.
-    served = Namespace(plane, f"served-helm{release.major}")
+    served = Namespace(plane, f"tenants-{release.major}")
     release.install(CHART, "--set", "secrets.watch=servers", "--set", f"secrets.namespaces={{{served.name}}}")
     admin = {"metadata": {"name": "prod-admin"}, "stringData": {"CIPHER_PG_URL": server.admin_url(sslmode="disable")}}
     spec = {"connection": {"secretRef": {"name": "prod-admin"}}, "allowedNamespaces": {"from": "All"}}
@@ -255,9 +255,10 @@ def test_a_second_operator_is_refused_where_it_would_fight_and_admitted_where_no
         release.install(name="second")
     with pytest.raises(HelmError, match=r'(?s)invalid ownership metadata.*current value is "cipher-operator"'):
         release.install(CHART, "--set", "crds.enabled=false", name="second", namespace="elsewhere")
-    own = ["crds.enabled=false", "rbac.aggregateClusterRoles=false", "namespaces={team-a}", "settings.instance-id=a"]
-    plane.kubectl("create", "namespace", "team-a")
-    release.install(CHART, *(part for each in own for part in ("--set", each)), name="second", namespace="team-a")
+    team = f"team-a-{release.major}"
+    own = ["crds.enabled=false", "rbac.aggregateClusterRoles=false", f"namespaces={{{team}}}", "settings.instance-id=a"]
+    plane.kubectl("create", "namespace", team)
+    release.install(CHART, *(part for each in own for part in ("--set", each)), name="second", namespace=team)
 
 
 def test_what_kubectl_installed_is_taken_over(release: Release, plane: ControlPlane) -> None:

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import AsyncIterator, Callable
-from urllib.error import HTTPError
 
 import pytest
 
@@ -11,7 +10,7 @@ from cipher_operator.kube.access import load_access
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.client import KubeClient
 from devcluster import ControlPlane
-from support.cluster import GROUP_PATH, Namespace, install, wait_until
+from support.cluster import Namespace, install
 
 _numbers = itertools.count(1)
 
@@ -19,17 +18,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def plane(control_plane: ControlPlane) -> ControlPlane:
     install(control_plane)
-    wait_until(lambda: _served(control_plane), "the kind is served")
     return control_plane
-
-
-def _served(plane: ControlPlane) -> bool:
-    """Return whether storages can be listed: for a moment after its CRD is established the answer is 429."""
-    try:
-        plane.client().request("GET", f"{GROUP_PATH}/cipherstorages")
-    except HTTPError:
-        return False
-    return True
 
 
 @pytest.fixture

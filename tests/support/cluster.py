@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -20,6 +21,7 @@ from devcluster.processes import Process
 ROOT = Path(__file__).parent.parent.parent
 CHECKOUT = [sys.executable, "-m", "cipher_operator"]
 GROUP_PATH = "/apis/storage.cipher.dev/v1alpha1"
+KINDS = ("cipherstorages", "cipherservers")
 PROMPT = 40.0
 """Seconds within which something happens because of what was done: what waits for somebody is looked at again by itself
 after 60 s, so more would prove less. Most of it takes one, beside other tests and on a busy machine ten.
@@ -31,14 +33,22 @@ PATIENCE = 120.0
 def install(plane: ControlPlane) -> None:
     """Install what a user installs; safe to repeat."""
     plane.kubectl("apply", "-k", str(ROOT / "crds"))
-    # A kind that comes again is served a while later, and says 429 until then; kubectl's own wait is too early.
-    wait_until(lambda: _served(plane), "the kind is served", PATIENCE)
+    wait_served(plane)
     plane.kubectl("apply", "-k", str(ROOT / "manifests" / "base"))
 
 
-def _served(plane: ControlPlane) -> bool:
+def wait_served(plane: ControlPlane) -> None:
+    """Wait until both kinds are served.
+
+    One that comes again is a while later than kubectl's own wait has it, and says 429 until then. One that is deleted
+    before may never go: its finalizer cannot list it ("storage is (re)initializing", seen for two minutes).
+    """
+    wait_until(lambda: all(map(partial(_served, plane), KINDS)), "both kinds are served", PATIENCE)
+
+
+def _served(plane: ControlPlane, kind: str) -> bool:
     try:
-        plane.client().request("GET", f"{GROUP_PATH}/cipherstorages")
+        plane.client().request("GET", f"{GROUP_PATH}/{kind}")
     except HTTPError as error:
         if error.code in {404, 429, 503}:
             return False
