@@ -10,7 +10,17 @@ import pytest
 from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from support.hostile import HOSTILE, MARK
-from support.provision import APP_PASSWORD, Provisioner, Storage, desired, plain_admin, snapshot, superuser
+from support.provision import (
+    APP_PASSWORD,
+    Provisioner,
+    Storage,
+    admin_connection,
+    desired,
+    plain_admin,
+    seen,
+    snapshot,
+    superuser,
+)
 from support.sql_log import PREFIX, outside_quotes, statements
 
 NAMES = HOSTILE | {
@@ -86,6 +96,23 @@ async def _live(server: PostgresServer, admin: Provisioner, name: str) -> None:
     assert snapshot(server) == before
     assert server.execute("SELECT to_regclass('canary') IS NOT NULL") == [(True,)]
     assert any("CREATE DATABASE" in each for each in statements(server.log_text())), "the statements are seen"
+
+
+NO_NAMES = {"a number": "4711", "no role": "-", "two in one": "a.b", "in quotes": '"quoted"', "a word": "session_user"}
+
+
+@pytest.mark.parametrize("name", NO_NAMES.values(), ids=NO_NAMES.keys())
+async def test_an_administrator_whose_name_is_something_else_to_regrole(standard: PostgresServer, name: str) -> None:
+    quoted = '"{}"'.format(name.replace('"', '""'))
+    standard.execute(f"CREATE ROLE {quoted} LOGIN CREATEROLE CREATEDB PASSWORD 'admin-pw'")
+    admin = Provisioner(admin_connection(standard, name, "admin-pw", "postgres"))
+    wanted = desired(f"named{next(_numbers)}")
+    await admin.provision(wanted)
+    assert not (await admin.run(wanted)).executed
+    # What the session's role has set for itself says nothing of the others.
+    for settings in ({"idle_session_timeout": "0"}, {}):
+        assert seen(await admin.run(wanted)).server.settings == settings
+        standard.execute(f"ALTER ROLE {quoted} SET work_mem = '5MB'")
 
 
 async def test_the_longest_names_are_not_cut(standard: PostgresServer) -> None:
