@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.fitness import judged_by_proof
+from cipher_operator.postgres.catalog import catalog_query
 from cipher_operator.postgres.inspect import observe
 from devcluster import PostgresServer
 from support.fitness import MAJORS
@@ -38,6 +40,8 @@ EVERYTHING = (
     "CREATE TABLE notes (k text CONSTRAINT about REFERENCES cipher_store)",
     "CREATE UNIQUE INDEX once ON cipher_store (md5(value)) WHERE key <> ''",
     "CREATE TABLE heir () INHERITS (cipher_store)",
+    "CREATE TABLE heir_of_both () INHERITS (heir, cipher_store)",
+    "CREATE TABLE heir_of_heir () INHERITS (heir, heir_of_both)",
     "CREATE PUBLICATION some_of_it FOR TABLE cipher_store",
     "DROP TABLE cipher_lists",
     "CREATE TABLE cipher_lists (key text NOT NULL, value text NOT NULL, position integer NOT NULL, "
@@ -76,7 +80,7 @@ async def test_facts_are_the_same_for_all_and_while_tables_are_locked(
     assert store.others.references == (("about", "notes"),)
     assert (store.others.triggers, store.others.policies) == (("audit",), ("all_rows",))
     assert store.others.rules == (("also", "4"),)
-    assert (store.others.children, store.others.publications) == (("heir",), (("some_of_it", True),))
+    assert (store.others.children, store.others.publications) == (("heir", "heir_of_both"), (("some_of_it", True),))
     assert store.row_security
     assert (store.indexes["once"].unique, store.indexes["once"].partial, store.indexes["once"].columns) == (
         True,
@@ -86,6 +90,29 @@ async def test_facts_are_the_same_for_all_and_while_tables_are_locked(
     assert (lists.kind, lists.gap, lists.unlogged_parts) == ("p", False, ("part_0", "part_1_0"))
     assert judged_by_proof(plain, wanted.user) != judged_by_proof(by_admin, wanted.user)
     server.execute(f"ALTER ROLE {admin.admin.user} RESET lock_timeout")
+
+
+async def test_many_partitions_make_no_plan_that_reads_the_whole_catalog(
+    server: PostgresServer, admin: Provisioner
+) -> None:
+    wanted = desired("parted")
+    await admin.provision(wanted)
+    with psycopg.connect(server.admin_url(wanted.database), autocommit=True) as other:
+        other.execute("DROP TABLE cipher_lists; CREATE TABLE cipher_lists (key text) PARTITION BY LIST (key)")
+        other.execute(
+            "DO $$ BEGIN FOR i IN 1..1000 LOOP "
+            "EXECUTE format('CREATE TABLE part_%s PARTITION OF cipher_lists FOR VALUES IN (%L)', i, i); "
+            "END LOOP; END $$"
+        )
+        for catalog in (b"pg_class", b"pg_inherits"):
+            other.execute(b"VACUUM ANALYZE " + catalog)
+        rows = other.execute(sql.SQL("EXPLAIN ") + catalog_query(wanted)).fetchall()
+        compiled = other.execute("SELECT boot_val::float FROM pg_settings WHERE name = 'jit_above_cost'").fetchall()
+    plan = "\n".join(row[0] for row in rows)
+    cost = re.search(r"cost=[\d.]+\.\.([\d.]+)", plan)
+    assert cost is not None
+    assert float(cost[1]) < compiled[0][0]
+    assert "Seq Scan on pg_class" not in plan
 
 
 async def test_what_a_storage_is_without_others(admin: Provisioner) -> None:

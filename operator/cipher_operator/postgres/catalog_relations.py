@@ -56,17 +56,21 @@ _INDEXES = """(SELECT jsonb_build_object(
   FROM pg_index i JOIN pg_class ic ON ic.oid = i.indexrelid JOIN pg_am am ON am.oid = ic.relam
   WHERE i.indrelid = c.oid)"""
 
-_PARTS = """(WITH RECURSIVE part AS (SELECT h.inhrelid, true AS direct FROM pg_inherits h WHERE h.inhparent = c.oid
-     UNION SELECT h.inhrelid, false FROM pg_inherits h JOIN part ON h.inhparent = part.inhrelid)
+# A recursion that begins with one row is expected to yield few, and an array to hold ten: else, where there are many
+# partitions, the planner reads all of pg_class for them, and takes the query for one worth compiling (JIT).
+_PARTS = """(WITH RECURSIVE part AS (SELECT c.oid, NULL::boolean AS direct
+     UNION SELECT h.inhrelid, part.direct IS NULL FROM pg_inherits h JOIN part ON h.inhparent = part.oid),
+   found AS (SELECT array_agg(part.oid) AS oids, array_agg(part.direct) AS direct FROM part
+     WHERE part.direct IS NOT NULL)
   SELECT jsonb_build_object(
     'unlogged_parts', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (
          WHERE c.relkind = 'p' AND k.relpersistence = 'u'), '[]'),
-    'children', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (WHERE c.relkind <> 'p' AND part.direct), '[]'),
-    'gap', c.relkind = 'p' AND NOT EXISTS (SELECT 1 FROM pg_partitioned_table t WHERE t.partrelid = c.oid
-       AND (t.partdefid <> 0 OR t.partstrat = 'h' AND abs(1 - sum(
-         1.0 / NULLIF(substring(k.relpartbound::text FROM ':modulus ([0-9]+)')::int, 0))
-         FILTER (WHERE part.direct)) < 1e-9)))
-  FROM part JOIN pg_class k ON k.oid = part.inhrelid)"""
+    'children', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (WHERE c.relkind <> 'p' AND d.direct), '[]'),
+    'gap', c.relkind = 'p' AND NOT COALESCE(bool_or(t.partdefid <> 0) OR abs(1 - sum(
+         1.0 / substring(k.relpartbound::text FROM ':modulus ([0-9]+)')::int)
+         FILTER (WHERE d.direct AND t.partstrat = 'h')) < 1e-9, false))
+  FROM found CROSS JOIN LATERAL unnest(found.oids, found.direct) d(oid, direct) JOIN pg_class k ON k.oid = d.oid
+  LEFT JOIN pg_partitioned_table t ON t.partrelid = c.oid)"""
 
 _TRIGGERS = """(SELECT jsonb_build_object(
     'triggers', COALESCE(jsonb_agg(t.tgname ORDER BY t.tgname) FILTER (
