@@ -115,6 +115,17 @@ async def test_many_partitions_make_no_plan_that_reads_the_whole_catalog(
     assert "Seq Scan on pg_class" not in plan
 
 
+async def test_publications_are_read_once_for_all_tables(server: PostgresServer, admin: Provisioner) -> None:
+    wanted = desired("published")
+    await admin.provision(wanted)
+    with psycopg.connect(server.admin_url(wanted.database), autocommit=True) as other:
+        for number in range(3):
+            other.execute(f"CREATE PUBLICATION all_{number} FOR ALL TABLES".encode())
+        rows = other.execute(sql.SQL("EXPLAIN (ANALYZE, TIMING OFF) ") + catalog_query(wanted)).fetchall()
+    reads = [row[0] for row in rows if re.search(r" on pg_publication( |$)", row[0])]
+    assert [re.findall(r"loops=(\d+)", read) for read in reads] == [["1"]]
+
+
 async def test_what_a_storage_is_without_others(admin: Provisioner) -> None:
     wanted = desired("alone")
     await admin.provision(wanted)

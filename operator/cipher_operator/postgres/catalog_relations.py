@@ -8,8 +8,9 @@ publication has stands in a catalog of 15 and later, but what depends on what in
 `written_*` change when such a row is written anew, by its xmin.
 """
 
+# Asked of all tables at once: else the schemas of each publication are looked for anew for each table.
 PUBLICATION = """,
-publication AS (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelete, b.xmin AS stamp, ARRAY(
+publication AS MATERIALIZED (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelete, b.xmin AS stamp, ARRAY(
     SELECT o.refobjid FROM pg_depend d
     JOIN pg_depend o ON o.classid = d.classid AND o.objid = d.objid AND o.refclassid = 'pg_namespace'::regclass
     WHERE d.refclassid = 'pg_publication'::regclass AND d.refobjid = b.oid
