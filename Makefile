@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE :=
 export PYTHON
 
 # How many tests run at once: on two cores they wait more than they compute. Each worker has a control plane of its own.
-WORKERS ?= 3
+WORKERS ?= 4
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
