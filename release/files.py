@@ -19,6 +19,9 @@ from release.repository import CHART, ROOT
 from release.versions import the_version
 
 DIST = ROOT / "dist"
+_IMAGE = r"[a-z0-9][a-z0-9.-]*(?::\d+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)+"
+"""A registry with its port, and a path (https://pkg.go.dev/github.com/distribution/reference): no tag, no capitals."""
+_REPOSITORY = r"[\w.-]+/[\w.-]+"
 RUNBOOKS = "https://storage.cipher.dev/docs/runbooks"
 """Where the alerts of manifests/ say that their pages are."""
 
@@ -59,13 +62,16 @@ def published_chart(image: str, digest: str, repository: str, folder: Path) -> N
     values.write_text(text)
 
 
-def write(image: str, digest: str, repository: str, dist: Path = DIST) -> None:
-    """Write install.yaml, the chart's folder and notes.md. Raises ValueError where a source is not as it must be."""
+def write(image: str, digest: str, repository: str, dist: Path) -> None:
+    """Write install.yaml, the chart's folder and notes.md.
+
+    Raises ValueError where a source is not as it must be, and writes nothing where CHANGELOG.md lacks the version.
+    """
     shutil.rmtree(dist, ignore_errors=True)
+    said = notes.of_changelog(the_version(), ROOT)
     dist.mkdir(parents=True)
     (dist / "install.yaml").write_text(install_yaml(image, digest))
     published_chart(image, digest, repository, dist / "cipher-operator")
-    said = notes.section((ROOT / "CHANGELOG.md").read_text(), the_version())
     command = verify.command(f"{image}@{digest}", repository)
     (dist / "notes.md").write_text(f"{said}\n## Verify\nWith cosign 3 or newer:\n```sh\n{command}\n```\n")
 
@@ -79,8 +85,14 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", options.digest):
         parser.error(f"{options.digest!r} is not a digest such as sha256:…")
+    if not re.fullmatch(_IMAGE, options.image):
+        parser.error(
+            f"{options.image!r} is not a name such as ghcr.io/owner/cipher-operator: in small letters, without a tag"
+        )
+    if not re.fullmatch(_REPOSITORY, options.repository):
+        parser.error(f"{options.repository!r} is not OWNER/NAME")
     try:
-        write(options.image, options.digest, options.repository)
+        write(options.image, options.digest, options.repository, DIST)
     except ValueError as error:
         sys.stderr.write(f"release: {error}\n")
         return 1

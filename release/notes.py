@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 
 from release.repository import ROOT
 
 
 class NotesError(ValueError):
     """The changelog does not say what a release must say; the message says what is missing."""
+
+
+def of_changelog(version: str, root: Path = ROOT) -> str:
+    """Return what CHANGELOG.md says of a version. Raises NotesError, which names the file."""
+    try:
+        return section((root / "CHANGELOG.md").read_text(), version)
+    except NotesError as error:
+        raise NotesError(f"CHANGELOG.md: {error}") from error
 
 
 def section(changelog: str, version: str) -> str:
@@ -33,7 +42,7 @@ def main(argv: list[str]) -> int:
     """Print the notes and return 0; 1 where there are none."""
     try:
         (version,) = argv
-        sys.stdout.write(section((ROOT / "CHANGELOG.md").read_text(), version))
+        sys.stdout.write(of_changelog(version))
     except ValueError as error:
         sys.stderr.write(f"notes: {error}\n")
         return 1

@@ -77,9 +77,9 @@ def disagreements(root: Path = ROOT, tag: str | None = None) -> Iterator[str]:
         if tag != f"v{wanted}":
             yield f"tag {tag}: the operator is {wanted}, so its tag is v{wanted}"
         try:
-            notes.section((root / "CHANGELOG.md").read_text(), wanted)
+            notes.of_changelog(wanted, root)
         except notes.NotesError as error:
-            yield f"CHANGELOG.md: {error}"
+            yield str(error)
 
 
 def write(version: str, root: Path = ROOT) -> None:

@@ -66,14 +66,35 @@ def test_notes_say_what_changed_and_how_to_verify(monkeypatch: pytest.MonkeyPatc
     assert {path.name for path in (tmp_path / "dist").iterdir()} == {"install.yaml", "cipher-operator", "notes.md"}
 
 
-def test_a_version_without_notes_is_not_published(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "write", _refused)
-    arguments = ["--image", IMAGE, "--digest", DIGEST, "--repository", "example/operator"]
-    assert files.main(arguments) == 1
+def test_a_version_without_notes_is_not_published(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is a part of it left there: what stands in dist/ is whole."""
+    (tmp_path / "CHANGELOG.md").write_text("# Changelog\n\n## [Unreleased]\n")
+    monkeypatch.setattr(files, "ROOT", tmp_path)
+    monkeypatch.setattr(files, "DIST", tmp_path / "dist")
+    assert files.main(["--image", IMAGE, "--digest", DIGEST, "--repository", "example/operator"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"release: CHANGELOG.md: has no section [{__version__}]: give [Unreleased] that name and a date\n"
+    assert not (tmp_path / "dist").exists()
 
 
-def _refused(*_: object) -> None:
-    raise ValueError("CHANGELOG.md has no section")
+@pytest.mark.parametrize(
+    ("image", "repository", "said"),
+    [
+        pytest.param("ghcr.io/Example/cipher-operator", "Example/cipher", "in small letters", id="capitals"),
+        pytest.param("ghcr.io/example/cipher-operator:0.1.0", "example/cipher", "without a tag", id="a tag"),
+        pytest.param("cipher-operator", "example/cipher", "is not a name such as", id="no registry"),
+        pytest.param("localhost:5000/cipher-operator", "cipher", "is not OWNER/NAME", id="no owner"),
+        pytest.param(IMAGE, "https://github.com/example/cipher", "is not OWNER/NAME", id="an address"),
+    ],
+)
+def test_names_that_nobody_could_pull_or_verify_are_refused(
+    image: str, repository: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        files.main(["--image", image, "--digest", DIGEST, "--repository", repository])
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("digest", ["latest", "sha256:abc", "sha256:" + "B" * 64])

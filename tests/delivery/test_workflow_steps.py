@@ -40,6 +40,7 @@ def _ran(folder: Path, job: str, part: str, stand_ins: dict[str, str], **variabl
     programs, output, calls = folder / "programs", folder / "output", folder / "calls"
     programs.mkdir()
     (folder / "dist").mkdir()
+    (folder / ".ci").symlink_to(ROOT / ".ci")
     output.touch()
     for name, body in stand_ins.items():
         program = programs / name
@@ -97,6 +98,30 @@ def test_a_release_has_its_files_and_one_before_it_says_so(tmp_path: Path, versi
     assert {"dist/install.yaml", "dist/install.yaml.sigstore.json", f"dist/cipher-operator-{version}.tgz"} <= set(
         ended.calls.split()
     )
+
+
+@pytest.mark.parametrize("job", ["image", "publish"])
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        pytest.param(f"echo v9.9.9; echo v{__version__}-rc.1", 0, id="others are released"),
+        pytest.param("", 0, id="nothing is released"),
+        pytest.param(f"echo v9.9.9; echo v{__version__}", 1, id="this one is released"),
+        pytest.param("echo 'HTTP 502' >&2; exit 1", 1, id="GitHub does not say"),
+    ],
+)
+def test_what_is_released_is_never_put_there_again(tmp_path: Path, job: str, answer: str, code: int) -> None:
+    """Each job that pushes asks by itself: a run may be started again from any of them."""
+    ended = _ran(tmp_path, job, ".ci/not-released", {"gh": answer}, GITHUB_REF_NAME=f"v{__version__}")
+    assert ended.code == code, ended.said
+    assert ("released already" in ended.said) is answer.endswith(f"echo v{__version__}")
+
+
+@pytest.mark.parametrize("job", ["image", "publish"])
+def test_nothing_is_pushed_before_that_is_asked(job: str) -> None:
+    steps = [str(step) for step in WORKFLOW["jobs"][job]["steps"]]
+    (asked,) = (number for number, step in enumerate(steps) if ".ci/not-released" in step)
+    assert not [step for step in steps[:asked] if "push" in step or "sign" in step]
 
 
 def test_every_step_that_pipes_ends_with_what_failed_in_it() -> None:

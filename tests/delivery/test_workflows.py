@@ -105,7 +105,8 @@ def test_only_a_tag_makes_a_release_and_only_after_the_tests() -> None:
     assert set(workflow["jobs"]["publish"]["needs"]) == {"check", "image"}
     commands = [step.get("run", "") for step in workflow["jobs"]["check"]["steps"]]
     assert 'make release-check ARGS="--tag $GITHUB_REF_NAME"' in commands
-    assert "make test" in commands
+    assert {"make test", "make chart-test"} <= {*commands}
+    assert any(command.endswith(" make image-test") for command in commands), "what is pushed is tried before"
 
 
 def test_nothing_that_a_pull_request_could_fill_goes_into_a_release() -> None:
@@ -121,6 +122,13 @@ def test_the_image_is_of_both_architectures_with_sbom_and_provenance_and_signed_
     final = (ROOT / "Dockerfile").read_text().rsplit("\nFROM", 1)[1]
     assert arguments == set(re.findall(r"^ARG (\w+)=", final, re.MULTILINE))
     assert any(step.get("run") == 'cosign sign --yes "$IMAGE@$DIGEST"' for step in steps)
+
+
+def test_an_attestation_asks_for_no_right_that_its_job_has_not() -> None:
+    """A storage record needs `artifact-metadata: write` and an organization: without them each release has warnings."""
+    steps = [step for step in _steps(FOLDER / "release.yaml") if "actions/attest" in step.get("uses", "")]
+    assert len(steps) == 2
+    assert all(step["with"]["create-storage-record"] is False for step in steps)
 
 
 def test_what_is_published_is_signed_and_named() -> None:

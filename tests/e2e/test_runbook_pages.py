@@ -12,10 +12,11 @@ from devcluster import ControlPlane, PostgresServer
 from devcluster.longrun import SetupError
 from devcluster.postgres_programs import find_dump_programs
 from support.cluster import Namespace, wait_until
-from support.pages import Shell, blocks
+from support.pages import REPOSITORY, Shell, blocks
 from support.two_clusters import asked, kept, put, works
 
 BACKUP, MOVING, DISASTER = "docs/running/backup.md", "docs/running/moving.md", "docs/running/disaster.md"
+DOCS = REPOSITORY / "docs"
 BLOCKS = list(blocks())
 
 
@@ -33,24 +34,36 @@ def new_server() -> Iterator[PostgresServer]:
         yield running
 
 
-@pytest.fixture
-def shell(
-    cluster: ControlPlane, namespace: Namespace, server: PostgresServer, new_server: PostgresServer, tmp_path: Path
+def shell_of(
+    cluster: ControlPlane,
+    namespace: Namespace,
+    server: PostgresServer,
+    new_server: PostgresServer,
+    folder: Path,
+    **login: str,
 ) -> Shell:
+    """Return a shell with the programs and the URLs of the pages. Skips where the programs are not to be had."""
     try:
         dump_programs = find_dump_programs()
     except SetupError as error:
         pytest.skip(str(error))
     name = namespace.name.replace("-", "_")
     urls = {
-        "ADMIN_URL": server.admin_url(sslmode="disable"),
-        "DATABASE_URL": server.admin_url(name, sslmode="disable"),
-        "OLD_URL": server.admin_url(name, sslmode="disable"),
-        "NEW_ADMIN_URL": new_server.admin_url(sslmode="disable"),
-        "NEW_DATABASE_URL": new_server.admin_url(name, sslmode="disable"),
+        "ADMIN_URL": server.admin_url(sslmode="disable", **login),
+        "DATABASE_URL": server.admin_url(name, sslmode="disable", **login),
+        "OLD_URL": server.admin_url(name, sslmode="disable", **login),
+        "NEW_ADMIN_URL": new_server.admin_url(sslmode="disable", **login),
+        "NEW_DATABASE_URL": new_server.admin_url(name, sslmode="disable", **login),
     }
     programs = {**dump_programs.environment(), "PATH": str(dump_programs.bin)}
-    return Shell.at(tmp_path, cluster, namespace.name, acted=False, **{**programs, **urls})
+    return Shell.at(folder, cluster, namespace.name, acted=False, **{**programs, **urls})
+
+
+@pytest.fixture
+def shell(
+    cluster: ControlPlane, namespace: Namespace, server: PostgresServer, new_server: PostgresServer, tmp_path: Path
+) -> Shell:
+    return shell_of(cluster, namespace, server, new_server, tmp_path)
 
 
 @pytest.fixture
@@ -64,11 +77,11 @@ def database(namespace: Namespace, server: PostgresServer) -> str:
     return name
 
 
-def pointed(script: str, new_server: PostgresServer) -> str:
+def pointed(script: str, new_server: PostgresServer, **login: str) -> str:
     """Return a block with the URL of the new server in place of the page's."""
     said = "postgresql://postgres:PASSWORD@restored.example.com:5432/postgres"
     assert said in script
-    return script.replace(said, new_server.admin_url(sslmode="disable"))
+    return script.replace(said, new_server.admin_url(sslmode="disable", **login))
 
 
 @pytest.mark.usefixtures("operator", "database")
@@ -88,6 +101,37 @@ def test_a_dump_of_everything_goes_on_on_another_server(
     assert kept(now["uri"]) == ["k"]
     markers = shell.carry_out(block(DISASTER, "shobj_description"))
     assert namespace.name in {json.loads(line)["ns"] for line in markers.splitlines() if line}
+
+
+@pytest.mark.usefixtures("operator")
+@pytest.mark.parametrize("majors", [(13, 16), (16, 18)], ids=["13 to 16", "16 to 18"])
+def test_an_administrator_that_is_no_superuser_restores_what_it_may_and_the_operator_the_rest(
+    cluster: ControlPlane, namespace: Namespace, tmp_path: Path, majors: tuple[int, int]
+) -> None:
+    database, page = namespace.name.replace("-", "_"), (DOCS / "running" / "backup.md").read_text()
+    with PostgresServer(majors[0]) as old, PostgresServer(majors[1]) as new:
+        for each in (old, new):
+            each.execute("CREATE ROLE plain_admin LOGIN CREATEDB CREATEROLE PASSWORD 'plain'")
+        shell = shell_of(cluster, namespace, old, new, tmp_path, user="plain_admin", password="plain")
+        namespace.admin_secret(old, user="plain_admin", password="plain")
+        namespace.storage("chat", {"database": {"name": database}})
+        namespace.wait_ready("chat")
+        put(namespace.app_secret("chat")["uri"], "k")
+        published = namespace.app_secret("chat")
+
+        assert "add `--no-role-passwords` to the first line" in page
+        shell.carry_out(block(BACKUP, "pg_dumpall").replace("--globals-only", "--globals-only --no-role-passwords"))
+        shell.carry_out(block(BACKUP, '"suspend":true'))
+        said = shell.carry_out(f"( {block(BACKUP, 'pg_restore')} ) 2>&1 || test $? = 1")
+        for part in ("already exists", "permission denied", "errors ignored on restore"):
+            assert part in said and part in page
+        shell.carry_out(pointed(block(BACKUP, '"suspend":false'), new, user="plain_admin", password="plain"))
+        shell.carry_out(block(BACKUP, "handledRequests.reconcile"))
+        now = namespace.app_secret("chat")
+        assert (now["port"], now["password"]) == (str(new.port), published["password"])
+        assert kept(now["uri"]) == ["k"]
+        owners = new.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE tablename ~ '^cipher'", database=database)
+        assert owners == [(f"{now['username'].removesuffix('_b')}_owner",)]
 
 
 @pytest.mark.usefixtures("operator")

@@ -80,7 +80,7 @@ def test_what_spreads_and_protects_the_pods_selects_them(base: list[dict[str, An
 
 def test_the_lease_is_in_the_pods_own_namespace(base: list[dict[str, Any]]) -> None:
     (container,) = _pod(base)["containers"]
-    field = {"fieldRef": {"fieldPath": "metadata.namespace"}}
+    field = {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.namespace"}}
     assert {"name": "POD_NAMESPACE", "valueFrom": field} in container["env"]
     role = next(each for each in base if each["kind"] == "Role")
     assert role["metadata"]["namespace"] == _deployment(base)["metadata"]["namespace"]

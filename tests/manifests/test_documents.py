@@ -57,6 +57,13 @@ def test_the_readme_begins_with_the_two_commands() -> None:
 
 
 @_by_name
+def test_what_is_typed_needs_no_gnu_program(path: Path) -> None:
+    """A reader's own machine may be a Mac, whose `date` and `sed` know less."""
+    gnu = re.compile(r"\bdate -I|\bsed -i\b|\breadlink -f\b|\bgrep -\w*P|\bbase64 -w|\bxargs -r\b")
+    assert [line for line in path.read_text().splitlines() if gnu.search(line)] == []
+
+
+@_by_name
 def test_every_make_command_exists(path: Path) -> None:
     shell = "\n".join([*_blocks(path, "sh"), *re.findall(r"`(make [^`]*)`", path.read_text())])
     assert set(re.findall(r"\bmake ([a-z-]+)", shell)) <= _targets()

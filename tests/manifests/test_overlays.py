@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,17 @@ APPLIED = {
 }
 
 
+@pytest.fixture
+def afterwards(installed: ControlPlane) -> Iterator[None]:
+    """The control plane is shared with tests of the base."""
+    yield
+    folders = {SERVERS_ONLY: ("secrets.yaml", POLICY), ADMISSION: ("fence.yaml", "safe-upgrades.yaml")}
+    added = [folder / name for folder, files in folders.items() for name in files]
+    installed.kubectl("delete", "--ignore-not-found", *(word for each in added for word in ("-f", str(each))))
+    installed.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(APPLIED["base"]))
+
+
+@pytest.mark.usefixtures("afterwards")
 @pytest.mark.parametrize("server_side", [False, True], ids=["client-side", "server-side"])
 @pytest.mark.parametrize("name", APPLIED)
 def test_applied_twice_there_is_no_difference(installed: ControlPlane, name: str, server_side: bool) -> None:
@@ -107,9 +119,15 @@ def test_applied_twice_there_is_no_difference(installed: ControlPlane, name: str
     for _ in range(2):
         installed.kubectl("apply", *flags, "-k", str(APPLIED[name]))
     assert installed.kubectl("diff", *flags, "-k", str(APPLIED[name])) == ""
-    # The control plane is shared with tests of the base.
-    if name == "servers-only":
-        installed.kubectl("delete", "-f", str(SERVERS_ONLY / "secrets.yaml"), "-f", str(SERVERS_ONLY / POLICY))
-        installed.kubectl("delete", "-f", str(ADMISSION / "fence.yaml"), "-f", str(ADMISSION / "safe-upgrades.yaml"))
-    if name in ("restricted-namespace", "servers-only"):
-        installed.kubectl("apply", "--server-side", "--force-conflicts", "-k", str(APPLIED["base"]))
+
+
+def test_who_goes_over_to_server_side_apply_meets_no_conflict(tmp_path: Path) -> None:
+    """What the API server takes as one, and completes with defaults, is said in full; else a part of it is a change."""
+    base_with("network-policy", tmp_path)
+    with ControlPlane() as plane:
+        plane.kubectl("apply", "-k", str(REPOSITORY / "crds"))
+        for folder in (tmp_path, RESTRICTED, SERVERS_ONLY):
+            plane.kubectl("apply", "-k", str(folder))
+            plane.kubectl("apply", "--server-side", "-k", str(folder))
+            assert plane.kubectl("diff", "--server-side", "-k", str(folder)) == ""
+            plane.kubectl("delete", "deployment/cipher-operator", "--namespace=cipher-system")
