@@ -6,6 +6,8 @@ import ssl
 import struct
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
 from cipher_operator.core.connection.admin import AdminConnection, Password
 from cipher_operator.core.connection.scram import Terms
+from cipher_operator.postgres import hashing
 from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.hashing import FEW_ROUNDS, MAX_ROUNDS
 from cipher_operator.postgres.login_keys import ENOUGH, LoginKeys
@@ -164,10 +167,20 @@ class TestARealServer:
         assert longest < took / 2, f"the loop stood for {longest:.2f} s of {took:.2f}"
         assert ticks > 10
 
-    async def test_that_is_given_up_while_it_hashes_ends_cleanly(self, both: PostgresServer, mode: SSLMode) -> None:
+    async def test_that_is_given_up_while_it_hashes_ends_cleanly(
+        self, both: PostgresServer, mode: SSLMode, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        begun = asyncio.Event()
+
+        class Threads(ThreadPoolExecutor):
+            def submit(self, *given: Any, **named: Any) -> Future[Any]:
+                begun.set()
+                return super().submit(*given, **named)
+
+        monkeypatch.setattr(hashing, "_THREADS", Threads(1))
         there = AdminConnection(both.host, both.port, "rounds_600000", Password("p"), None, mode)
         opening = asyncio.create_task(Session.open(there, "postgres", DialPolicy((), 30.0)))
-        await asyncio.sleep(0.3)
+        await asyncio.wait_for(begun.wait(), 30)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
