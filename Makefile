@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # For the one-off choice of an interpreter: make PYTHON=/path/to/python3.12 test
 export PYTHON
 
-# How many tests run at once: on two cores they wait more than they compute. Each worker has a control plane of its own.
+# How many tests run at once: on two cores some wait while others compute. Each worker has a control plane of its own.
 WORKERS ?= 4
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 

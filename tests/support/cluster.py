@@ -17,11 +17,11 @@ from urllib.error import HTTPError
 
 from devcluster import ControlPlane, PostgresServer
 from devcluster.processes import Process
+from support.crd import KINDS
 
 ROOT = Path(__file__).parent.parent.parent
 CHECKOUT = [sys.executable, "-m", "cipher_operator"]
 GROUP_PATH = "/apis/storage.cipher.dev/v1alpha1"
-KINDS = ("cipherstorages", "cipherservers")
 PROMPT = 40.0
 """Seconds within which something happens because of what was done: what waits for somebody is looked at again by itself
 after 60 s, so more would prove less. Most of it takes one, beside other tests and on a busy machine ten.

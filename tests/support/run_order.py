@@ -114,10 +114,12 @@ def dealt(items: list[pytest.Item]) -> list[pytest.Item]:
     groups: dict[str, list[pytest.Item]] = {}
     for item in items:
         groups.setdefault(group(item.nodeid), []).append(item)
-    kinds: list[list[list[pytest.Item]]] = [[], [], []]
+    waiting: list[list[pytest.Item]] = []
+    computing: list[list[pytest.Item]] = []
+    pure: list[list[pytest.Item]] = []
     for tests in groups.values():
-        kinds[_kind(_file(tests[0]))].append(tests)
-    waiting, computing, pure = kinds
+        file = _file(tests[0])
+        (pure if file.startswith(PURE) else waiting if file.startswith(WAIT) else computing).append(tests)
     side_by_side = [*_shares(waiting, WAIT), *_shares(computing, COMPUTE)]
     side_by_side.sort(key=lambda share: share[0])
     return [item for tests in [*(tests for _, tests in side_by_side), *pure] for item in tests]
@@ -127,12 +129,6 @@ def _shares(groups: list[list[pytest.Item]], order: tuple[str, ...]) -> list[tup
     """Return each group with the share of its kind that comes before it."""
     inorder = sorted(groups, key=lambda tests: _place(_file(tests[0]), order))
     return [((number + 0.5) / len(groups), tests) for number, tests in enumerate(inorder)]
-
-
-def _kind(file: str) -> int:
-    if file.startswith(PURE):
-        return 2
-    return 0 if file.startswith(WAIT) else 1
 
 
 def _file(item: pytest.Item) -> str:

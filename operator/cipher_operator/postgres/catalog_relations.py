@@ -1,7 +1,8 @@
 """The part of the catalog query that is about Cipher's tables: what they are made of, and what others did to them.
 
-A session is new for each look, so a server spends most of it on planning: of each catalog there is one subquery for a
-table, which gives all that is asked of it. It takes no lock either: a bound is read as text, pg_get_expr would lock.
+A session is new for each look, so a server spends most of it on planning, which grows with the subqueries: what one
+catalog says of a table is asked by one, not by one for each fact. It takes no lock either: a bound is read as text,
+pg_get_expr would lock.
 
 What PostgreSQL 15 has and 13 does not cannot be named: a row as JSON can (`conenforced` is 18's), and which schemas a
 publication has stands in a catalog of 15 and later, but what depends on what in all.
