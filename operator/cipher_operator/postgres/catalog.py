@@ -73,8 +73,8 @@ _CLAIMANTS = """
   WHERE starts_with(shobj_description(r.oid, 'pg_authid'), p.claims)), '[]')
 """
 
-# `datcollversion` and its function are 15's: what 13 does not have cannot be named, but a row as JSON can hold it, and a
-# query as text call it.
+# `datcollversion` and its function are 15's. What 13 does not have cannot be named, but a row as JSON can hold it, and
+# a query as text call it.
 _DATABASE = """
 'database', (SELECT jsonb_build_object(
     'owner', pg_get_userbyid(d.datdba), 'owned', pg_has_role(d.datdba, 'USAGE'), 'allowconn', d.datallowconn,
