@@ -62,6 +62,15 @@ def test_version() -> None:
         assert (done.returncode, done.stdout) == (0, f"cipher-operator {__version__}\n")
 
 
+@pytest.mark.parametrize("words", [["version"], ["run", "--quiet"], ["run", "--workers", "none"], ["plan"]])
+def test_nobody_waits_for_what_a_wrong_command_line_does_not_need(words: list[str]) -> None:
+    program = "import sys; from cipher_operator.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert not {"aiohttp", "kopf", "kubernetes", "prometheus_client", "psycopg"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables", "code", "said"),
     [
@@ -227,7 +236,7 @@ def test_a_kubeconfig_that_leads_to_no_cluster_is_said_in_one_line(tmp_path: Pat
 def test_a_reader_who_has_read_enough_ends_it_without_a_word() -> None:
     """As in `plan … | head`."""
     program = (
-        "from types import SimpleNamespace; from cipher_operator.cli import _print; "
+        "from types import SimpleNamespace; from cipher_operator.examine import _print; "
         "look = SimpleNamespace(found=SimpleNamespace(pending=['SELECT 1;'] * 100_000, warnings=()), notes=()); "
         "_print('plan', 'shop/chat', look, [])"
     )
@@ -249,7 +258,7 @@ import json, sys
 from types import SimpleNamespace
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
-from cipher_operator.cli import _print
+from cipher_operator.examine import _print
 from cipher_operator.reconcile.offline import Look
 hostile = "\\x1b]0;owned\\x07\\x9b2J\\u202e"
 report = SimpleNamespace(
@@ -318,7 +327,7 @@ def test_sigterm_ends_it_with_code_0(operator: "subprocess.Popen[bytes]", tmp_pa
 
 
 def test_what_hangs_is_ended_by_force() -> None:
-    program = "import time; from cipher_operator.cli import _end_by_force; _end_by_force(0.2, 1); time.sleep(60)"
+    program = "import time; from cipher_operator.runtime import process; process._end_by_force(0.2, 1); time.sleep(60)"
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", program], env=environment(), check=False, timeout=30)
     assert done.returncode == 1

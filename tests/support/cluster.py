@@ -90,7 +90,7 @@ class Operator:
             [*command, *ports, "--blocked-ranges", "none", *self._flags, *flags],
             log=self.log_path,
             env=environment,
-            imported="cipher_operator.cli" if self.warm and program == CHECKOUT else None,
+            imported="cipher_operator.runtime.process" if self.warm and program == CHECKOUT else None,
         )
         wait_until(self._serving, "the operator serves", self.patience)
         return self

@@ -6,6 +6,10 @@ import re
 OBJECT_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 NAMESPACE_NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 """As Kubernetes takes them: https://kubernetes.io/docs/concepts/overview/working-with-objects/names/."""
+DEFAULT_NAMESPACE = "default"
+"""As kubectl takes it where a manifest names none."""
+SERVERS_NAMESPACE = "cipher-system"
+"""Where the manifests put the operator, and with it the Secrets of CipherServers."""
 
 GROUP = "storage.cipher.dev"
 VERSION = "v1alpha1"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipher_operator.api import names
+from cipher_operator.api.names import DEFAULT_NAMESPACE, SERVERS_NAMESPACE
 from cipher_operator.api.printable import printable
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.kube.cipherservers import server_path
@@ -16,10 +17,6 @@ from cipher_operator.kube.secrets import configmap_path, secret_path
 from cipher_operator.reconcile.documents import Document, ManifestError, mapping, read_documents
 from cipher_operator.reconcile.inputs import CONFIG_MAP, NAMESPACE, SECRET, Ref, app_secret, login_references, server_of
 
-DEFAULT_NAMESPACE = "default"
-"""As kubectl takes it where a manifest names none."""
-SERVERS_NAMESPACE = "cipher-system"
-"""Where the manifests put the operator, and with it the Secrets of CipherServers."""
 _VERSIONS = {
     names.KIND: names.API_VERSION,
     names.SERVER_KIND: names.API_VERSION,
