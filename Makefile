@@ -16,7 +16,7 @@ WORKERS ?= 4
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
-	static types layers format quick cluster-down lock chart chart-test compat reference docs docs-serve release-check \
+	static types layers format collected quick cluster-down lock chart chart-test compat reference docs docs-serve release-check \
 	release-files image-test
 
 help: ## list the commands
@@ -36,7 +36,11 @@ lint: setup guard ## ruff, mypy --strict and the layer contracts
 
 # What reads the files and starts nothing. Types last longest: with one core left, the others are done beside them.
 static: setup guard
-	@$(SIDE_BY_SIDE) types layers format docs
+	@$(SIDE_BY_SIDE) types layers format docs collected
+
+# A test that cannot be imported is told before servers are started. And each worker finds compiled what it collects.
+collected: setup
+	@said=$$($(PY) -m pytest --collect-only -qq 2>&1) || { printf '%s\n' "$$said"; exit 1; }
 
 quick: setup
 	$(PY) -m pytest -q -n 2 --dist loadgroup -m "not cluster and not lengthy" --ignore tests/postgres --ignore tests/e2e $(ARGS)

@@ -8,6 +8,7 @@ settings.load_profile("busy machine")
 
 pytest_plugins = [
     "devcluster.fixtures",
+    "support.installed",
     "support.randomness",
     "support.run_order",
     "support.status_records",

@@ -17,7 +17,6 @@ import pytest
 
 from cipher_operator import __version__
 from devcluster import ControlPlane
-from support.cluster import install
 
 ROOT = Path(__file__).parent.parent
 PORTS = ("--health-address", "127.0.0.1:0", "--metrics-address", "127.0.0.1:0")
@@ -36,9 +35,8 @@ def cli(*arguments: str, given: str | None = None, **variables: str) -> "subproc
 
 
 @pytest.fixture(scope="module")
-def plane(control_plane: ControlPlane) -> ControlPlane:
-    install(control_plane)
-    return control_plane
+def plane(installed: ControlPlane) -> ControlPlane:
+    return installed
 
 
 @pytest.fixture

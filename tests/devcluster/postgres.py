@@ -9,14 +9,18 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
 from devcluster.postgres_configuration import CHEAP_MEMORY, DEFAULT_HBA, DEFAULT_SETTINGS, write_configuration
 from devcluster.postgres_data import copy_data_folder, hand_over, new_data_folder, reachable, server_identity
+from devcluster.postgres_hand import Hand, run
 from devcluster.postgres_programs import Installation, find_postgres
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
 from devcluster.tls import TlsFixture
+
+if TYPE_CHECKING:
+    import psycopg
 
 StopMode = Literal["smart", "fast", "immediate"]
 _STOP_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
@@ -65,6 +69,7 @@ class PostgresServer:
         self.password = password
         self.folder = Path()
         self.port = 0
+        self._hand = Hand(lambda: self._connect("postgres", self.superuser, self.password))
 
     def __enter__(self) -> PostgresServer:
         self.start()
@@ -163,6 +168,7 @@ class PostgresServer:
 
         A frozen server is thawed first. After `timeout` seconds it is killed.
         """
+        self._hand.let_go()
         if self._process is not None:
             self._process.stop(grace=timeout, number=_STOP_SIGNALS[mode])
             self._process = None
@@ -206,28 +212,31 @@ class PostgresServer:
         user: str | None = None,
         password: str | None = None,
     ) -> list[tuple[Any, ...]]:
-        """Run SQL in a connection of its own, outside a transaction block, and return the rows of the last result.
+        """Run SQL outside a transaction block and return the rows of the last result.
 
-        Limits that a test sets for a server, a database or a role do not hold for the test's own hand on it, unless
-        the SQL itself sets them. Raises psycopg.Error.
+        As the superuser in `postgres` it runs in a session that stays open, and from which nothing of it is left; else
+        in a connection of its own. Limits that a test sets for a server, a database or a role do not hold for the
+        test's own hand on it, unless the SQL itself sets them. Raises psycopg.Error.
         """
+        if (database, user, password) == ("postgres", None, None):
+            return self._hand.execute(sql, parameters)
+        with self._connect(database, user or self.superuser, password or self.password) as connection:
+            return run(connection, sql, parameters)
+
+    def _connect(self, database: str, user: str, password: str) -> psycopg.Connection[Any]:
         import psycopg
 
-        with psycopg.connect(
+        return psycopg.connect(
             host=self.host,
             port=self.port,
             dbname=database,
-            user=user or self.superuser,
-            password=password or self.password,
+            user=user,
+            password=password,
             connect_timeout=10,
             autocommit=True,
+            prepare_threshold=None,
             options=self.unlimited,
-        ) as connection:
-            # SQL of a test's own making; psycopg wants a literal so that nobody builds SQL from strangers' input.
-            cursor = connection.execute(sql.encode(), parameters)
-            while cursor.nextset():
-                pass
-            return cursor.fetchall() if cursor.description else []
+        )
 
     @property
     def unlimited(self) -> str:

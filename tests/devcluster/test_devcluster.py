@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -115,10 +116,38 @@ def test_connections_are_counted_from_the_log(postgres: PostgresServer) -> None:
     postgres.mark_log()
     assert postgres.connections_authorized() == 0
     for _ in range(3):
-        assert postgres.execute("SELECT 1") == [(1,)]
+        assert postgres.execute("SELECT 1", user=postgres.superuser) == [(1,)]
     assert postgres.connections_authorized() == 3
     assert postgres.connections_authorized(user=postgres.superuser) == 3
     assert postgres.connections_authorized(user="post") == 0
+
+
+def test_the_hand_of_a_test_stays_on_the_server_and_keeps_nothing_in_it(
+    postgres_server: Callable[..., PostgresServer],
+) -> None:
+    postgres = postgres_server()
+    who = "SELECT pg_backend_pid()"
+    first = postgres.execute(who)
+    postgres.execute("CREATE TEMP TABLE left_behind ()")
+    postgres.execute("SET work_mem = '1MB'; SELECT pg_advisory_lock(1)")
+    assert postgres.execute("SELECT to_regclass('left_behind')") == [(None,)]
+    assert postgres.execute("SHOW work_mem") != [("1MB",)]
+    assert postgres.execute("SELECT FROM pg_locks WHERE locktype = 'advisory'") == []
+    assert postgres.execute("SHOW statement_timeout") == [("0",)]
+    assert postgres.execute(who) == first
+    with pytest.raises(psycopg.Error):
+        postgres.execute("SELECT 1/0")
+    second = postgres.execute(who)
+    assert second != first, "what failed is not gone on with"
+    postgres.execute("SELECT pg_terminate_backend(%s)", second[0], user=postgres.superuser)
+    gone = "SELECT FROM pg_stat_activity WHERE pid = %s"
+    wait_for("its end", lambda: not postgres.execute(gone, second[0], user=postgres.superuser))
+    assert postgres.execute(who) != second
+    with ThreadPoolExecutor() as threads:
+        asleep = threads.submit(postgres.execute, "SELECT pg_sleep(1), pg_backend_pid()")
+        assert postgres.execute(who)[0][0] != asleep.result()[0][1]
+    postgres.restart()
+    assert postgres.execute("SELECT 1") == [(1,)]
 
 
 def test_a_wrong_password_is_refused(postgres: PostgresServer) -> None:

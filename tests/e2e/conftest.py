@@ -10,7 +10,7 @@ import pytest
 from devcluster import ControlPlane, PostgresServer
 from devcluster.stored import Follower
 from devcluster.tls import CertificateAuthority
-from support.cluster import Namespace, Operator, install
+from support.cluster import Namespace, Operator
 from support.failure_table import Scene
 from support.faulty_servers import FaultyServers
 from support.played_rows import Outcome, play
@@ -25,12 +25,11 @@ _followers: list[Follower] = []
 
 
 @pytest.fixture(scope="session")
-def cluster(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+def cluster(installed: ControlPlane) -> Iterator[ControlPlane]:
     """The control plane with CRD and RBAC. Every status that is stored in it is recorded."""
-    install(control_plane)
-    with recorded(control_plane) as followers:
+    with recorded(installed) as followers:
         _followers.extend(followers)
-        yield control_plane
+        yield installed
     _followers.clear()
 
 

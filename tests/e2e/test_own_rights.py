@@ -24,7 +24,7 @@ from cipher_operator.reconcile.offline import Means
 from cipher_operator.reconcile.rules import Rules
 from devcluster import ControlPlane, PostgresServer
 from devcluster.tls import CertificateAuthority
-from support.cluster import ROOT, Namespace, install, wait_until
+from support.cluster import ROOT, Namespace, wait_until
 
 pytestmark = pytest.mark.cluster
 
@@ -117,14 +117,13 @@ def tls_server(certificate_authority: CertificateAuthority) -> Iterator[Postgres
 
 @pytest.fixture(scope="module")
 def team(
-    control_plane: ControlPlane,
+    installed: ControlPlane,
     certificate_authority: CertificateAuthority,
     tls_server: PostgresServer,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Team]:
-    install(control_plane)
     url = tls_server.admin_url().replace(tls_server.host, "localhost")
-    Namespace(control_plane, PLACE)
+    Namespace(installed, PLACE)
     connection = {
         "secretRef": {"name": "admin"},
         "sslMode": "verify-full",
@@ -151,15 +150,15 @@ def team(
         metadata = {"name": name, "namespace": PLACE}
         spec = {"connection": way, "app": app, "suspend": True}
         items.append({"apiVersion": API_VERSION, "kind": "CipherStorage", "metadata": metadata, "spec": spec})
-    control_plane.kubectl("label", "namespace", PLACE, "own-rights=yes")
+    installed.kubectl("label", "namespace", PLACE, "own-rights=yes")
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    control_plane.kubectl("apply", "-f", "-", input=listed)
-    made = Team(control_plane, tmp_path_factory.mktemp("people"))
+    installed.kubectl("apply", "-f", "-", input=listed)
+    made = Team(installed, tmp_path_factory.mktemp("people"))
     without = ((f"without-{number}", [each for each in ROWS if each != row]) for number, row in enumerate(ROWS))
     made.people(*without, ("ann", list(ROWS)))
     wait_until(lambda: "statements" in made.look(made.kubeconfig("ann"), "shared"), "the rights are there")
     yield made
-    control_plane.kubectl("delete", "-f", "-", "--wait=false", input=listed)
+    installed.kubectl("delete", "-f", "-", "--wait=false", input=listed)
 
 
 def test_the_table_has_rows_for_both_modes() -> None:

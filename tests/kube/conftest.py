@@ -10,15 +10,14 @@ from cipher_operator.kube.access import load_access
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.client import KubeClient
 from devcluster import ControlPlane
-from support.cluster import Namespace, install
+from support.cluster import Namespace
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def plane(control_plane: ControlPlane) -> ControlPlane:
-    install(control_plane)
-    return control_plane
+def plane(installed: ControlPlane) -> ControlPlane:
+    return installed
 
 
 @pytest.fixture

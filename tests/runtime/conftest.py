@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from devcluster import ControlPlane
-from support.cluster import Namespace, install
+from support.cluster import Namespace
 from support.stand_in import OWN
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def plane(control_plane: ControlPlane) -> ControlPlane:
-    install(control_plane)
-    return control_plane
+def plane(installed: ControlPlane) -> ControlPlane:
+    return installed
 
 
 @pytest.fixture(scope="session")
