@@ -253,6 +253,19 @@ async def test_a_watch_that_gives_up_ends_the_process(
     assert "the watch of the cluster gave up" in caplog.text
 
 
+async def test_a_cluster_that_was_restored_ends_the_process(account: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing that it has learnt, or watches, can be believed any more."""
+    async with running(account) as operator:
+        await operator.ready()
+        secrets = operator.operator._parts.reflectors[0]
+        secrets._reached, secrets._version = f"{secrets._reached}0", None
+        # As where the API server is started again after the restore.
+        await secrets.stop()
+        secrets.start()
+        assert await asyncio.wait_for(operator.task, 15) == 1
+    assert "the cluster was restored from a backup" in caplog.text
+
+
 async def test_the_instance_is_the_uid_of_kube_system(account: Path, plane: ControlPlane) -> None:
     async with running(account) as operator:
         await operator.ready()

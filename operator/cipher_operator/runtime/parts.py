@@ -97,6 +97,8 @@ class Parts:
     outage: ApiOutage
     runs: Runs
     server_runs: Runs
+    rewound: asyncio.Event
+    """Set where the cluster was restored from a backup: what was learnt of it is not so any more."""
 
     @classmethod
     def of(  # noqa: PLR0917 - each is there once in a process
@@ -177,10 +179,11 @@ class Parts:
         ]
         if settings.cluster_servers:
             kinds += [(SERVERS, tenants.server, ()), (NAMESPACES, tenants.namespace, ())]
+        rewound, restarted = asyncio.Event(), metrics.watch_restarted
         watching = [
             reflector
-            for watched, changed, namespaces in kinds
-            for reflector in reflectors(kube, (watched,), changed, namespaces, metrics.watch_restarted, api=api)
+            for watched, changed, places in kinds
+            for reflector in reflectors(kube, (watched,), changed, places, restarted, api=api, rewound=rewound.set)
         ]
         return cls(
             queue,
@@ -194,6 +197,7 @@ class Parts:
             api,
             runs,
             server_runs,
+            rewound,
         )
 
     @asynccontextmanager
