@@ -264,10 +264,8 @@ class Queue(Generic[K]):
             self._plan(key, entry, following.after * self._jitter(1 - following.spread, 1 + following.spread))
         else:
             self._blank.add(key, entry)
-            for blank in [
-                each for each in self._blank.over(self._clock.now(), self._entries) if each not in self._ready
-            ]:
-                self.forget(blank)
+            for over in self._blank.over(self._clock.now(), self._entries, self._ready):
+                self.forget(over)
 
     def _learnt(self, key: K, entry: Entry, ticket: Ticket, learns: Hashable | None) -> None:
         """Let those of the same way go on with what is known now."""
