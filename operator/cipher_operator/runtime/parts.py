@@ -245,7 +245,16 @@ class Parts:
 
 
 async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
-    """Return whether a lane's server answers; for the API server also the seconds that it asks to wait."""
+    """Return whether a lane's server answers; for the API server also the seconds that it asks to wait. Raises nothing:
+    a lane whose probe ends so would stay down for good."""
+    try:
+        return await _asked(kube, settings, lane)
+    except Exception:
+        logger.exception("a probe failed unexpectedly")
+        return False
+
+
+async def _asked(kube: Kube, settings: Settings, lane: object) -> bool | float:
     if lane == API:
         try:
             await kube.get("/version")
