@@ -175,6 +175,7 @@ def test_a_long_sentence_is_cut() -> None:
         ("86400", 60.0),
         ("inf", 60.0),
         ("soon", None),
+        ("Mon, 01 Jan 99999999999 00:00:00 GMT", None),
         (timedelta(seconds=30), 30.0),
         (timedelta(seconds=-30), 0.0),
     ],

@@ -72,7 +72,7 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         try:
             at = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         wait = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(MAX_RETRY_AFTER, max(0.0, wait))
