@@ -1,5 +1,6 @@
 """What settings mean, whose wins, and which servers are served: without a server."""
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -66,6 +67,16 @@ DURATIONS = {
 @pytest.mark.parametrize("value", list(DURATIONS))
 def test_a_time_in_milliseconds(value: str) -> None:
     assert milliseconds(value) == DURATIONS[value]
+
+
+@pytest.mark.parametrize(
+    "value", ["1" * 6_000 + "x", "1" + " " * 20_000 + "x", " " * 20_000], ids=["digits", "1", "blank"]
+)
+def test_a_time_that_is_none_is_soon_known_for_that(value: str) -> None:
+    """A server may send millions of them, and says what it likes."""
+    begin = time.process_time()
+    assert milliseconds(value) is None
+    assert time.process_time() - begin < 0.2
 
 
 @pytest.mark.parametrize(("value", "on"), [("on", True), ("TRUE", True), ("1", True), ("off", False), ("0", False)])

@@ -49,6 +49,18 @@ def test_megabytes_cost_nothing(said: str) -> None:
     assert len(shown) <= MAX_SAID
 
 
+@pytest.mark.parametrize("part", ["a", "a-", "1", "a..", "a" * 159 + " "])
+def test_a_word_that_is_no_name_is_not_looked_through(part: str) -> None:
+    """That takes the square of its length, and whoever raises errors by the thousand would keep all others waiting."""
+    said = (part * 2_000)[:1_990] + "~"
+    begin = time.process_time()
+    for _ in range(10):
+        without_addresses(said)
+    assert time.process_time() - begin < 0.5
+    assert without_addresses("x" * 161 + " is no name") == "… is no name"
+    assert without_addresses(f'"{"x" * 63}"."{"y" * 63}"') == f'"{"x" * 63}"."{"y" * 63}"'
+
+
 @pytest.mark.parametrize("filler", ["a@b ", "xxxx "], ids=["words that become short", "words"])
 def test_an_address_that_is_cut_in_two_is_not_shown(filler: str) -> None:
     for position in range(1900, 2001):

@@ -11,7 +11,8 @@ import pytest
 from cipher_operator.api.names import IN_USE_FINALIZER
 from cipher_operator.kube import outage
 from cipher_operator.kube import reflector as module
-from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Ref, Reflector, Seen, Watched, reflectors
+from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, STORAGES, Reflector, Watched, reflectors
+from cipher_operator.kube.seen import Ref, Seen
 from support.memory_api import MemoryApi
 
 A: Ref = ("Secret", "ns", "a")
@@ -367,3 +368,68 @@ async def test_a_watch_that_begins_anew_is_counted(world: World, happens: Callab
     await world.begin()
     happens(world)
     await world.until(lambda: ("Secret", why) in world.restarts)
+
+
+REACHED: dict[str, tuple[str, str, bool]] = {
+    "the same place": ("9", "9", False),
+    "a later one": ("9", "10", False),
+    "one before, as after a restore of the cluster": ("10", "9", True),
+    "no number": ("b", "a", False),
+}
+
+
+@pytest.mark.parametrize("case", REACHED)
+async def test_a_list_that_is_older_than_what_was_seen_is_a_restored_cluster(case: str) -> None:
+    before, now, expected = REACHED[case]
+    rewound: list[bool] = []
+
+    class Restored(MemoryApi):
+        async def scan(self, path: str, each: Callable[[dict[str, Any]], None], **query: Any) -> dict[str, Any]:
+            return {"resourceVersion": now if self.count("WATCH") else before}
+
+    api = Restored()
+    watching = Reflector(api, SECRETS, lambda ref, seen: None, rewound=lambda: rewound.append(True))
+    await watching._list()
+    api.answer(504, "Timeout", verb="WATCH", times=1)
+    await watching._round()
+    assert rewound == []
+    await watching._list()
+    assert rewound == [True] * expected
+
+
+@pytest.mark.parametrize("restored", [False, True])
+async def test_a_watch_that_is_silent_is_looked_at(monkeypatch: pytest.MonkeyPatch, restored: bool) -> None:
+    """From a revision that is still to come a watch brings nothing, not even a bookmark, and is refused by nobody."""
+    monkeypatch.setattr(module, "DEAF", 0.05)
+    world, rewound = World(), asyncio.Event()
+    world.reflector._rewound = rewound.set
+    world.api.secret("a", {})
+    world.api.secret("b", {})
+    await world.begin()
+    if restored:
+        world.api.store.version = 1
+    await asyncio.sleep(0.1)
+    world.api.end_watches()
+    await world.until(lambda: world.api.count("WATCH") == 2)
+    assert (rewound.is_set(), world.api.count("LIST")) == (restored, 3 if restored else 2)
+    world.api.bookmark()
+    await asyncio.sleep(0.1)
+    world.api.end_watches()
+    await world.until(lambda: world.api.count("WATCH") == 3)
+    assert world.api.count("LIST") == (3 if restored else 2), "one that brings a bookmark is not"
+    await world.reflector.stop()
+
+
+@pytest.mark.parametrize("verb", ["LIST", "WATCH"])
+async def test_what_nobody_has_thought_of_ends_no_watch(
+    world: World, verb: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def odd() -> None:
+        raise RecursionError
+
+    world.api.fault(verb, act=odd, times=1)
+    await world.begin()
+    world.api.secret("a", {})
+    await world.until(lambda: len(world.reflector) == 1)
+    assert "the watch of secrets failed unexpectedly" in caplog.text
+    assert world.restarts[0] == ("Secret", "broken")

@@ -12,7 +12,8 @@ from cipher_operator.kube import client as module
 from cipher_operator.kube.access import load_access
 from cipher_operator.kube.client import KubeClient
 from cipher_operator.kube.port import JSON_PATCH, ApiError, ApiUnavailable, Json
-from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, Ref, Reflector, Seen
+from cipher_operator.kube.reflector import CONFIGMAPS, SECRETS, Reflector
+from cipher_operator.kube.seen import Ref, Seen
 from support.cluster import ROOT, Namespace
 from support.memory_api import MemoryApi
 

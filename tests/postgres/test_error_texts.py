@@ -8,12 +8,14 @@ from psycopg import errors
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.postgres import errors as module
 from cipher_operator.postgres.error_table import SQLSTATES, Meaning
 from cipher_operator.postgres.error_texts import TEXTS
 from cipher_operator.postgres.errors import (
     Attempt,
     classify,
     hashes_itself,
+    is_race,
     leads_on,
     reached_server,
     refuses_plaintext,
@@ -273,3 +275,33 @@ def test_every_text_has_a_reason_of_a_class() -> None:
     for meaning in [*SQLSTATES.values(), *(meaning for _, meaning in TEXTS)]:
         assert isinstance(meaning, Meaning)
         assert meaning.reason.failure_class
+
+
+class Reads:
+    """Stands for a pattern, and notes how much it is given to read."""
+
+    def __init__(self) -> None:
+        self.read = 0
+
+    def search(self, text: str) -> None:
+        self.read = max(self.read, len(text))
+
+
+ERRORS: dict[str, psycopg.Error] = {
+    "of a function": errors.RaiseException('role "' * 700_000),
+    "of a code that stands for several things": errors.FeatureNotSupported('database "' * 400_000),
+    "of a login": Refused(AT + "FATAL:  " + "Cloud SQL IAM " * 2_000),
+    "of the protocol": psycopg.OperationalError("authentication method requirement " * 100_000),
+}
+
+
+@pytest.mark.parametrize("case", ERRORS)
+def test_of_an_error_of_megabytes_the_begin_is_looked_at(monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    """Whoever may raise an error in a database says how long it is, and some patterns take the square of that."""
+    texts, reads, error = [(Reads(), meaning) for _, meaning in TEXTS], Reads(), ERRORS[case]
+    monkeypatch.setattr(module, "TEXTS", texts)
+    for name in ("_NETWORK", "_REFUSES_TLS", "_HASHES_ITSELF"):
+        monkeypatch.setattr(module, name, reads)
+    for look in (classify, leads_on, reached_server, refuses_plaintext, refuses_tls, hashes_itself, is_race):
+        look(error)
+    assert 1_000 < max(reads.read, *(pattern.read for pattern, _ in texts)) <= 4_000

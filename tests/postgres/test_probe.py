@@ -60,6 +60,13 @@ async def test_what_counts_as_an_answer(case: str) -> None:
         assert await answers("127.0.0.1", server.sockets[0].getsockname()[1], POLICY) is expected
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", f"0x{'0' * 70}7f000001"], ids=["an address", "one TLS has no form for"])
+async def test_what_hangs_up_is_no_answer_whatever_it_is_called(host: str) -> None:
+    server = await asyncio.start_server(hangs_up, "127.0.0.1", 0)
+    async with server:
+        assert not await answers(host, server.sockets[0].getsockname()[1], POLICY)
+
+
 async def test_a_port_where_nobody_listens() -> None:
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cipher_operator.queue.entry import AT_ONCE, GAP
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.needs import Busy, Closed
 from cipher_operator.queue.ticket import Ticket
@@ -346,3 +347,35 @@ async def _story(story: list[tuple[str, int, str]]) -> None:
     assert world.most <= 4
     await world.queue.drain(0)
     await world.lanes.close()
+
+
+async def test_a_key_that_was_run_once_and_has_nothing_to_come_is_not_remembered() -> None:
+    """Of inputs: thousands are looked at once, and are gone the next day."""
+
+    async def look(world: World, key: Key, ticket: Ticket) -> Next:
+        return Next(after=None if key[1].startswith("secret") else 600.0)
+
+    world = World(run=look)
+    world.queue.enqueue(CHAT)
+    for number in range(200):
+        world.queue.enqueue(("team", f"secret{number}"))
+        await world.clock.advance(0.5)
+    assert world.queue.known < 30
+    await world.clock.advance(600.0)
+    assert world.count(CHAT) == 2, "what is planned is not forgotten"
+
+
+async def test_what_is_changed_in_a_loop_begins_no_more_often_for_that() -> None:
+    async def look(world: World, key: Key, ticket: Ticket) -> Next:
+        return Next(after=None)
+
+    world = World(run=look)
+    for number in range(200):
+        world.queue.enqueue(("team", "secret"))
+        world.queue.enqueue(("team", f"other{number}"))
+        await world.clock.advance(0.3)
+    assert world.count(("team", "secret")) <= AT_ONCE + 60 / GAP
+    await world.clock.advance(60.0)
+    world.queue.enqueue(("team", "secret"))
+    await world.clock.advance(0.1)
+    assert world.runs[-1][1] == ("team", "secret"), "and begins at once when it has rested"

@@ -270,3 +270,64 @@ async def test_a_verdict_is_no_business_of_those_who_use_another_credential() ->
     await world.clock.advance(300.0)
     assert world.count(("team", "fine")) == 1
     assert world.count(("team", "refused")) > 3
+
+
+BESIDE: dict[str, tuple[int, int]] = {
+    "one build": (1, 1),
+    "as many as a server takes": (1, 2),
+    "as many as all servers that fail may have runs": (4, 2),
+}
+
+
+@pytest.mark.parametrize("case", list(BESIDE))
+async def test_a_server_that_comes_back_waits_for_no_work_beside_the_runs(case: str) -> None:
+    """The build of an index goes on over a connection that it has, or over one that nobody answers any more."""
+    servers, builds = BESIDE[case]
+    lanes = [(f"s{number}.example.com", 5432) for number in range(servers)]
+    back = ("back.example.com", 5432)
+    away: set[tuple[str, int]] = set()
+    held, done = [], set[Key]()
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        name, _, what = key[1].partition("-")
+        lane = (f"{name}.example.com", 5432)
+        try:
+            ticket.enter(lane, "admin")
+        except Closed:
+            return Next(after=660.0)
+        await world.clock.sleep(0.1)
+        if lane in away:
+            ticket.failed(lane, "no answer")
+            return Next(failed=True)
+        ticket.opened(lane, "admin")
+        if what.startswith("big"):
+            held.append(ticket.detach(lane))
+            return Next(after=None)
+        done.add(key)
+        return Next(after=300.0)
+
+    world = World(run=run)
+    for lane in (*lanes, back):
+        world.answers[lane] = True
+        for number in range(4):
+            world.queue.enqueue((f"team-{number}", f"{lane[0].partition('.')[0]}-chat"))
+    await world.clock.advance(5.0)
+    for number in range(servers * builds):
+        world.queue.enqueue((f"team-{number % builds}", f"s{number // builds}-big{number}"))
+    await world.clock.advance(5.0)
+    assert len(held) == servers * builds
+    away |= {*lanes, back}
+    for lane in (*lanes, back):
+        world.queue.enqueue(("team-3", f"{lane[0].partition('.')[0]}-chat"))
+    await world.clock.advance(1.0)
+    away.difference_update([lanes[0], back])
+    for name in ("s0", "back"):
+        world.queue.enqueue(("shop", f"{name}-chat"))
+        await world.clock.advance(20.0)
+        assert ("shop", f"{name}-chat") in done, f"{name} waits for a build"
+    assert world.lanes.counts().held == servers * builds
+    away.clear()
+    for give in held:
+        give()
+    await world.clock.advance(100.0)
+    assert world.free()

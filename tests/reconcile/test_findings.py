@@ -10,9 +10,11 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from cipher_operator.api.names import FINALIZER, IN_USE_FINALIZER
 from cipher_operator.api.reasons import Reason
+from cipher_operator.postgres import inspect
 from cipher_operator.postgres.dial import parse_blocked_ranges
 from cipher_operator.reconcile import tell
 from devcluster import FaultProxy, PostgresServer
@@ -361,3 +363,31 @@ async def test_what_a_hostile_marker_says_is_one_printable_line(runs: Runs) -> N
     await runs.run()
     assert runs.says() == ("False", "Conflict"), runs.message()
     assert runs.message().isprintable()
+
+
+ODD: dict[str, str] = {
+    "no row": "SELECT 1 WHERE false",
+    "another type": "SELECT 5",
+    "an object without what was asked for": "SELECT '{}'::jsonb",
+    "an object with something else in it": 'SELECT \'{"server": 5, "database": null}\'::jsonb',
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+@pytest.mark.parametrize("before", [False, True], ids=["a new storage", "one that is Ready"])
+async def test_a_server_that_answers_what_was_not_asked_is_told(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, case: str, before: bool
+) -> None:
+    """Anybody can name a server of his own, which says what it likes."""
+    if before:
+        await runs.ready()
+    else:
+        runs.admin_secret()
+        runs.storage()
+    monkeypatch.setattr(inspect, "catalog_query", lambda *_, **__: sql.SQL(ODD[case]))
+    following = await runs.run()
+    assert (runs.says(), following.failed) == (("False", "Unknown"), True)
+    assert "operator's log" in runs.message()
+    assert "a run failed unexpectedly" in caplog.text
+    monkeypatch.undo()
+    await runs.until(lambda: runs.says() == ("True", "Ready"))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from cipher_operator.api.names import FINALIZER
+from cipher_operator.postgres import rights
 from support.runs import NAMESPACE, SERVERS
 from support.tenants import PROD, Tenants
 
@@ -50,6 +51,16 @@ async def test_what_the_login_lacks_is_said_with_its_remedy(
     tenants.seconds += 400
     await tenants.look_at_server()
     assert tenants.server_ready()["status"] == "True"
+
+
+async def test_a_server_that_answers_what_was_not_asked_is_told(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tenants.platform()
+    monkeypatch.setattr(rights, "_QUERY", "SELECT 5")
+    await tenants.look_at_server()
+    assert (tenants.server_ready()["status"], tenants.server_ready()["reason"]) == ("False", "Unknown")
+    assert "a run failed unexpectedly" in caplog.text
 
 
 async def test_a_spec_that_serves_nobody_is_said(tenants: Tenants) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from cipher_operator.api.names import FINALIZER, REQUEST_ANNOTATIONS
 from cipher_operator.api.spec import parse_resource
-from cipher_operator.kube.reflector import Seen
+from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.inputs import Key

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from cipher_operator.kube.reflector import Seen
+from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket

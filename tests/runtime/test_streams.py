@@ -90,6 +90,28 @@ async def test_what_would_end_kopf_makes_it_list_anew(case: str) -> None:
     assert world.broken == [why]
 
 
+DEEP = b'{"metadata":{"uid":"1","name":"deep","managedFields":' + b'[{"a":' * 4_000 + b"1" + b"}]" * 4_000 + b"}}"
+
+
+@pytest.mark.parametrize("size", [1_000, 100_000])
+async def test_an_object_that_nests_deep_reaches_kopf_without_that(size: int) -> None:
+    """Python's decoder gives up at a thousand levels, and kopf with it."""
+    world = World(ADDED + b'{"type":"ADDED","object":' + DEEP + b"}\n" + ADDED, size)
+    first, second, third = (json.loads(line) for line in (await world.all()).splitlines() if line)
+    assert (first, third) == (json.loads(ADDED), json.loads(ADDED))
+    assert (second["type"], second["object"]["metadata"]["name"]) == ("ADDED", "deep")
+    assert world.broken == []
+
+
+async def test_so_does_one_in_a_list() -> None:
+    class Page:
+        async def read(self) -> bytes:
+            return b'{"items":[' + DEEP + b"," + DEEP + b"]}"
+
+    page = json.loads(await module.Whole(Page()).read())
+    assert [item["metadata"]["name"] for item in page["items"]] == ["deep", "deep"]
+
+
 async def test_what_is_taken_in_reaches_kopf_as_a_bookmark() -> None:
     taken = line("MODIFIED", metadata={"uid": "1", "name": "chat", "resourceVersion": "7"}, status={"a": "b" * 1_000})
     asked: list[str] = []

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from cipher_operator.kube.reflector import Seen
+from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.inputs import PLACE, Key, Ref, references

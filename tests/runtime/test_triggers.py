@@ -7,7 +7,8 @@ from typing import Any, cast
 import pytest
 
 from cipher_operator.kube import reflector
-from cipher_operator.kube.reflector import STORAGES, Reflector, Seen
+from cipher_operator.kube.reflector import STORAGES, Reflector
+from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References, Version
 from cipher_operator.reconcile.inputs import Key, Ref, references

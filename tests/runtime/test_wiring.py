@@ -5,10 +5,12 @@ after its start, and a test that has an operator as fixture is such a task.
 """
 
 import asyncio
+import json
 import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -93,6 +95,31 @@ async def test_a_secret_that_comes_later_changes_and_goes(account: Path, namespa
         await operator.until(lambda: runs.count(key) == 3)
         namespace.delete("secrets", "pg-admin")
         await operator.until(lambda: runs.count(key) == 4)
+
+
+def _nested(namespace: Namespace, plural: str, name: str, **rest: Any) -> None:
+    """Create an object whose `managedFields`, which anybody may write, are deeper than Python's decoder goes."""
+    api, kind = ("v1", "Secret") if plural == "secrets" else ("storage.cipher.dev/v1alpha1", "CipherStorage")
+    managed = {"manager": "x", "operation": "Update", "apiVersion": api, "fieldsType": "FieldsV1", "fieldsV1": "DEEP"}
+    body = {"apiVersion": api, "kind": kind, "metadata": {"name": name, "managedFields": [managed]}, **rest}
+    text = json.dumps(body).replace('"DEEP"', '{"f:a":' * 5_000 + "{}" + "}" * 5_000)
+    namespace.plane.kubectl("create", "--raw", namespace.path(plural), "-f", "-", input=text)
+
+
+async def test_objects_that_nest_deep_end_no_watch(account: Path, namespace: Namespace) -> None:
+    def make(name: str) -> None:
+        _nested(namespace, "secrets", f"{name}-secret", stringData={"a": "1"})
+        _nested(namespace, "cipherstorages", name, spec={"connection": {"secretRef": {"name": "pg-admin"}}})
+
+    make("listed")
+    async with running(account) as operator:
+        await operator.ready()
+        make("watched")
+        namespace.storage("chat")
+        keys = [(namespace.name, name) for name in ("listed", "watched", "chat")]
+        await operator.until(lambda: [operator.stand_in.count(key) for key in keys] == [1, 1, 1])
+        namespace.secret("pg-admin", {"a": "1"})
+        await operator.until(lambda: [operator.stand_in.count(key) for key in keys] == [2, 2, 2])
 
 
 async def test_a_secret_whose_deletion_waits_is_looked_at_once(account: Path, namespace: Namespace) -> None:
@@ -224,6 +251,19 @@ async def test_a_watch_that_gives_up_ends_the_process(
     async with running(config, "--instance-id", "x") as operator:
         assert await asyncio.wait_for(operator.task, 10) == 1
     assert "the watch of the cluster gave up" in caplog.text
+
+
+async def test_a_cluster_that_was_restored_ends_the_process(account: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing that it has learnt, or watches, can be believed any more."""
+    async with running(account) as operator:
+        await operator.ready()
+        secrets = operator.operator._parts.reflectors[0]
+        secrets._reached, secrets._version = f"{secrets._reached}0", None
+        # As where the API server is started again after the restore.
+        await secrets.stop()
+        secrets.start()
+        assert await asyncio.wait_for(operator.task, 15) == 1
+    assert "the cluster was restored from a backup" in caplog.text
 
 
 async def test_the_instance_is_the_uid_of_kube_system(account: Path, plane: ControlPlane) -> None:

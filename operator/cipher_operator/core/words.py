@@ -9,6 +9,9 @@ MAX_SAID = 200
 """Characters of a server's words in a message."""
 _MAX_READ = 2_000
 """Characters that are looked at: a hostile server may send megabytes."""
+_LONGEST = 160
+"""Characters of a word that may be shown: two quoted names, with a dot between. To look for an address takes the square
+of that."""
 _ADDRESS = re.compile(
     r"\S*(?:://|@|\$)\S*"  # URLs, logins, verifiers
     r"|\b\d{1,3}(?:\.\d{1,3}){3}\b|\S*:\S*:\S*"  # IPv4, IPv6
@@ -21,7 +24,8 @@ def without_addresses(text: str | None, hidden: Iterable[str] = (), most: int = 
     """Return a server's text as one line of at most `most` characters; each of `hidden` and every address is `…`."""
     if not text:
         return ""
-    line = " ".join(printable(text[:_MAX_READ]).split())
+    words = printable(text[:_MAX_READ]).split()
+    line = " ".join(word if len(word) <= _LONGEST else "…" for word in words)
     if len(text) > _MAX_READ:
         # What was cut in two may no longer look like an address.
         line = line.rpartition(" ")[0]

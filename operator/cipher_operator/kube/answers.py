@@ -1,12 +1,12 @@
 """From an HTTP answer of the API server to an object, or to one of the two errors."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
+from cipher_operator.kube.decoding import decode
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json
 from cipher_operator.kube.redaction import redacted
 from cipher_operator.kube.refusals import ADMISSION, WEBHOOK_AWAY
@@ -47,7 +47,7 @@ def _phrase(status: int) -> str:
 
 def _object(content: bytes) -> Json:
     try:
-        decoded = json.loads(content) if content else {}
+        decoded = decode(content) if content else {}
     except ValueError:
         return {}
     return decoded if isinstance(decoded, dict) else {}
@@ -72,7 +72,7 @@ def _seconds(retry_after: str | None) -> float | None:
     except ValueError:
         try:
             at = parsedate_to_datetime(retry_after)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         wait = (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
     return min(MAX_RETRY_AFTER, max(0.0, wait))

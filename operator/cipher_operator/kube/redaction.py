@@ -23,6 +23,8 @@ SHORT = 6
 """Characters below which a value is hidden only where it stands for itself: within a word it is no secret."""
 PART = 12
 """Characters of a value that are no coincidence."""
+_TOO_LONG = re.compile(r"\S{301,}")
+"""Longer than any name, and no word for anybody. To look through one for credentials takes the square of its length."""
 _CREDENTIALS = (
     re.compile(r"\S*://\S*"),
     re.compile(r"(?<=password)\s*[=:]\s*\S+|(?<=passwd)\s*[=:]\s*\S+|(?<=token)\s*[=:]\s*\S+", re.IGNORECASE),
@@ -44,7 +46,7 @@ def redacted(message: str, request: Any) -> str:
             message = message.replace(form, HIDDEN)
         elif len(form) > 2:
             message = re.sub(rf"(?<![\w-]){re.escape(form)}(?![\w-])", HIDDEN, message)
-    message = _without_parts(message, forms)
+    message = _TOO_LONG.sub(HIDDEN, _without_parts(message, forms))
     for pattern in _CREDENTIALS:
         message = pattern.sub(HIDDEN, message)
     line = " ".join(printable(message).split())

@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import logging
 import random
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from cipher_operator.api.names import GROUP, IN_USE_FINALIZER, KIND, PLURAL, SERVER_KIND, SERVER_PLURAL, VERSION
+from cipher_operator.api.names import GROUP, KIND, PLURAL, SERVER_KIND, SERVER_PLURAL, VERSION
 from cipher_operator.kube.backoff import Backoff
 from cipher_operator.kube.outage import ApiOutage, Outage, is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json, Watching
 from cipher_operator.kube.refusals import why_refused
+from cipher_operator.kube.seen import Ref, Seen, is_older, key_of, seen_of
 
 PAGE = "500"
 """Objects in a page of a list; it is read one object at a time."""
@@ -27,6 +27,9 @@ AWAY = (0.2, 5.0)
 """Seconds between tries, at first and at most, while nobody answers: an outage is over when it is over."""
 BROKEN = (0.5, 30.0)
 """The same between lists while the server breaks off every watch: a list is work for it."""
+DEAF = 60.0
+"""Seconds after which it is looked whether a watch that has brought nothing, not even a bookmark, can bring anything:
+one from a revision that is still to come is silent until then."""
 SETTLED = 5.0
 """Seconds that a watch must live before an outage is over."""
 SETTLED_AFTER_ERROR = 60.0
@@ -34,27 +37,12 @@ SETTLED_AFTER_ERROR = 60.0
 
 logger = logging.getLogger(__name__)
 
-Ref = tuple[str, str, str]
-"""Kind (`Secret`), namespace and name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What is kept of an object. `deleting`: its deletion waits for finalizers; `held`: one of them is ours;
-    `generation`: of its spec, 0 where it has none; `labels` where they are asked for."""
-
-    uid: str
-    version: str
-    deleting: bool = False
-    held: bool = False
-    generation: int = 0
-    labels: Mapping[str, str] | None = None
-
-
 Changed = Callable[[Ref, Seen | None], None]
 """Called with an object that is new or changed, and with None for one that is gone. May see the same again."""
 Restarted = Callable[[str, str], None]
 """Called with the kind, and why a watch of it ended: ended, expired, broken, unavailable or refused."""
+Rewound = Callable[[], None]
+"""Called where revisions have gone back, as those of a cluster do that was restored from a backup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +94,7 @@ class Reflector:
         restarted: Restarted = lambda kind, why: None,
         *,
         api: ApiOutage | None = None,
+        rewound: Rewound = lambda: None,
     ) -> None:
         self._kube, self._watched, self._changed, self._namespace = kube, watched, changed, namespace
         self._restarted: Callable[[str], None] = lambda why: restarted(watched.kind, why)
@@ -113,6 +102,7 @@ class Reflector:
         self._objects: dict[tuple[str, str], Seen] = {}
         self._version: str | None = None
         """Where the watch goes on; None where a list must come first."""
+        self._rewound, self._reached = rewound, ""
         self._away, self._broken = Backoff(*AWAY), Backoff(*BROKEN)
         self._outage = Outage(f"{watched.plural} in {namespace}" if namespace else watched.plural, api)
         self._patience = SETTLED
@@ -164,7 +154,7 @@ class Reflector:
             self._restarted("unavailable")
             self._outage.note(str(error), everybody=is_everybodys(error.status))
             if error.status == 504:
-                # Also the answer to a version of the future: the cluster was restored from a backup.
+                # Of some also the answer to a version of the future: the cluster was restored from a backup.
                 self._version = None
             return (self._broken if error.status in (500, 504) else self._away).next(error.retry_after)
         except ApiError as error:
@@ -176,6 +166,12 @@ class Reflector:
                 self._outage.note(why_refused(error, self._watched.plural, self._watched.api))
                 return (self._broken if listed else self._away).next()
             # What the watch would go on from, or the rest of the list, is not kept any more.
+        except Exception:
+            # One that ended for this would be missed by everybody.
+            self._restarted("broken")
+            self._version = None
+            logger.exception("the watch of %s failed unexpectedly", self._watched.plural)
+            return self._broken.next()
         return self._away.next()
 
     async def _list(self) -> None:
@@ -195,21 +191,34 @@ class Reflector:
             version = str(metadata["resourceVersion"])
         for key in self._objects.keys() - listed:
             self._drop(key)
-        self._version = version
+        self._look_back(version)
+        self._version = self._reached = version
+
+    def _look_back(self, version: str) -> None:
+        """Tell of a server that is not as far as it was: where it was is no place any more."""
+        if is_older(version, self._reached):
+            self._version = None
+            self._rewound()
 
     async def _watch(self) -> None:
         """Follow the events until the stream ends."""
         assert self._version is not None
         seconds = round(WATCH_SECONDS * random.uniform(1.0, 1.2))  # noqa: S311 - spreads the ends
         query = self._query(resourceVersion=self._version, allowWatchBookmarks="true", timeoutSeconds=str(seconds))
+        loop, heard = asyncio.get_running_loop(), False
         async with self._kube.watch(self._path, **query) as events:
-            settled = asyncio.get_running_loop().call_later(self._patience, self._settle)
+            began, settled = loop.time(), loop.call_later(self._patience, self._settle)
             try:
                 async for event in events:
                     with _readable():
                         self._take(event["type"], event["object"])
+                    heard = True
             finally:
                 settled.cancel()
+        if not heard and loop.time() - began >= DEAF:
+            first = await self._kube.scan(self._path, lambda _: None, **self._query(limit="1"))
+            with _readable():
+                self._look_back(str(first["resourceVersion"]))
 
     def _take(self, type_: str, body: Json) -> None:
         if type_ == "ERROR":
@@ -221,11 +230,11 @@ class Reflector:
         if type_ in ("ADDED", "MODIFIED"):
             self._put(body)
         elif type_ == "DELETED":
-            self._drop(_key(body))
-        self._version = version
+            self._drop(key_of(body))
+        self._version = self._reached = version
 
     def _put(self, body: Json) -> tuple[str, str]:
-        key, seen = _key(body), _seen(body, labelled=self._watched.labelled)
+        key, seen = key_of(body), seen_of(body, labelled=self._watched.labelled)
         if self._objects.get(key) != seen:
             self._objects[key] = seen
             self._tell(key, seen)
@@ -261,10 +270,15 @@ def reflectors(
     restarted: Restarted = lambda kind, why: None,
     *,
     api: ApiOutage | None = None,
+    rewound: Rewound = lambda: None,
 ) -> tuple[Reflector, ...]:
     """Return one reflector for each kind and namespace, one for each kind where no namespace is named."""
     places = namespaces or (None,)
-    return tuple(Reflector(kube, kind, changed, place, restarted, api=api) for kind in watched for place in places)
+    return tuple(
+        Reflector(kube, kind, changed, place, restarted, api=api, rewound=rewound)
+        for kind in watched
+        for place in places
+    )
 
 
 @contextlib.contextmanager
@@ -274,21 +288,3 @@ def _readable() -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, AttributeError):
         raise _Broken("something that is no object came") from None
-
-
-def _key(body: Json) -> tuple[str, str]:
-    metadata = body["metadata"]
-    return sys.intern(str(metadata.get("namespace", ""))), str(metadata["name"])
-
-
-def _seen(body: Json, *, labelled: bool) -> Seen:
-    metadata = body["metadata"]
-    generation = metadata.get("generation")
-    return Seen(
-        str(metadata["uid"]),
-        str(metadata["resourceVersion"]),
-        deleting="deletionTimestamp" in metadata,
-        held=IN_USE_FINALIZER in (metadata.get("finalizers") or ()),
-        generation=generation if type(generation) is int else 0,
-        labels=dict(metadata.get("labels") or {}) if labelled else None,
-    )

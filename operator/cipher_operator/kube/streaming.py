@@ -5,15 +5,14 @@ nor the backlog of a watch is ever held whole: what counts is the largest single
 """
 
 import codecs
-import json
 from collections.abc import AsyncIterable, AsyncIterator
 from typing import Any
 
+from cipher_operator.kube.decoding import decode, decode_next
 from cipher_operator.kube.port import Json
 
 MAX_OBJECT = 16 * 2**20
 """Bytes of one object: ten times of what the API server stores."""
-_DECODER = json.JSONDecoder()
 _BLANK = " \t\r\n"
 _AFTER_NUMBER = tuple(",]}" + _BLANK)
 
@@ -40,7 +39,7 @@ async def lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[Json]:
 
 def _object(line: bytearray) -> Json:
     try:
-        found = json.loads(line)
+        found = decode(line)
     except ValueError:
         raise NotReadable("a line is no JSON") from None
     if not isinstance(found, dict):
@@ -83,7 +82,7 @@ class ListReader:
         await self._peek()
         while True:
             try:
-                value, end = _DECODER.raw_decode(self._text, self._at)
+                value, end = decode_next(self._text, self._at)
             except ValueError:
                 wanted = 2 * (len(self._text) - self._at)
                 if self._ended or wanted > 2 * MAX_OBJECT:

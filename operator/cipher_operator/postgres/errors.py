@@ -44,6 +44,9 @@ _OF_STATEMENTS = frozenset({"21", "22", "23", "2F", "38", "39", "42", "P0"})
 """Classes of SQLSTATE that no login gives but by what runs within it: from 17 on, event triggers ON login."""
 _REFUSES_TLS = re.compile(r"server does not support SSL")
 _HASHES_ITSELF = re.compile(r"only (?:support|accept|allow|take)\w* .{0,40}plain-?\s?text", re.IGNORECASE)
+_MAX_READ = 4_000
+"""Characters of an error that are looked at. A server may send millions, of anybody's choice who may raise an error in
+one of its databases, and to look for words with something between them takes the square of that."""
 UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
 
 
@@ -94,7 +97,7 @@ def is_race(error: BaseException) -> bool:
     if not isinstance(error, psycopg.Error) or foreign_function(error) is not None:
         return False
     if error.sqlstate == "XX000":
-        return any(words in str(error) for words in RACES_WITHOUT_CODE)
+        return any(words in _text(error) for words in RACES_WITHOUT_CODE)
     return error.sqlstate in RACES
 
 
@@ -108,7 +111,7 @@ def hashes_itself(error: BaseException) -> bool:
 
     Its control plane says so when the transaction commits, as an internal error or with a status of its own.
     """
-    return isinstance(error, psycopg.Error) and _HASHES_ITSELF.search(str(error)) is not None
+    return isinstance(error, psycopg.Error) and _HASHES_ITSELF.search(_text(error)) is not None
 
 
 def server_words(error: BaseException, hidden: tuple[str, ...] = ()) -> str:
@@ -127,7 +130,7 @@ def leads_on(error: BaseException) -> bool:
         return True
     if (code := _code(error)) is not None:
         return code == NOT_READY.sqlstate
-    return _NETWORK.search(str(error)) is not None or _by_text(str(error)) in {NOT_READY, READ_ONLY}
+    return _NETWORK.search(_text(error)) is not None or _by_text(_text(error)) in {NOT_READY, READ_ONLY}
 
 
 def may_be_behind(error: BaseException) -> bool:
@@ -149,13 +152,13 @@ def tells_most(errors: list[psycopg.Error]) -> psycopg.Error:
 def reached_server(error: BaseException) -> bool:
     """Return whether a connection was made before it failed."""
     return _code(error) is not None or not (
-        isinstance(error, psycopg.errors.ConnectionTimeout) or _NETWORK.search(str(error))
+        isinstance(error, psycopg.errors.ConnectionTimeout) or _NETWORK.search(_text(error))
     )
 
 
 def refuses_tls(error: BaseException) -> bool:
     """Return whether the server said that it has no TLS."""
-    return _REFUSES_TLS.search(str(error)) is not None
+    return _REFUSES_TLS.search(_text(error)) is not None
 
 
 def refuses_plaintext(error: BaseException) -> bool:
@@ -164,8 +167,12 @@ def refuses_plaintext(error: BaseException) -> bool:
     A server that keeps us out by its pg_hba.conf does not say, in a language that the table does not know, for which
     reason: its SQLSTATE counts.
     """
-    meaning = _by_text(str(error))
+    meaning = _by_text(_text(error))
     return meaning is NO_TLS_REFUSED or (meaning is None and _code(error) == NO_TLS_REFUSED.sqlstate)
+
+
+def _text(error: BaseException) -> str:
+    return str(error)[:_MAX_READ]
 
 
 def _code(error: BaseException) -> str | None:
@@ -177,7 +184,7 @@ def _code(error: BaseException) -> str | None:
 def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Meaning:
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
         return TIMEOUT
-    text = str(error)
+    text = _text(error)
     if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
         return SOURCES[error.diag.source_function]
     if code is not None and code in SQLSTATES:

@@ -38,7 +38,8 @@ async def answers(host: str, port: int, policy: DialPolicy) -> bool:
 async def _answers(address: str, host: str, port: int) -> bool:
     try:
         return await _speaks(address, port) or await _speaks_tls(address, host, port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):
+        # UnicodeError: a name that TLS has no form for, as the longest spellings of a number.
         return False
 
 

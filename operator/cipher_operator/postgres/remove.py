@@ -48,6 +48,8 @@ _UNSEEN = frozenset(
 )
 """What says that nobody could look into a database. One that an earlier try closed is not ready; behind a pooler it
 takes the login and never answers."""
+MAX_DETAIL = 1_500
+"""Characters of what a server says of dependent objects."""
 HASTY_SECONDS = 3.0
 """How long the first look into a database may take: behind a pooler, one that an earlier try closed never answers."""
 
@@ -200,7 +202,7 @@ def _kept(desired: Desired, marker: Marker) -> tuple[str, ...]:
 
 
 def _one_line(text: str | None) -> str:
-    return "; ".join((text or "the server does not say which").splitlines()[:SHOWN])
+    return "; ".join((text or "the server does not say which")[:MAX_DETAIL].splitlines()[:SHOWN])
 
 
 def _explained(error: psycopg.Error, desired: Desired) -> Failure:

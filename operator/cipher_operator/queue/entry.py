@@ -28,6 +28,17 @@ class Entry:
     rested: float = 0.0
     """When it may begin AT_ONCE times again."""
 
+    @property
+    def blank(self) -> bool:
+        """Return whether nothing is planned or known of it that would not be of a new one, but how often it began."""
+        return not (self.needs or self.way or self.task or self.dirty or self.timer or self.failures)
+
+    def cancel(self) -> None:
+        """Take back what is planned."""
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
     def rest(self, now: float) -> float:
         """Return for how many seconds it may not begin."""
         return max(0.0, self.rested - now - (AT_ONCE - 1) * GAP)

@@ -1,7 +1,7 @@
 """One lane: a server's slots, who holds them, whether it is down, and which credentials it has refused. Plain state."""
 
 from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from cipher_operator.queue.needs import kept_free
@@ -24,15 +24,25 @@ class Credential:
     until: float = 0.0
     used: float = 0.0
 
+    def let(self, who: object) -> bool:
+        """Return whether somebody may log in with it now, who is noted as the one that tries it."""
+        if not self.proven and self.trial not in (None, who):
+            return False
+        self.trial = None if self.proven else who
+        return True
+
 
 @dataclass(slots=True)
 class Lane:
-    """`capacity` slots; `cause` is set while the lane is down."""
+    """`slots`, and how many of them runs may take by now (`capacity`); `cause` is set while the lane is down."""
 
     slots: int
     capacity: int
     holders: Counter[str] = field(default_factory=Counter)
     """Slots that are taken, by the namespace for which."""
+    beside: Counter[str] = field(default_factory=Counter)
+    """Those of them that work beside the runs has, for up to an hour: it shows neither that the lane works nor that it
+    does not, so who is to find that out does not wait for it."""
     cause: object | None = None
     suspect: bool = False
     """Its runs fail without an answer, or it has just come back: one try at a time, until one ends well."""
@@ -49,16 +59,21 @@ class Lane:
         """Return how many slots are taken."""
         return self.holders.total()
 
+    @property
+    def run(self) -> Counter[str]:
+        """Return the slots that runs have, by namespace."""
+        return self.holders - self.beside if self.beside else self.holders
+
     def free(self, namespace: str, *, shared: bool) -> int:
         """Return how many slots a namespace can take; `shared` says that others may come, too."""
         if self.cause is not None:
             return 0
-        kept = kept_free(self.capacity) if shared and self.holders[namespace] else 0
-        return max(0, self.capacity - self.held - kept)
+        limits = ((self.capacity, self.run), (self.slots, self.holders))
+        return max(0, min(_left(most, taken, namespace, shared=shared) for most, taken in limits))
 
     def full(self, *, shared: bool) -> bool:
         """Return whether nobody can take a slot, or some namespace has all that it may."""
-        return self.held >= self.capacity or any(not self.free(each, shared=shared) for each in self.holders)
+        return not self.free("", shared=False) or any(not self.free(each, shared=shared) for each in self.holders)
 
     def closed(self, credential: Hashable | None, now: float) -> object | None:
         """Return why there is no way in with a credential (None: with any), None where there is one."""
@@ -77,12 +92,16 @@ class Lane:
         self.holders[namespace] += 1
         self.used = now
 
-    def give(self, namespace: str, now: float) -> None:
-        """Note that it is not any more."""
-        self.holders[namespace] -= 1
-        if not self.holders[namespace]:
-            del self.holders[namespace]
+    def give(self, namespace: str, now: float, *, beside: bool) -> None:
+        """Note that it is not any more; `beside` says that work beside the runs had it."""
+        if beside:
+            _count_down(self.beside, namespace)
+        _count_down(self.holders, namespace)
         self.used = now
+
+    def part(self, namespace: str) -> None:
+        """Note that a slot that is taken is not a run's any more, but that of work beside the runs."""
+        self.beside[namespace] += 1
 
     def resize(self, slots: int) -> None:
         """Note how many slots there are."""
@@ -128,3 +147,21 @@ class Lane:
             self.strikes = 0
         ended, self.since = self.since is not None, None
         return ended
+
+
+def spare(lanes: Iterable[Lane], namespace: str, share: int) -> bool:
+    """Return whether a namespace may take one of the `share` slots that runs in all suspect lanes together may have."""
+    runs = [lane.run for lane in lanes if lane.suspect]
+    kept = kept_free(share) if any(each[namespace] for each in runs) else 0
+    return sum(each.total() for each in runs) + kept < share
+
+
+def _left(most: int, taken: Counter[str], namespace: str, *, shared: bool) -> int:
+    kept = kept_free(most) if shared and taken[namespace] else 0
+    return most - taken.total() - kept
+
+
+def _count_down(counts: Counter[str], namespace: str) -> None:
+    counts[namespace] -= 1
+    if not counts[namespace]:
+        del counts[namespace]

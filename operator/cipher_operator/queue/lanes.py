@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable, Hashable, Iterable
 
 from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.counts import Counts, count
-from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane
-from cipher_operator.queue.needs import API, Listener, Name, Need, kept_free
+from cipher_operator.queue.lane import FIRST_SLOTS, Credential, Lane, spare
+from cipher_operator.queue.needs import API, Listener, Name, Need
 from cipher_operator.queue.offers import Offers
 from cipher_operator.queue.timers import Timers
 
@@ -31,7 +31,8 @@ when it is over because nobody needs the lane."""
 
 class Lanes:
     """What is known of every lane. `probe` asks whether a lane's server answers: True, False, or the seconds that it
-    asks to wait. `share` is how many slots all suspect lanes together may hold. `offers` is what is said of them."""
+    asks to wait. `share` is how many slots runs in all suspect lanes together may hold. `offers` is what is said of
+    them."""
 
     def __init__(
         self,
@@ -105,18 +106,19 @@ class Lanes:
             self._listeners = self._listeners[1:] + self._listeners[:1]
         return True
 
-    def give(self, name: Name, namespace: str) -> None:
-        """Give it back."""
-        self._of(name).give(namespace, self._clock.now())
+    def give(self, name: Name, namespace: str, *, beside: bool = False) -> None:
+        """Give it back; `beside` says that work beside the runs had it."""
+        self._of(name).give(namespace, self._clock.now(), beside=beside)
+        self._freed()
+
+    def part(self, name: Name, namespace: str) -> None:
+        """Leave a slot that a run has to work beside the runs."""
+        self._of(name).part(namespace)
         self._freed()
 
     def try_credential(self, name: Name, credential: Hashable, who: object) -> bool:
         """Return whether this one may log in with a credential now: while it is not proven, one does at a time."""
-        known = self._credential(name, credential)
-        if known.proven or known.trial in (None, who):
-            known.trial = None if known.proven else who
-            return True
-        return False
+        return self._credential(name, credential).let(who)
 
     def end_trial(self, name: Name, credential: Hashable, who: object) -> None:
         """Let another one try a credential."""
@@ -200,8 +202,8 @@ class Lanes:
         lane = self._lanes.get(name)
         if lane is None:
             slots = UNLIMITED if name == API else self.offers.slots(name)
-            lane = self._lanes[name] = Lane(slots, slots if name == API else min(slots, FIRST_SLOTS))
-            lane.used = self._clock.now()
+            first = slots if name == API else min(slots, FIRST_SLOTS)
+            lane = self._lanes[name] = Lane(slots, first, used=self._clock.now())
             if "sweep" not in self._timers:
                 self._timers.at("sweep", lane.used + IDLE_SECONDS, self._sweep)
         return lane
@@ -216,9 +218,7 @@ class Lanes:
             return False
         if not lane.suspect or lane.slots == UNLIMITED:
             return True
-        suspect = [other for other in self._lanes.values() if other.suspect]
-        kept = kept_free(self._share) if any(other.holders[namespace] for other in suspect) else 0
-        return sum(other.held for other in suspect) + kept < self._share
+        return spare(self._lanes.values(), namespace, self._share)
 
     def _shared(self, name: Name) -> bool:
         return name != API and (self.offers.several(name) or any(each.shares(name) for each in self._listeners))

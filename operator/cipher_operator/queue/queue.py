@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
+from cipher_operator.queue.blank import Blank
 from cipher_operator.queue.clock import Clock
 from cipher_operator.queue.entry import Entry
 from cipher_operator.queue.following import Next, backoff
@@ -55,6 +56,7 @@ class Queue(Generic[K]):
         self._learning: dict[Hashable, K] = {}
         self._residents: Residents[K] = Residents(namespace)
         self._waits: Waits[K] = Waits()
+        self._blank: Blank[K] = Blank()
         self._running, self._share = 0, Share(workers)
         self._woken = self._closed = False
         self._context = contextvars.copy_context()
@@ -100,7 +102,7 @@ class Queue(Generic[K]):
         elif entry.task is not None:
             entry.dirty = True
         else:
-            self._cancel(entry)
+            entry.cancel()
             self._ready.put(key, self._namespace(key), self._group(entry), urgent=urgent)
             self._wake()
 
@@ -112,7 +114,7 @@ class Queue(Generic[K]):
         """Drop all that is planned and known of a key. A run under way ends by itself and is not repeated."""
         if (entry := self._entries.pop(key, None)) is None:
             return
-        self._cancel(entry)
+        entry.cancel()
         self._residents.forget(key)
         self._waits.settle(key, frozenset())
         self._ready.remove(key)
@@ -127,7 +129,7 @@ class Queue(Generic[K]):
         self._closed = True
         self._ready.clear()
         for entry in self._entries.values():
-            self._cancel(entry)
+            entry.cancel()
         tasks = {entry.task for entry in self._entries.values() if entry.task is not None}
         if late := (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set():
             for task in late:
@@ -199,7 +201,7 @@ class Queue(Generic[K]):
         entry.begin(self._clock.now())
         self._waits.settle(key, frozenset())
         # What was planned before this run is what this run does.
-        self._cancel(entry)
+        entry.cancel()
         needs: tuple[Need, ...] = () if group[:1] == ("way",) else group
         # One slot of a lane, with however many credentials: a run has one session at a time.
         reserved = lanes_of(need for need in ((API, None), *needs) if self._lanes.cause(*need) is None)
@@ -260,6 +262,10 @@ class Queue(Generic[K]):
             self._plan(key, entry, backoff(entry.failures, self._jitter))
         elif following.after is not None:
             self._plan(key, entry, following.after * self._jitter(1 - following.spread, 1 + following.spread))
+        else:
+            self._blank.add(key, entry)
+            for over in self._blank.over(self._clock.now(), self._entries, self._ready):
+                self.forget(over)
 
     def _learnt(self, key: K, entry: Entry, ticket: Ticket, learns: Hashable | None) -> None:
         """Let those of the same way go on with what is known now."""
@@ -282,7 +288,7 @@ class Queue(Generic[K]):
         if entry.timer is not None:
             if entry.due <= due:
                 return
-            self._cancel(entry)
+            entry.cancel()
         entry.due = due
         entry.timer = self._clock.call_at(due, lambda: self._due(key, entry))
 
@@ -290,9 +296,3 @@ class Queue(Generic[K]):
         entry.timer = None
         if self._entries.get(key) is entry:
             self.enqueue(key, urgent=False)
-
-    @staticmethod
-    def _cancel(entry: Entry) -> None:
-        if entry.timer is not None:
-            entry.timer.cancel()
-            entry.timer = None

@@ -79,7 +79,8 @@ class Ticket:
     def detach(self, name: Name) -> Callable[[], None]:
         """Take one slot out of this run's hands; return what gives it back, for work that outlives the run."""
         self._held[name] -= 1
-        return lambda: self._lanes.give(name, self._namespace)
+        self._lanes.part(name, self._namespace)
+        return lambda: self._lanes.give(name, self._namespace, beside=True)
 
     def opened(self, name: Name, credential: Hashable | None = None) -> None:
         """Say that a login was accepted."""

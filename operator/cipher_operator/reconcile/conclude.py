@@ -155,6 +155,16 @@ def api_refused(error: ApiError, namespace: str) -> Failure:
     return Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
 
 
+def unforeseen() -> Failure:
+    """Return the failure of a run that ended with an error which nobody has thought of; the log has where."""
+    return Failure(
+        Reason.UNKNOWN,
+        "the server sent what no PostgreSQL does, or the operator has a defect; see where in the operator's log, and "
+        "correct the connection Secret, or report it",
+        stage=ConditionType.CONNECTED,
+    )
+
+
 def _named(verb: str, resource: str, namespace: str) -> str:
     return f"{verb} {resource}" + (f" in namespace '{namespace}'" if namespace else "")
 

@@ -13,22 +13,24 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.connection.admin import AdminConnection
+from cipher_operator.core.permit import NotLeading
 from cipher_operator.core.tenancy import check_server
 from cipher_operator.kube.cipherservers import get_server, holdable, patch_server_status
 from cipher_operator.kube.cipherstorages import held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.objects import Standing
-from cipher_operator.kube.port import ApiError
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.claims import claims
 from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
+from cipher_operator.queue.needs import Busy
 from cipher_operator.queue.offers import Offer
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.attempt import attempt
-from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused
+from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused, unforeseen
 from cipher_operator.reconcile.contents import Contents, read_contents, version_of
 from cipher_operator.reconcile.finalize import release_input
 from cipher_operator.reconcile.inputs import SECRET, Key, Ref, login_references
@@ -156,6 +158,11 @@ class ServerReconciler:
             ticket.hung(failure)
         except Failure as raised:
             failure = raised
+        except (Busy, NotLeading, ApiError, ApiUnavailable):
+            raise
+        except Exception:
+            logger.exception("a run failed unexpectedly", extra={"server": resource.name})
+            failure = unforeseen()
         self._looks.pop(resource.name, None)
         return replace(result, failure=failure)
 

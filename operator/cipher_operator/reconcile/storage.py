@@ -12,16 +12,27 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.orders import Orders
+from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.events import Recorder
-from cipher_operator.kube.port import ApiError
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.following import Next
+from cipher_operator.queue.needs import Busy
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.attempt import attempt
 from cipher_operator.reconcile.builds import Builds
-from cipher_operator.reconcile.conclude import REFUSED_FOR, api_refused, discreet, failed, planned, ready, refused
+from cipher_operator.reconcile.conclude import (
+    REFUSED_FOR,
+    api_refused,
+    discreet,
+    failed,
+    planned,
+    ready,
+    refused,
+    unforeseen,
+)
 from cipher_operator.reconcile.decide import Intent, decide, parse
 from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.inputs import Key
@@ -148,6 +159,11 @@ class Reconciler:
             ticket.hung(failure)
         except ApiError as error:
             failure = api_refused(error, snapshot.resource.namespace)
+        except (Busy, NotLeading, ApiUnavailable):
+            raise
+        except Exception:
+            logger.exception("a run failed unexpectedly", extra={"storage": "/".join(snapshot.resource.key)})
+            failure = unforeseen()
         return refused(snapshot, failure)
 
     async def _reconcile(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result:

@@ -120,11 +120,17 @@ class Operator:
                 await self._leave(parts)
                 return 0
             informer.start(self._take_signals)
-            ends = [self._stop.wait(), informer.ended.wait()]
+            ends = [self._stop.wait(), informer.ended.wait(), parts.rewound.wait()]
             await _first(*ends, *([self._elector.ended.wait()] if self._elector is not None else ()))
             if not self._stop.is_set():
                 if informer.ended.is_set():
                     logger.error("the watch of the cluster gave up; this process ends, to be started again")
+                elif parts.rewound.is_set():
+                    # kopf's are as deaf as ours were, and nothing tells it.
+                    logger.error(
+                        "the cluster was restored from a backup: its resourceVersions have gone back, and its watches "
+                        "tell nothing; this process ends, to be started again"
+                    )
                 self._watchdog(GIVEN_UP_SECONDS + 2, 1)
                 await asyncio.gather(informer.stop(GIVEN_UP_SECONDS), parts.queue.drain(GIVEN_UP_SECONDS - 1))
                 await self._leave(parts)

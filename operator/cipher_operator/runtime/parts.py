@@ -97,6 +97,8 @@ class Parts:
     outage: ApiOutage
     runs: Runs
     server_runs: Runs
+    rewound: asyncio.Event
+    """Set where the cluster was restored from a backup: what was learnt of it is not so any more."""
 
     @classmethod
     def of(  # noqa: PLR0917 - each is there once in a process
@@ -177,10 +179,11 @@ class Parts:
         ]
         if settings.cluster_servers:
             kinds += [(SERVERS, tenants.server, ()), (NAMESPACES, tenants.namespace, ())]
+        rewound, restarted = asyncio.Event(), metrics.watch_restarted
         watching = [
             reflector
-            for watched, changed, namespaces in kinds
-            for reflector in reflectors(kube, (watched,), changed, namespaces, metrics.watch_restarted, api=api)
+            for watched, changed, places in kinds
+            for reflector in reflectors(kube, (watched,), changed, places, restarted, api=api, rewound=rewound.set)
         ]
         return cls(
             queue,
@@ -194,6 +197,7 @@ class Parts:
             api,
             runs,
             server_runs,
+            rewound,
         )
 
     @asynccontextmanager
@@ -241,7 +245,16 @@ class Parts:
 
 
 async def _probe(kube: Kube, settings: Settings, lane: object) -> bool | float:
-    """Return whether a lane's server answers; for the API server also the seconds that it asks to wait."""
+    """Return whether a lane's server answers; for the API server also the seconds that it asks to wait. Raises nothing:
+    a lane whose probe ends so would stay down for good."""
+    try:
+        return await _asked(kube, settings, lane)
+    except Exception:
+        logger.exception("a probe failed unexpectedly")
+        return False
+
+
+async def _asked(kube: Kube, settings: Settings, lane: object) -> bool | float:
     if lane == API:
         try:
             await kube.get("/version")

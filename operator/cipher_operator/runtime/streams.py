@@ -5,11 +5,14 @@ decrypted, and a line that is no event end it. So do the answers 400, 410 and th
 pages that lasts longer than the server remembers its beginning (five minutes, etcd's compaction) ends in a 410. Here
 all of them become that event, or its like for a list, after a pause that grows.
 
+So does an object that is deeper than Python's decoder goes: what is too deep of it does not reach kopf.
+
 And so that kopf is not troubled for nothing: an event that its receiver has taken in by himself reaches
 it as a bookmark, which moves its place and costs nothing.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,6 +22,7 @@ import aiohttp
 
 from cipher_operator.api.names import PLURAL
 from cipher_operator.kube.backoff import Backoff
+from cipher_operator.kube.decoding import flattened
 from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.reflector import BROKEN, SETTLED_AFTER_ERROR
 
@@ -62,6 +66,9 @@ class Streams:
         if ours and not watches and response.status == 200 and not request.url.query.get("continue"):
             self._lists(_namespace(path))
         if not refused and not (watches and response.status == 200):
+            if ours and response.status == 200:
+                whole: Any = Whole(response.content)
+                response.content = whole
             return response
         watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
         if not refused:
@@ -124,14 +131,14 @@ class Content:
                 end = chunk.rfind(b"\n") + 1
                 pending += chunk[:end]
                 if end:
-                    for line in filter(None, pending.split(b"\n")):
-                        event = read(bytes(line))
+                    for line in map(bytes, filter(None, pending.split(b"\n"))):
+                        event, shown = _read_within_depth(line)
                         if isinstance(event, str):
                             settled.cancel()
                             await self._broken(event)
                             yield LIST_ANEW
                             return
-                        yield self._passed(*event) or bytes(line) + b"\n"
+                        yield self._passed(*event) or shown + b"\n"
                     pending = bytearray()
                 pending += chunk[end:]
         finally:
@@ -150,6 +157,20 @@ class Content:
             return None
         place = {"metadata": {"resourceVersion": body["metadata"].get("resourceVersion")}}
         return json.dumps({"type": "BOOKMARK", "object": place}).encode() + b"\n"
+
+
+class Whole:
+    """The content of a page of a list, without what is too deep; for the rest it is aiohttp's own."""
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def read(self) -> bytes:
+        """Return all of it."""
+        return _within_depth(await self._content.read())
 
 
 class _Over:
@@ -178,3 +199,25 @@ def read(line: bytes) -> tuple[str, Mapping[str, Any]] | str:
     except (ValueError, TypeError, KeyError, AttributeError):
         known = False
     return (type_, body) if known else "something that is no event came"
+
+
+def _read_within_depth(line: bytes) -> tuple[tuple[str, Mapping[str, Any]] | str, bytes]:
+    """Return the same, and the line as kopf can decode it."""
+    try:
+        return read(line), line
+    except RecursionError:
+        line = _within_depth(line)
+        return read(line), line
+
+
+def _within_depth(content: bytes) -> bytes:
+    """Return a JSON text as it can be decoded: without what is too deep."""
+    try:
+        json.loads(content)
+    except RecursionError:
+        with contextlib.suppress(ValueError):
+            return flattened(content).encode()
+        return b""
+    except ValueError:
+        pass
+    return content

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Set
 
 from cipher_operator.api.names import SERVER_KIND
-from cipher_operator.kube.reflector import Seen
+from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.inputs import NAMESPACE, PLACE, Key, Ref

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, REQUEST_ANNOTATIONS
-from cipher_operator.kube.reflector import Seen
+from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.reconcile.contents import revision

@@ -32,7 +32,8 @@ RISKY_MS: Mapping[str, float] = {
 LIMITS = frozenset({*RISKY_MS, IDLE_SESSION})
 
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
-_DURATION = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*(us|ms|s|min|h|d)?\s*")
+# In one way only: a server may say that a setting is millions of digits.
+_DURATION = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*(?:(us|ms|s|min|h|d)\s*)?")
 _TRUE = frozenset({"on", "true", "tru", "tr", "t", "yes", "ye", "y", "1"})
 
 
