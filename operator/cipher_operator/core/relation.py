@@ -56,7 +56,7 @@ class Others:
     publications: tuple[tuple[str, bool], ...] = ()
     """(name, whether it publishes UPDATE or DELETE), for the table, its schema or all tables."""
     stamps: str = ""
-    """Another where one of them, or the function of a trigger, was written anew under the same name."""
+    """Another where something of the table, or what it uses, was written anew under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,6 @@ class Relation:
         return parse_marker(self.owner_comment)
 
 
-_WRITTEN = ("constraints", "triggers", "rules", "policies", "publications")
-
-
 def relation_from(raw: Mapping[str, Any]) -> Relation:
     """Return what the catalog query says of one relation. KeyError or TypeError mean a bug in the query."""
     return Relation(
@@ -135,7 +132,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
             policies=tuple(raw["policies"]),
             children=tuple(raw["children"]),
             publications=tuple((name, bool(changes)) for name, changes in raw["publications"]),
-            stamps=" ".join(raw[f"written_{what}"] or "-" for what in _WRITTEN),
+            stamps=f"{raw['written']} {raw['written_publications'] or '-'}",
         ),
     )
 

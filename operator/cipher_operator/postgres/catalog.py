@@ -123,7 +123,7 @@ _SCHEMA = """
     'open', EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner))
   FROM pg_namespace n WHERE n.nspname = p.extension_schema),
 'event_triggers', (SELECT COALESCE(jsonb_agg(concat_ws(' ', e.evtname, e.xmin, f.xmin) ORDER BY e.evtname), '[]')
-  FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid WHERE e.evtenabled IN ('O', 'A'))
+  FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid WHERE e.evtenabled <> 'D')
 """
 
 _GRANTS = """
