@@ -77,6 +77,27 @@ TABLES = {
         (*partitioned("LIST (key)", "DEFAULT"), "ALTER TABLE part_0 SET UNLOGGED"),
         Warned(("'part_0'", "UNLOGGED")),
     ),
+    "index-that-no-partition-has": Break(
+        (
+            *partitioned("LIST (key)", "DEFAULT"),
+            "DROP INDEX idx_cipher_lists_key",
+            "CREATE INDEX idx_cipher_lists_key ON ONLY cipher_lists (key)",
+        ),
+        Warned(
+            ("'idx_cipher_lists_key'", "not on all of its partitions", 'DROP INDEX "public"."idx_cipher_lists_key"')
+        ),
+        (13, 16, 18),
+    ),
+    "primary-key-that-no-partition-has": Break(
+        (
+            *partitioned("LIST (key)"),
+            "ALTER TABLE cipher_lists DROP CONSTRAINT cipher_lists_pkey",
+            "CREATE TABLE part_0 PARTITION OF cipher_lists DEFAULT",
+            "ALTER TABLE ONLY cipher_lists ADD PRIMARY KEY (key, position)",
+        ),
+        conflict("primary key is not on all of its partitions", "ATTACH PARTITION", cautious=True),
+        (13, 18),
+    ),
     "partition-of-another-table": Break(
         (
             "CREATE TABLE everything (LIKE cipher_store INCLUDING ALL) PARTITION BY LIST (key)",
@@ -144,6 +165,14 @@ TABLES = {
         ),
         conflict("'value'", "GENERATED"),
         (13, 16, 18),
+    ),
+    "generated-column-that-is-not-stored": Break(
+        (
+            "ALTER TABLE cipher_store DROP value",
+            "ALTER TABLE cipher_store ADD value text GENERATED ALWAYS AS (key || '!') VIRTUAL",
+        ),
+        conflict("'value'", "GENERATED", 'DROP COLUMN "value", ADD COLUMN "value" text'),
+        (18,),
     ),
     "identity-always": Break(
         ("ALTER TABLE cipher_lists ALTER position ADD GENERATED ALWAYS AS IDENTITY",),

@@ -33,7 +33,7 @@ class ColumnFacts:
     not_null: bool
     filled: bool
     computed: str = ""
-    """'generated' or 'identity' where PostgreSQL refuses a value for it."""
+    """'generated', 'virtual' (generated, and not stored) or 'identity' where PostgreSQL refuses a value for it."""
     deterministic: bool = True
     """Its collation holds different texts for different."""
     plain_storage: bool = False

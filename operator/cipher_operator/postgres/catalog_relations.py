@@ -21,7 +21,8 @@ publication AS MATERIALIZED (SELECT b.oid, b.pubname, b.puballtables, b.pubupdat
 _COLUMNS = """(SELECT jsonb_build_object(
     'columns', COALESCE(jsonb_object_agg(a.attname, jsonb_build_array(format_type(a.atttypid, a.atttypmod),
          a.attnotnull, a.atthasdef OR a.attidentity <> '' OR a.attgenerated <> '',
-         CASE WHEN a.attgenerated <> '' THEN 'generated' WHEN a.attidentity = 'a' THEN 'identity' ELSE '' END,
+         CASE WHEN a.attgenerated = 'v' THEN 'virtual' WHEN a.attgenerated <> '' THEN 'generated'
+           WHEN a.attidentity = 'a' THEN 'identity' ELSE '' END,
          COALESCE(l.collisdeterministic, true), a.attlen = -1 AND a.attstorage = 'p')), '{}'),
     'collations', COALESCE(jsonb_agg(DISTINCT l.collname) FILTER (WHERE l.collversion IS NOT NULL
          AND l.collversion <> pg_collation_actual_version(a.attcollation)), '[]'))
@@ -106,6 +107,7 @@ _WRITTEN = """(WITH RECURSIVE used(classid, objid, own) AS (SELECT 'pg_class'::r
      UNION SELECT n.classid, n.objid, n.own FROM used CROSS JOIN LATERAL (
          SELECT d.classid, d.objid, true AS own FROM pg_depend d WHERE d.refclassid = used.classid
            AND d.refobjid = used.objid AND d.deptype IN ('a', 'i', 'P', 'S') AND used.own
+           AND d.classid <> 'pg_type'::regclass
          UNION ALL
          SELECT d.refclassid, d.refobjid, d.refclassid <> 'pg_class'::regclass FROM pg_depend d
          WHERE d.classid = used.classid AND d.objid = used.objid AND d.deptype = 'n'
@@ -113,8 +115,9 @@ _WRITTEN = """(WITH RECURSIVE used(classid, objid, own) AS (SELECT 'pg_class'::r
    found AS (SELECT array_agg(used.classid) AS classids, array_agg(used.objid) AS objids FROM used)
   SELECT jsonb_build_object('written', hashtextextended(string_agg(w.stamp, ',' ORDER BY w.stamp), 0)::text)
   FROM (SELECT concat_ws(' ', used.classid, used.objid, CASE used.classid
-     WHEN 'pg_class'::regclass THEN (SELECT concat_ws(' ', k.xmin, q.xmin, (SELECT string_agg(
-         concat_ws(' ', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a WHERE a.attrelid = k.oid))
+     WHEN 'pg_class'::regclass THEN (SELECT concat_ws(' ', k.xmin, q.xmin,
+         (SELECT string_agg(concat_ws(' ', a.attnum, a.xmin), ',' ORDER BY a.attnum) FROM pg_attribute a
+          WHERE a.attrelid = k.oid AND k.relkind IN ('r', 'p')))
        FROM pg_class k LEFT JOIN pg_sequence q ON q.seqrelid = k.oid WHERE k.oid = used.objid)
      WHEN 'pg_proc'::regclass THEN (SELECT f.xmin::text FROM pg_proc f WHERE f.oid = used.objid)
      WHEN 'pg_type'::regclass THEN (SELECT y.xmin::text FROM pg_type y WHERE y.oid = used.objid)

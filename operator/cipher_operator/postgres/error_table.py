@@ -88,6 +88,13 @@ ENDED_AT_LOGIN = Meaning(
     "Mend its function; or disable it as a superuser, with PGOPTIONS='-c event_triggers=off': ALTER EVENT TRIGGER … "
     "DISABLE.",
 )
+LIBRARY = Meaning(
+    R.ACCESS_DENIED,
+    "The session of {who} is ended as it starts: the server lacks a library that a setting names.{said}",
+    "Install it; or take it off the setting, of the role or of the database {database}; as a superuser in another "
+    "database: ALTER ROLE {login_sql} RESET local_preload_libraries; ALTER DATABASE {database_sql} RESET "
+    "session_preload_libraries.",
+)
 READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
 SEVERAL_ADDRESSES = (
     "The host name has several addresses: add `target_session_attrs=read-write` to the connection URL, so that the one "
@@ -125,7 +132,7 @@ SQLSTATES: dict[str, Meaning] = {
     "28P01": AUTHENTICATION,
     "28000": Meaning(R.ACCESS_DENIED, "The server does not let {who} in.{said}"),
     "3D000": NO_DATABASE,
-    "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}"),
+    "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}", "Grant it that, as a role that may."),
     "42939": Meaning(R.INVALID_SPEC, "The server reserves that name.", "Choose another name in the spec."),
     "25006": READ_ONLY,
     "53100": Meaning(R.DISK_FULL, "The server's disk is full."),

@@ -81,7 +81,7 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
         elif not facts.plain or facts.columns != index.columns:
             wanted = ", ".join(index.columns)
             raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
-        elif not (facts.valid or facts.building):
+        elif relation is not None and relation.kind == "r" and not (facts.valid or facts.building):
             planned.append(steps.build_index(desired.schema, index, invalid=True))
     return planned
 
