@@ -73,6 +73,22 @@ TABLES = {
     "partitioned-without-default": Break(
         partitioned("LIST (key)", "FOR VALUES IN ('a')"), conflict("'cipher_lists'", "DEFAULT partition"), (13, 16)
     ),
+    "partitions-of-a-partition-with-a-gap": Break(
+        (
+            *partitioned("LIST (key)", "DEFAULT PARTITION BY HASH (key)"),
+            "CREATE TABLE part_of_part PARTITION OF part_0 FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+        ),
+        conflict("'cipher_lists'", "no partition", cautious=True),
+        (13, 16, 18),
+    ),
+    "partitions-of-a-partition-without-a-gap": Break(
+        (
+            *partitioned("HASH (key)", "FOR VALUES WITH (MODULUS 1, REMAINDER 0) PARTITION BY LIST (key)"),
+            "CREATE TABLE part_of_part PARTITION OF part_0 DEFAULT",
+        ),
+        Works(),
+        (13, 16, 18),
+    ),
     "partition-unlogged": Break(
         (*partitioned("LIST (key)", "DEFAULT"), "ALTER TABLE part_0 SET UNLOGGED"),
         Warned(("'part_0'", "UNLOGGED")),
@@ -107,6 +123,18 @@ TABLES = {
     ),
     "child-table": Break(
         ("CREATE TABLE heir () INHERITS (cipher_store)",), Warned(("'cipher_store'", "inherited by 'heir'"))
+    ),
+    "type-of-that-name": Break(
+        (
+            "ALTER TABLE cipher_list_metadata RENAME TO before",
+            "CREATE TYPE cipher_list_metadata AS ENUM ('a')",
+        ),
+        conflict("'cipher_list_metadata'", "a type has it", 'ALTER TYPE "public"."cipher_list_metadata" RENAME'),
+        (13, 18),
+    ),
+    "domain-of-that-name": Break(
+        ("ALTER TABLE cipher_store RENAME TO before", "CREATE DOMAIN cipher_store AS text"),
+        conflict("'cipher_store'", "a type has it"),
     ),
     # Columns.
     "not-null-lost": Break(("ALTER TABLE cipher_store ALTER value DROP NOT NULL",), Healed("SET NOT NULL"), MAJORS),

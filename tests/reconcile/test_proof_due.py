@@ -149,6 +149,17 @@ ONLY_A_PROOF_TELLS = {
 }
 
 
+async def test_what_is_wrong_with_the_tables_is_said_beside_a_password_that_is_set_again(runs: Runs) -> None:
+    # Of a password that is refused nothing is said for a moment: poolers learn late.
+    await runs.ready()
+    runs.sql("CREATE INDEX find ON cipher_store (value)", runs.database)
+    with runs.app() as app:
+        login = app.info.user
+    runs.sql(f"DROP ROLE {login}")
+    await runs.run()
+    assert runs.says() == ("False", "SchemaConflict"), runs.message()
+
+
 @pytest.mark.parametrize("case", list(ONLY_A_PROOF_TELLS))
 async def test_what_only_a_proof_can_tell_makes_one_due(runs: Runs, case: str) -> None:
     before, harm, undo = (part.replace("{db}", runs.database) for part in ONLY_A_PROOF_TELLS[case])

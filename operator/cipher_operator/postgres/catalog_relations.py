@@ -60,19 +60,22 @@ _INDEXES = """(SELECT jsonb_build_object(
 
 # A recursion that begins with one row is expected to yield few, and an array to hold ten: else, where there are many
 # partitions, the planner reads all of pg_class for them, and takes the query for one worth compiling (JIT).
-_PARTS = """(WITH RECURSIVE part AS (SELECT c.oid, NULL::boolean AS direct
-     UNION SELECT h.inhrelid, part.direct IS NULL FROM pg_inherits h JOIN part ON h.inhparent = part.oid),
-   found AS (SELECT array_agg(part.oid) AS oids, array_agg(part.direct) AS direct FROM part
-     WHERE part.direct IS NOT NULL)
+_PARTS = """(WITH RECURSIVE part AS (SELECT c.oid, NULL::oid AS parent
+     UNION SELECT h.inhrelid, h.inhparent FROM pg_inherits h JOIN part ON h.inhparent = part.oid),
+   found AS (SELECT array_agg(part.oid) AS oids, array_agg(part.parent) AS parents FROM part
+     WHERE part.parent IS NOT NULL)
   SELECT jsonb_build_object(
     'unlogged_parts', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (
          WHERE c.relkind = 'p' AND k.relpersistence = 'u'), '[]'),
-    'children', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (WHERE c.relkind <> 'p' AND d.direct), '[]'),
-    'gap', c.relkind = 'p' AND NOT COALESCE(bool_or(t.partdefid <> 0) OR abs(1 - sum(
-         1.0 / substring(k.relpartbound::text FROM ':modulus ([0-9]+)')::int)
-         FILTER (WHERE d.direct AND t.partstrat = 'h')) < 1e-9, false))
-  FROM found CROSS JOIN LATERAL unnest(found.oids, found.direct) d(oid, direct) JOIN pg_class k ON k.oid = d.oid
-  LEFT JOIN pg_partitioned_table t ON t.partrelid = c.oid)"""
+    'children', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (
+         WHERE c.relkind <> 'p' AND d.parent = c.oid), '[]'),
+    'gap', EXISTS (SELECT 1 FROM pg_partitioned_table t
+       WHERE t.partrelid = ANY (c.oid || (SELECT found.oids FROM found)) AND t.partdefid = 0
+         AND NOT (t.partstrat = 'h' AND COALESCE((SELECT abs(1 - sum(
+           1.0 / substring(b.relpartbound::text FROM ':modulus ([0-9]+)')::int)) < 1e-9
+           FROM found CROSS JOIN LATERAL unnest(found.oids, found.parents) e(oid, parent)
+           JOIN pg_class b ON b.oid = e.oid WHERE e.parent = t.partrelid), false))))
+  FROM found CROSS JOIN LATERAL unnest(found.oids, found.parents) d(oid, parent) JOIN pg_class k ON k.oid = d.oid)"""
 
 _TRIGGERS = """(SELECT jsonb_build_object(
     'triggers', COALESCE(jsonb_agg(t.tgname ORDER BY t.tgname) FILTER (
@@ -149,6 +152,9 @@ RELATIONS = (
     + """)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname = p.schema AND c.relname = ANY (p.tables)), '{}'),
+'taken_types', COALESCE((SELECT jsonb_agg(y.typname ORDER BY y.typname) FROM pg_type y
+  JOIN pg_namespace n ON n.oid = y.typnamespace
+  WHERE n.nspname = p.schema AND y.typname = ANY (p.tables) AND y.typrelid = 0), '[]'),
 'taken', COALESCE((SELECT jsonb_object_agg(ic.relname, COALESCE(t.relname, 'another relation'))
   FROM pg_class ic JOIN pg_namespace n ON n.oid = ic.relnamespace
   LEFT JOIN pg_index i ON i.indexrelid = ic.oid LEFT JOIN pg_class t ON t.oid = i.indrelid

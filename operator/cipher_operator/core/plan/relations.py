@@ -33,6 +33,9 @@ def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: 
     tokens, former = tokens_of_roles(desired), set[str]()
     for table in TABLES:
         relation = local.relations.get(table.name)
+        if relation is None and table.name in local.taken_types:
+            name = f"{quoted(desired.schema)}.{quoted(table.name)}"
+            raise _conflict(desired, f"the name '{table.name}'", [f"a type has it: ALTER TYPE {name} RENAME TO …"])
         if relation is None:
             planned.append(steps.create_table(desired.schema, table, desired.owner))
             created.append(table.name)
