@@ -254,6 +254,17 @@ TABLES = {
     "unique-expression": Break(
         ("CREATE UNIQUE INDEX once ON cipher_store (md5(value))",), conflict("unique index 'once'")
     ),
+    "unique-in-an-extra-column": Break(("ALTER TABLE cipher_store ADD number int UNIQUE",), Works(), (13, 18)),
+    "unique-in-an-extra-column-also-without-a-value": Break(
+        ("ALTER TABLE cipher_store ADD number int, ADD CONSTRAINT once UNIQUE NULLS NOT DISTINCT (number)",),
+        conflict("unique index 'once'", "DROP CONSTRAINT"),
+        (15, 18),
+    ),
+    "unique-in-an-extra-column-with-a-default": Break(
+        ("ALTER TABLE cipher_lists ADD number int DEFAULT 1 CONSTRAINT once UNIQUE",),
+        conflict("unique index 'once'", "DROP CONSTRAINT"),
+        (13, 18),
+    ),
     "unique-that-the-key-implies": Break(
         ("CREATE UNIQUE INDEX again ON cipher_lists (position, key)",), Works(), (13, 16)
     ),
@@ -276,6 +287,31 @@ TABLES = {
         ),
         conflict("'cipher_store'", "foreign key 'whose'", "DROP CONSTRAINT"),
         (13, 16),
+    ),
+    "foreign-key-of-an-extra-column": Break(
+        (
+            "CREATE TABLE people (id text PRIMARY KEY)",
+            "ALTER TABLE cipher_store ADD who text CONSTRAINT whose REFERENCES people",
+        ),
+        Works(),
+        (13, 18),
+    ),
+    "foreign-key-of-an-extra-column-with-a-default": Break(
+        (
+            "CREATE TABLE people (id text PRIMARY KEY)",
+            "ALTER TABLE cipher_store ADD who text DEFAULT 'nobody' CONSTRAINT whose REFERENCES people",
+        ),
+        conflict("foreign key 'whose'", "DROP CONSTRAINT"),
+        (13, 18),
+    ),
+    "foreign-key-that-is-full": Break(
+        (
+            "CREATE TABLE people (id text, k text, PRIMARY KEY (id, k))",
+            "ALTER TABLE cipher_store ADD who text, "
+            "ADD CONSTRAINT whose FOREIGN KEY (who, key) REFERENCES people MATCH FULL",
+        ),
+        conflict("foreign key 'whose'", "DROP CONSTRAINT"),
+        (13, 18),
     ),
     "foreign-key-deferred": Break(
         (

@@ -1,7 +1,7 @@
 """A relation that has the name of one of Cipher's tables, and what others have put on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cipher_operator.core.marker import Marker, parse_marker
@@ -21,6 +21,8 @@ class IndexFacts:
     partial: bool = False
     constraint: str | None = None
     """The constraint that it belongs to."""
+    nulls_alike: bool = False
+    """NULLS NOT DISTINCT: unique also where a column is NULL."""
     building: bool = False
     """A session of this admin's role builds it."""
 
@@ -46,6 +48,8 @@ class Others:
 
     constraints: tuple[tuple[str, str], ...] = ()
     """(name, 'c' CHECK, 'f' foreign key or 'x' EXCLUDE)."""
+    simple_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Foreign keys with MATCH SIMPLE, which ask for nothing where one of their columns is NULL, each with these."""
     references: tuple[tuple[str, str], ...] = ()
     """(foreign key, the table that has it) of what refers to this table."""
     triggers: tuple[str, ...] = ()
@@ -126,6 +130,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         identified=raw["identified"],
         others=Others(
             constraints=_pairs(raw["constraints"]),
+            simple_keys={name: tuple(columns) for name, columns in raw["simple_keys"].items()},
             references=_pairs(raw["references"]),
             triggers=tuple(raw["triggers"]),
             rules=_pairs(raw["rules"]),
@@ -146,6 +151,7 @@ def _index(raw: Mapping[str, Any]) -> IndexFacts:
         unique=raw["unique"],
         primary=raw["primary"],
         partial=raw["partial"],
+        nulls_alike=raw["nulls_alike"],
         constraint=raw["constraint"],
     )
 

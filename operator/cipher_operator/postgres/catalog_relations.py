@@ -33,11 +33,14 @@ _CONSTRAINTS = """(SELECT jsonb_build_object(
     'pk', COALESCE((SELECT jsonb_agg(a.attname ORDER BY array_position(co.conkey, a.attnum)) FROM pg_attribute a
          WHERE a.attrelid = c.oid AND a.attnum = ANY (co.conkey)), '[]'),
     'key_deferrable', COALESCE(co.deferrable, false),
-    'constraints', co.others)
+    'constraints', co.others, 'simple_keys', co.simple_keys)
   FROM (SELECT min(o.conkey) FILTER (WHERE o.contype = 'p') AS conkey,
       bool_or(o.condeferrable) FILTER (WHERE o.contype = 'p') AS deferrable,
       COALESCE(jsonb_agg(jsonb_build_array(o.conname, o.contype) ORDER BY o.conname) FILTER (WHERE o.contype
-        IN ('c', 'f', 'x') AND COALESCE(to_jsonb(o) ->> 'conenforced', 'true') = 'true'), '[]') AS others
+        IN ('c', 'f', 'x') AND COALESCE(to_jsonb(o) ->> 'conenforced', 'true') = 'true'), '[]') AS others,
+      COALESCE(jsonb_object_agg(o.conname, ARRAY(SELECT a.attname::text FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum = ANY (o.conkey))) FILTER (
+        WHERE o.contype = 'f' AND o.confmatchtype = 's'), '{}') AS simple_keys
     FROM pg_constraint o WHERE o.conrelid = c.oid) co)"""
 
 _INDEXES = """(SELECT jsonb_build_object(
@@ -48,6 +51,7 @@ _INDEXES = """(SELECT jsonb_build_object(
          'plain', am.amname = 'btree' AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indnatts = i.indnkeyatts
            AND NOT i.indisunique,
          'unique', i.indisunique, 'primary', i.indisprimary, 'partial', i.indpred IS NOT NULL,
+         'nulls_alike', COALESCE(to_jsonb(i) ->> 'indnullsnotdistinct', 'false') = 'true',
          'constraint', (SELECT co.conname FROM pg_constraint co WHERE co.conrelid = c.oid AND co.conindid = ic.oid
            AND co.contype IN ('p', 'u', 'x')),
          'columns', (SELECT jsonb_agg(a.attname ORDER BY k.n) FROM unnest(i.indkey::int2[]) WITH ORDINALITY k(att, n)

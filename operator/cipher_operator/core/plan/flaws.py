@@ -1,6 +1,6 @@
 """What is wrong with a table that has the name of one of Cipher's: what refuses it, what is mended, what is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cipher_operator.core.desired import Desired
@@ -146,7 +146,7 @@ def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
                 f"its primary key is DEFERRABLE and so no replica identity, which {_published(relation)} asks for: "
                 f"{_anew(table, name, facts.constraint or index)}"
             )
-        elif _refuses(relation, facts) and not facts.partial:
+        elif _refuses(table, relation, facts) and not facts.partial:
             drop = f"DROP INDEX {_name(schema, index)}"
             if facts.constraint is not None:
                 drop = f"ALTER TABLE {name} DROP CONSTRAINT {quoted(facts.constraint)}"
@@ -174,15 +174,25 @@ def _judged(relation: Relation) -> list[tuple[str, IndexFacts]]:
     ]
 
 
-def _refuses(relation: Relation, index: IndexFacts) -> bool:
-    """Return whether a unique index asks for more than the primary key does."""
-    return index.unique and not index.primary and not set(relation.primary_key) <= set(index.columns)
+def _refuses(table: Table, relation: Relation, index: IndexFacts) -> bool:
+    """Return whether a unique index asks for more of Cipher's rows than the primary key does."""
+    if not index.unique or index.primary or set(relation.primary_key) <= set(index.columns):
+        return False
+    return index.nulls_alike or not _left_null(table, relation, index.columns)
+
+
+def _left_null(table: Table, relation: Relation, columns: Iterable[str | None]) -> bool:
+    """Return whether one of these columns is another's that Cipher's rows leave NULL; a trigger aside, which the
+    proof finds."""
+    own = {column.name for column in table.columns}
+    others = (facts for name, facts in relation.columns.items() if name in set(columns) - own)
+    return any(not (facts.not_null or facts.filled) for facts in others)
 
 
 def _refusing(schema: str, table: Table, relation: Relation) -> Iterator[str]:
     name = _name(schema, table.name)
     for constraint, kind in relation.others.constraints:
-        if kind == "f":
+        if kind == "f" and not _left_null(table, relation, relation.others.simple_keys.get(constraint, ())):
             yield (
                 f"foreign key '{constraint}' asks for rows that Cipher does not write: "
                 f"ALTER TABLE {name} DROP CONSTRAINT {quoted(constraint)}"
