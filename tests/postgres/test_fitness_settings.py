@@ -77,6 +77,11 @@ DEDICATED = {
         Refused(DENIED, ("`transaction_timeout = 1` of database '",)),
         (18,),
     ),
+    "database-transaction-timeout-that-ends-the-operator-too": Break(
+        (f"{DATABASE} SET transaction_timeout = 1",),
+        Refused(Reason.LOCK_TIMEOUT, ("`transaction_timeout`", "SET transaction_timeout = 0"), cautious=True),
+        (18,),
+    ),
     "database-limit-that-the-login-lifts": Break(
         (f"{DATABASE} SET statement_timeout = '40ms'", f"{LOGIN} SET statement_timeout = '1min'"), Works()
     ),

@@ -154,6 +154,11 @@ SQLSTATES: dict[str, Meaning] = {
     "57P03": NOT_READY,
     "57P04": Meaning(R.DISCONNECTED, "The database was dropped while the operator worked in it."),
     "57P05": Meaning(R.DISCONNECTED, "The server ended an idle connection."),
+    "25P04": Meaning(
+        R.LOCK_TIMEOUT,
+        "A transaction of {who} did not end within its `transaction_timeout`.",
+        "Lift it for that login, which may do so itself: ALTER ROLE {login_sql} SET transaction_timeout = 0;",
+    ),
     "25P03": Meaning(R.DISCONNECTED, "The server ended an idle transaction."),
     "08P01": POOLER_PARAMETER,
     "08000": LOST,
