@@ -124,6 +124,10 @@ TABLES = {
     "child-table": Break(
         ("CREATE TABLE heir () INHERITS (cipher_store)",), Warned(("'cipher_store'", "inherited by 'heir'"))
     ),
+    "index-of-that-name": Break(
+        ("ALTER TABLE cipher_store RENAME TO before", "CREATE INDEX cipher_store ON before (updated_at)"),
+        conflict("'cipher_store'", "it is an index, must be a table"),
+    ),
     "type-of-that-name": Break(
         (
             "ALTER TABLE cipher_list_metadata RENAME TO before",

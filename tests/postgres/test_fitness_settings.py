@@ -100,6 +100,14 @@ DEDICATED = {
             ("`default_transaction_read_only = on` of database '", f"{DATABASE} RESET default_transaction_read_only"),
         ),
     ),
+    "database-read-only-for-the-operator-too": Break(
+        (f"{DATABASE} SET default_transaction_read_only = on",),
+        Refused(
+            Reason.READ_ONLY_SERVER,
+            ("`default_transaction_read_only = on` of database '", f"{DATABASE} RESET default_transaction_read_only"),
+        ),
+        (13, 18),
+    ),
     "database-search-path": Break((f"{DATABASE} SET search_path = elsewhere",), Works()),
     "database-role": Break((f"{DATABASE} SET role = pg_monitor",), Works()),
     "login-role-of-another": Break((f"{LOGIN} SET role = pg_monitor",), Healed("SET role")),

@@ -141,6 +141,7 @@ RELATIONS = (
 'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
+    'owner_rolsuper', (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner),
     'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
     'owner_has_all', (SELECT bool_and(has_table_privilege(c.relowner, c.oid, w.priv))
        FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) w(priv)),

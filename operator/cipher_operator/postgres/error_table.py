@@ -91,9 +91,9 @@ ENDED_AT_LOGIN = Meaning(
 LIBRARY = Meaning(
     R.ACCESS_DENIED,
     "The session of {who} is ended as it starts: the server lacks a library that a setting names.{said}",
-    "Install it; or take it off the setting, of the role or of the database {database}; as a superuser in another "
-    "database: ALTER ROLE {login_sql} RESET local_preload_libraries; ALTER DATABASE {database_sql} RESET "
-    "session_preload_libraries.",
+    "Install it; or take it off `local_preload_libraries` or `session_preload_libraries`, in another database as a "
+    "superuser: ALTER ROLE {login_sql} RESET local_preload_libraries; ALTER ROLE {login_sql} IN DATABASE "
+    "{database_sql} RESET local_preload_libraries; ALTER DATABASE {database_sql} RESET session_preload_libraries.",
 )
 READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
 SEVERAL_ADDRESSES = (

@@ -130,6 +130,17 @@ def refuse_settings(desired: Desired, observed: Observed, login: str) -> None:
             )
 
 
+def read_only_setting(desired: Desired, observed: Observed) -> str:
+    """Return, with what ends it, the setting of this database or of all roles that makes sessions read-only; '' where
+    there is none."""
+    here = observed.settings.get("=", ()) if observed.local is not None else ()
+    found = nearest({Place.DATABASE: here, Place.ALL: observed.settings.get("", ())}).get(READ_ONLY)
+    if found is None or not is_on(found.value):
+        return ""
+    remedy = remedies.run(desired.tenant, ending(found, desired, desired.user))
+    return f"; {said(found, desired, desired.user)}: where nobody needs it any more, {remedy}"
+
+
 def risky_settings(desired: Desired, observed: Observed, login: str) -> Iterator[str]:
     """Yield a warning for each setting that lets Cipher work, and not always."""
     for _, setting in sorted(effective(observed, login).items()):
