@@ -73,9 +73,46 @@ TABLES = {
     "partitioned-without-default": Break(
         partitioned("LIST (key)", "FOR VALUES IN ('a')"), conflict("'cipher_lists'", "DEFAULT partition"), (13, 16)
     ),
+    "partitions-of-a-partition-with-a-gap": Break(
+        (
+            *partitioned("LIST (key)", "DEFAULT PARTITION BY HASH (key)"),
+            "CREATE TABLE part_of_part PARTITION OF part_0 FOR VALUES WITH (MODULUS 2, REMAINDER 0)",
+        ),
+        conflict("'cipher_lists'", "no partition", cautious=True),
+        (13, 16, 18),
+    ),
+    "partitions-of-a-partition-without-a-gap": Break(
+        (
+            *partitioned("HASH (key)", "FOR VALUES WITH (MODULUS 1, REMAINDER 0) PARTITION BY LIST (key)"),
+            "CREATE TABLE part_of_part PARTITION OF part_0 DEFAULT",
+        ),
+        Works(),
+        (13, 16, 18),
+    ),
     "partition-unlogged": Break(
         (*partitioned("LIST (key)", "DEFAULT"), "ALTER TABLE part_0 SET UNLOGGED"),
         Warned(("'part_0'", "UNLOGGED")),
+    ),
+    "index-that-no-partition-has": Break(
+        (
+            *partitioned("LIST (key)", "DEFAULT"),
+            "DROP INDEX idx_cipher_lists_key",
+            "CREATE INDEX idx_cipher_lists_key ON ONLY cipher_lists (key)",
+        ),
+        Warned(
+            ("'idx_cipher_lists_key'", "not on all of its partitions", 'DROP INDEX "public"."idx_cipher_lists_key"')
+        ),
+        (13, 16, 18),
+    ),
+    "primary-key-that-no-partition-has": Break(
+        (
+            *partitioned("LIST (key)"),
+            "ALTER TABLE cipher_lists DROP CONSTRAINT cipher_lists_pkey",
+            "CREATE TABLE part_0 PARTITION OF cipher_lists DEFAULT",
+            "ALTER TABLE ONLY cipher_lists ADD PRIMARY KEY (key, position)",
+        ),
+        conflict("primary key is not on all of its partitions", "ATTACH PARTITION", cautious=True),
+        (13, 18),
     ),
     "partition-of-another-table": Break(
         (
@@ -86,6 +123,22 @@ TABLES = {
     ),
     "child-table": Break(
         ("CREATE TABLE heir () INHERITS (cipher_store)",), Warned(("'cipher_store'", "inherited by 'heir'"))
+    ),
+    "index-of-that-name": Break(
+        ("ALTER TABLE cipher_store RENAME TO before", "CREATE INDEX cipher_store ON before (updated_at)"),
+        conflict("'cipher_store'", "it is an index, must be a table"),
+    ),
+    "type-of-that-name": Break(
+        (
+            "ALTER TABLE cipher_list_metadata RENAME TO before",
+            "CREATE TYPE cipher_list_metadata AS ENUM ('a')",
+        ),
+        conflict("'cipher_list_metadata'", "a type has it", 'ALTER TYPE "public"."cipher_list_metadata" RENAME'),
+        (13, 18),
+    ),
+    "domain-of-that-name": Break(
+        ("ALTER TABLE cipher_store RENAME TO before", "CREATE DOMAIN cipher_store AS text"),
+        conflict("'cipher_store'", "a type has it"),
     ),
     # Columns.
     "not-null-lost": Break(("ALTER TABLE cipher_store ALTER value DROP NOT NULL",), Healed("SET NOT NULL"), MAJORS),
@@ -145,6 +198,14 @@ TABLES = {
         conflict("'value'", "GENERATED"),
         (13, 16, 18),
     ),
+    "generated-column-that-is-not-stored": Break(
+        (
+            "ALTER TABLE cipher_store DROP value",
+            "ALTER TABLE cipher_store ADD value text GENERATED ALWAYS AS (key || '!') VIRTUAL",
+        ),
+        conflict("'value'", "GENERATED", 'DROP COLUMN "value", ADD COLUMN "value" text'),
+        (18,),
+    ),
     "identity-always": Break(
         ("ALTER TABLE cipher_lists ALTER position ADD GENERATED ALWAYS AS IDENTITY",),
         conflict("'position'", "GENERATED", "DROP IDENTITY"),
@@ -197,6 +258,17 @@ TABLES = {
     "unique-expression": Break(
         ("CREATE UNIQUE INDEX once ON cipher_store (md5(value))",), conflict("unique index 'once'")
     ),
+    "unique-in-an-extra-column": Break(("ALTER TABLE cipher_store ADD number int UNIQUE",), Works(), (13, 18)),
+    "unique-in-an-extra-column-also-without-a-value": Break(
+        ("ALTER TABLE cipher_store ADD number int, ADD CONSTRAINT once UNIQUE NULLS NOT DISTINCT (number)",),
+        conflict("unique index 'once'", "DROP CONSTRAINT"),
+        (15, 18),
+    ),
+    "unique-in-an-extra-column-with-a-default": Break(
+        ("ALTER TABLE cipher_lists ADD number int DEFAULT 1 CONSTRAINT once UNIQUE",),
+        conflict("unique index 'once'", "DROP CONSTRAINT"),
+        (13, 18),
+    ),
     "unique-that-the-key-implies": Break(
         ("CREATE UNIQUE INDEX again ON cipher_lists (position, key)",), Works(), (13, 16)
     ),
@@ -219,6 +291,31 @@ TABLES = {
         ),
         conflict("'cipher_store'", "foreign key 'whose'", "DROP CONSTRAINT"),
         (13, 16),
+    ),
+    "foreign-key-of-an-extra-column": Break(
+        (
+            "CREATE TABLE people (id text PRIMARY KEY)",
+            "ALTER TABLE cipher_store ADD who text CONSTRAINT whose REFERENCES people",
+        ),
+        Works(),
+        (13, 18),
+    ),
+    "foreign-key-of-an-extra-column-with-a-default": Break(
+        (
+            "CREATE TABLE people (id text PRIMARY KEY)",
+            "ALTER TABLE cipher_store ADD who text DEFAULT 'nobody' CONSTRAINT whose REFERENCES people",
+        ),
+        conflict("foreign key 'whose'", "DROP CONSTRAINT"),
+        (13, 18),
+    ),
+    "foreign-key-that-is-full": Break(
+        (
+            "CREATE TABLE people (id text, k text, PRIMARY KEY (id, k))",
+            "ALTER TABLE cipher_store ADD who text, "
+            "ADD CONSTRAINT whose FOREIGN KEY (who, key) REFERENCES people MATCH FULL",
+        ),
+        conflict("foreign key 'whose'", "DROP CONSTRAINT"),
+        (13, 18),
     ),
     "foreign-key-deferred": Break(
         (

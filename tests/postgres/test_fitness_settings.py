@@ -77,6 +77,11 @@ DEDICATED = {
         Refused(DENIED, ("`transaction_timeout = 1` of database '",)),
         (18,),
     ),
+    "database-transaction-timeout-that-ends-the-operator-too": Break(
+        (f"{DATABASE} SET transaction_timeout = 1",),
+        Refused(Reason.LOCK_TIMEOUT, ("`transaction_timeout`", "SET transaction_timeout = 0"), cautious=True),
+        (18,),
+    ),
     "database-limit-that-the-login-lifts": Break(
         (f"{DATABASE} SET statement_timeout = '40ms'", f"{LOGIN} SET statement_timeout = '1min'"), Works()
     ),
@@ -94,6 +99,14 @@ DEDICATED = {
             Reason.READ_ONLY_SERVER,
             ("`default_transaction_read_only = on` of database '", f"{DATABASE} RESET default_transaction_read_only"),
         ),
+    ),
+    "database-read-only-for-the-operator-too": Break(
+        (f"{DATABASE} SET default_transaction_read_only = on",),
+        Refused(
+            Reason.READ_ONLY_SERVER,
+            ("`default_transaction_read_only = on` of database '", f"{DATABASE} RESET default_transaction_read_only"),
+        ),
+        (13, 18),
     ),
     "database-search-path": Break((f"{DATABASE} SET search_path = elsewhere",), Works()),
     "database-role": Break((f"{DATABASE} SET role = pg_monitor",), Works()),
@@ -115,6 +128,55 @@ DEDICATED = {
         (13, 16),
         ("ALTER SYSTEM RESET statement_timeout", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)"),
     ),
+    "server-idle-in-transaction": Break(
+        (
+            "ALTER SYSTEM SET idle_in_transaction_session_timeout = 1",
+            "SELECT pg_reload_conf()",
+            "SELECT pg_sleep(0.3)",
+        ),
+        Refused(
+            DENIED,
+            (
+                "`idle_in_transaction_session_timeout = 1ms` of the server",
+                f"{LOGIN} SET idle_in_transaction_session_timeout = 0",
+            ),
+            cautious=True,
+        ),
+        MAJORS,
+        ("ALTER SYSTEM RESET idle_in_transaction_session_timeout", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)"),
+    ),
+    "server-serializable": Break(
+        (
+            "ALTER SYSTEM SET default_transaction_isolation = serializable",
+            "SELECT pg_reload_conf()",
+            "SELECT pg_sleep(0.3)",
+        ),
+        Warned(
+            (
+                "`default_transaction_isolation = serializable` of the server",
+                f"{LOGIN} SET default_transaction_isolation = 'read committed'",
+            )
+        ),
+        (13, 18),
+        ("ALTER SYSTEM RESET default_transaction_isolation", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)"),
+    ),
+    "server-read-only": Break(
+        (
+            'ALTER ROLE "{admin}" SET default_transaction_read_only = off',
+            "ALTER SYSTEM SET default_transaction_read_only = on",
+            "SELECT pg_reload_conf()",
+            "SELECT pg_sleep(0.3)",
+        ),
+        Refused(
+            Reason.READ_ONLY_SERVER,
+            (
+                "`default_transaction_read_only = on` of the server",
+                f"{LOGIN} SET default_transaction_read_only = off",
+            ),
+        ),
+        (13, 18),
+        ("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)"),
+    ),
     # How rows are kept and seen.
     "login-asynchronous-commit": Break(
         (f"{LOGIN} SET synchronous_commit = off",), Warned(("`synchronous_commit = off`", "server crashes"))
@@ -134,6 +196,20 @@ DEDICATED = {
         (f"{LOGIN} SET datestyle = 'German, DMY'", f"{LOGIN} SET timezone = 'Asia/Kolkata'"), Works()
     ),
     "login-null-transformed": Break((f"{LOGIN} SET transform_null_equals = on",), Works()),
+    # Libraries.
+    "login-library-gone": Break(
+        (f"{LOGIN} SET local_preload_libraries = gone",),
+        Refused(
+            DENIED, ("published login", "lacks a library", "could not access", f"{LOGIN} RESET local_preload_libraries")
+        ),
+        MAJORS,
+    ),
+    "database-library-gone": Break(
+        (f"{DATABASE} SET session_preload_libraries = gone",),
+        Refused(DENIED, ("admin login", "lacks a library", f"{DATABASE} RESET session_preload_libraries")),
+        (13, 18),
+        (),
+    ),
     # Connections.
     "database-without-connections": Break(
         (f"{DATABASE} CONNECTION LIMIT 0",),

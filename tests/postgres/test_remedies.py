@@ -253,6 +253,20 @@ async def test_a_noinherit_admin_heals_what_its_roles_own(server: PostgresServer
     assert any("CONCURRENTLY" in line for line in lines_of((await admin.run(established)).deferred))
 
 
+@pytest.mark.parametrize("attributes", ["CREATEROLE CREATEDB", "CREATEROLE CREATEDB NOINHERIT"])
+async def test_a_table_that_a_superuser_was_given(server: PostgresServer, attributes: str) -> None:
+    admin, wanted = new_admin(server, attributes), desired(f"s{next(_names)}")
+    await admin.run(wanted)
+    server.execute(f'ALTER TABLE cipher_lists OWNER TO "{server.superuser}"', database=wanted.database)
+    established = replace(wanted, established=True)
+    failure = await refused(admin, established)
+    assert "GRANT" not in failure.message, "nobody is asked to make the admin a superuser"
+    given = f'ALTER TABLE "public"."cipher_lists" OWNER TO "{wanted.owner}"'
+    assert mend(server, failure, wanted.database) == given
+    assert (await admin.run(established)).executed == ()
+    await admin.prove(wanted)
+
+
 async def test_a_login_that_is_a_member_of_the_admin_is_said_before_an_upgrade(server: PostgresServer) -> None:
     admin, wanted = new_admin(server), desired(f"u{next(_names)}", adopt_unowned=True)
     server.execute(f'CREATE ROLE "{wanted.user}" LOGIN; GRANT "{admin.admin.user}" TO "{wanted.user}"')

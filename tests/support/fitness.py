@@ -116,6 +116,8 @@ def names(admin: Provisioner, wanted: Storage) -> dict[str, str]:
 
 
 def damage(server: PostgresServer, admin: Provisioner, wanted: Storage, statements: tuple[str, ...]) -> None:
+    if not statements:
+        return
     options = "-c default_transaction_read_only=off -c statement_timeout=0 -c lock_timeout=0 -c transaction_timeout=0"
     if server.installation.major < 17:
         options = options.rpartition(" -c ")[0]

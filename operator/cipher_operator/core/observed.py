@@ -176,6 +176,8 @@ class Local:
     extension_schema: ExtensionSchema | None = None
     event_triggers: tuple[str, ...] = ()
     """Those in force, of whatever event."""
+    taken_types: tuple[str, ...] = ()
+    """Names of Cipher's tables that a domain or another type has: a table brings a type of its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,7 @@ def _local(local: Mapping[str, Any]) -> Local:
         ),
         relations={name: relation_from(relation) for name, relation in local["relations"].items()},
         taken_names=dict(local["taken"]),
+        taken_types=tuple(local["taken_types"]),
         ungranted=tuple((kind, name) for kind, name in local["ungranted"]),
         default_privileges=frozenset(local["defaults"]),
         extensions={name: (schema, usage) for name, (schema, usage) in local["extensions"].items()},

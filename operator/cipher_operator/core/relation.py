@@ -1,7 +1,7 @@
 """A relation that has the name of one of Cipher's tables, and what others have put on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from cipher_operator.core.marker import Marker, parse_marker
@@ -21,6 +21,8 @@ class IndexFacts:
     partial: bool = False
     constraint: str | None = None
     """The constraint that it belongs to."""
+    nulls_alike: bool = False
+    """NULLS NOT DISTINCT: unique also where a column is NULL."""
     building: bool = False
     """A session of this admin's role builds it."""
 
@@ -33,7 +35,7 @@ class ColumnFacts:
     not_null: bool
     filled: bool
     computed: str = ""
-    """'generated' or 'identity' where PostgreSQL refuses a value for it."""
+    """'generated', 'virtual' (generated, and not stored) or 'identity' where PostgreSQL refuses a value for it."""
     deterministic: bool = True
     """Its collation holds different texts for different."""
     plain_storage: bool = False
@@ -46,6 +48,8 @@ class Others:
 
     constraints: tuple[tuple[str, str], ...] = ()
     """(name, 'c' CHECK, 'f' foreign key or 'x' EXCLUDE)."""
+    simple_keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Foreign keys with MATCH SIMPLE, which ask for nothing where one of their columns is NULL, each with these."""
     references: tuple[tuple[str, str], ...] = ()
     """(foreign key, the table that has it) of what refers to this table."""
     triggers: tuple[str, ...] = ()
@@ -56,7 +60,7 @@ class Others:
     publications: tuple[tuple[str, bool], ...] = ()
     """(name, whether it publishes UPDATE or DELETE), for the table, its schema or all tables."""
     stamps: str = ""
-    """Another where one of them, or the function of a trigger, was written anew under the same name."""
+    """Another where something of the table, or what it uses, was written anew under the same name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class Relation:
     owner_comment: str | None
     owner_usage: bool
     owner_admin: bool
+    owner_superuser: bool
     owner_has_all: bool
     """Its owner has every privilege on it: even those can be taken away."""
     comment: str | None
@@ -100,9 +105,6 @@ class Relation:
         return parse_marker(self.owner_comment)
 
 
-_WRITTEN = ("constraints", "triggers", "rules", "policies", "publications")
-
-
 def relation_from(raw: Mapping[str, Any]) -> Relation:
     """Return what the catalog query says of one relation. KeyError or TypeError mean a bug in the query."""
     return Relation(
@@ -111,6 +113,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         owner_comment=raw["owner_comment"],
         owner_usage=raw["owner_usage"],
         owner_admin=raw["owner_admin"],
+        owner_superuser=raw["owner_rolsuper"],
         owner_has_all=raw["owner_has_all"],
         comment=raw["comment"],
         pages=raw["pages"],
@@ -129,13 +132,14 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         identified=raw["identified"],
         others=Others(
             constraints=_pairs(raw["constraints"]),
+            simple_keys={name: tuple(columns) for name, columns in raw["simple_keys"].items()},
             references=_pairs(raw["references"]),
             triggers=tuple(raw["triggers"]),
             rules=_pairs(raw["rules"]),
             policies=tuple(raw["policies"]),
             children=tuple(raw["children"]),
             publications=tuple((name, bool(changes)) for name, changes in raw["publications"]),
-            stamps=" ".join(raw[f"written_{what}"] or "-" for what in _WRITTEN),
+            stamps=f"{raw['written']} {raw['written_publications'] or '-'}",
         ),
     )
 
@@ -149,6 +153,7 @@ def _index(raw: Mapping[str, Any]) -> IndexFacts:
         unique=raw["unique"],
         primary=raw["primary"],
         partial=raw["partial"],
+        nulls_alike=raw["nulls_alike"],
         constraint=raw["constraint"],
     )
 

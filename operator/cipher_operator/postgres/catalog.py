@@ -37,8 +37,10 @@ _SERVER = (
          ELSE current_setting('synchronous_commit') END,
        'counted', count(*) FILTER (WHERE s.sync_state IS NULL OR s.sync_state IN ('sync', 'quorum')))
      FROM pg_stat_replication s) END,
-  'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s WHERE s.setrole = p.admin_oid) THEN '{}'::jsonb
-     ELSE jsonb_build_object('idle_session_timeout', current_setting('idle_session_timeout', true)) END,
+  'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
+         WHERE s.setrole = p.admin_oid OR (d.datname = current_database() AND d.datname <> p.db)) THEN '{}'::jsonb
+     ELSE (SELECT jsonb_object_agg(w.name, current_setting(w.name, true)) FROM unnest(ARRAY['idle_session_timeout',
+       'idle_in_transaction_session_timeout', 'transaction_timeout', 'default_transaction_isolation']) w(name)) END,
   """
     + ADMIN
     + """),
@@ -123,7 +125,7 @@ _SCHEMA = """
     'open', EXISTS (SELECT 1 FROM aclexplode(n.nspacl) a WHERE a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner))
   FROM pg_namespace n WHERE n.nspname = p.extension_schema),
 'event_triggers', (SELECT COALESCE(jsonb_agg(concat_ws(' ', e.evtname, e.xmin, f.xmin) ORDER BY e.evtname), '[]')
-  FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid WHERE e.evtenabled IN ('O', 'A'))
+  FROM pg_event_trigger e JOIN pg_proc f ON f.oid = e.evtfoid WHERE e.evtenabled <> 'D')
 """
 
 _GRANTS = """

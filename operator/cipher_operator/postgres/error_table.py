@@ -88,6 +88,13 @@ ENDED_AT_LOGIN = Meaning(
     "Mend its function; or disable it as a superuser, with PGOPTIONS='-c event_triggers=off': ALTER EVENT TRIGGER … "
     "DISABLE.",
 )
+LIBRARY = Meaning(
+    R.ACCESS_DENIED,
+    "The session of {who} is ended as it starts: the server lacks a library that a setting names.{said}",
+    "Install it; or take it off `local_preload_libraries` or `session_preload_libraries`, in another database as a "
+    "superuser: ALTER ROLE {login_sql} RESET local_preload_libraries; ALTER ROLE {login_sql} IN DATABASE "
+    "{database_sql} RESET local_preload_libraries; ALTER DATABASE {database_sql} RESET session_preload_libraries.",
+)
 READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
 SEVERAL_ADDRESSES = (
     "The host name has several addresses: add `target_session_attrs=read-write` to the connection URL, so that the one "
@@ -125,7 +132,7 @@ SQLSTATES: dict[str, Meaning] = {
     "28P01": AUTHENTICATION,
     "28000": Meaning(R.ACCESS_DENIED, "The server does not let {who} in.{said}"),
     "3D000": NO_DATABASE,
-    "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}"),
+    "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}", "Grant it that, as a role that may."),
     "42939": Meaning(R.INVALID_SPEC, "The server reserves that name.", "Choose another name in the spec."),
     "25006": READ_ONLY,
     "53100": Meaning(R.DISK_FULL, "The server's disk is full."),
@@ -147,6 +154,11 @@ SQLSTATES: dict[str, Meaning] = {
     "57P03": NOT_READY,
     "57P04": Meaning(R.DISCONNECTED, "The database was dropped while the operator worked in it."),
     "57P05": Meaning(R.DISCONNECTED, "The server ended an idle connection."),
+    "25P04": Meaning(
+        R.LOCK_TIMEOUT,
+        "A transaction of {who} did not end within its `transaction_timeout`.",
+        "Lift it for that login, which may do so itself: ALTER ROLE {login_sql} SET transaction_timeout = 0;",
+    ),
     "25P03": Meaning(R.DISCONNECTED, "The server ended an idle transaction."),
     "08P01": POOLER_PARAMETER,
     "08000": LOST,

@@ -11,6 +11,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
     ENDED_AT_LOGIN,
+    LIBRARY,
     LOST,
     NO_DATABASE,
     NO_TLS_REFUSED,
@@ -240,7 +241,7 @@ def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
     if code == "55000" and not connecting:
         return UNKNOWN
     if code in {"0A000", "58P01"} and "extension" not in text:
-        return UNKNOWN
+        return LIBRARY if connecting and code == "58P01" else UNKNOWN
     if code == "57014" and "user request" in text:
         return Meaning(Reason.DISCONNECTED, "The statement was cancelled.")
     return SQLSTATES[code]

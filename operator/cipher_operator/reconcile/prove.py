@@ -30,8 +30,11 @@ class Proven:
 
     @property
     def again_soon(self) -> bool:
-        """Return whether a refused login is to be tested again in a moment: its password was just set."""
-        return self.history.set_again == self.proof.of.digest and self.history.refusals < GAPS
+        """Return whether a refused login is to be tested again in a moment: its password was just set. What is wrong
+        with the tables showed once it was let in."""
+        failure = self.proof.failure
+        let_in = failure is not None and failure.reason is Reason.SCHEMA_CONFLICT
+        return self.history.set_again == self.proof.of.digest and self.history.refusals < GAPS and not let_in
 
 
 async def prove(

@@ -1,12 +1,12 @@
 """What is wrong with a table that has the name of one of Cipher's: what refuses it, what is mended, what is told."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.relation import IndexFacts, Relation
-from cipher_operator.core.schema import INDEX_NAMES, TABLES, UPSERTED, Table
+from cipher_operator.core.schema import INDEX_NAMES, TABLES, UPSERTED, Column, Table
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Change, Step
@@ -56,6 +56,8 @@ def told(desired: Desired, observed: Observed) -> Iterator[str]:
         where, others = f"table '{table.name}'", relation.others
         if _large(relation):
             yield from _too_large(desired.schema, table, relation)
+        if relation.kind == "p":
+            yield from _partial_indexes(desired.schema, table, relation)
         for part in relation.unlogged_parts[:SHOWN]:
             yield f"partition '{part}' of {where} is UNLOGGED, so a crash empties it: run ALTER TABLE … SET LOGGED"
         for collation in relation.collations[:SHOWN]:
@@ -80,6 +82,16 @@ def told(desired: Desired, observed: Observed) -> Iterator[str]:
             yield f"{where} is inherited by {_list(others.children)}: Cipher reads those rows as its own"
 
 
+def _partial_indexes(schema: str, table: Table, relation: Relation) -> Iterator[str]:
+    """Yield Cipher's indexes that some partitions lack. Made with ON ONLY, they are valid once each has its own."""
+    for index in INDEX_NAMES:
+        if (facts := relation.indexes.get(index)) is not None and not facts.valid:
+            yield (
+                f"index '{index}' of table '{table.name}' is not on all of its partitions; run: DROP INDEX "
+                f"{_name(schema, index)}, and the operator makes it on all, while nobody writes to them"
+            )
+
+
 def tables_there(observed: Observed) -> Iterator[tuple[Table, Relation]]:
     """Yield Cipher's tables that are there, in Cipher's order."""
     relations = observed.local.relations if observed.local is not None else {}
@@ -95,10 +107,9 @@ def _flawed_columns(schema: str, table: Table, relation: Relation) -> Iterator[s
         if facts is None:
             continue
         if facts.computed:
-            end = "DROP IDENTITY" if facts.computed == "identity" else "DROP EXPRESSION"
             yield (
                 f"column '{column.name}' is GENERATED ALWAYS, so it takes no value: "
-                f"ALTER TABLE {name} ALTER COLUMN {quoted(column.name)} {end}"
+                f"ALTER TABLE {name} {_taking_values(column, facts.computed)}"
             )
         if not facts.deterministic and column.name in table.primary_key:
             yield (
@@ -107,10 +118,23 @@ def _flawed_columns(schema: str, table: Table, relation: Relation) -> Iterator[s
             )
 
 
+def _taking_values(column: Column, computed: str) -> str:
+    name = quoted(column.name)
+    if computed == "virtual":
+        # It holds nothing that could be lost.
+        return f"DROP COLUMN {name}, ADD COLUMN {name} {column.type}"
+    return f"ALTER COLUMN {name} {'DROP IDENTITY' if computed == 'identity' else 'DROP EXPRESSION'}"
+
+
 def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
     name = _name(schema, table.name)
     for index, facts in _judged(relation):
-        if facts.primary and not facts.valid:
+        if facts.primary and not facts.valid and relation.kind == "p":
+            yield (
+                "its primary key is not on all of its partitions: give each of them one, and run for each ALTER INDEX "
+                f"{_name(schema, index)} ATTACH PARTITION …"
+            )
+        elif facts.primary and not facts.valid:
             yield f"the index of its primary key is invalid: REINDEX INDEX {_name(schema, index)}"
         elif facts.primary and relation.key_deferrable and table.name in UPSERTED:
             yield (
@@ -122,7 +146,7 @@ def _flawed_key(schema: str, table: Table, relation: Relation) -> Iterator[str]:
                 f"its primary key is DEFERRABLE and so no replica identity, which {_published(relation)} asks for: "
                 f"{_anew(table, name, facts.constraint or index)}"
             )
-        elif _refuses(relation, facts) and not facts.partial:
+        elif _refuses(table, relation, facts) and not facts.partial:
             drop = f"DROP INDEX {_name(schema, index)}"
             if facts.constraint is not None:
                 drop = f"ALTER TABLE {name} DROP CONSTRAINT {quoted(facts.constraint)}"
@@ -150,15 +174,25 @@ def _judged(relation: Relation) -> list[tuple[str, IndexFacts]]:
     ]
 
 
-def _refuses(relation: Relation, index: IndexFacts) -> bool:
-    """Return whether a unique index asks for more than the primary key does."""
-    return index.unique and not index.primary and not set(relation.primary_key) <= set(index.columns)
+def _refuses(table: Table, relation: Relation, index: IndexFacts) -> bool:
+    """Return whether a unique index asks for more of Cipher's rows than the primary key does."""
+    if not index.unique or index.primary or set(relation.primary_key) <= set(index.columns):
+        return False
+    return index.nulls_alike or not _left_null(table, relation, index.columns)
+
+
+def _left_null(table: Table, relation: Relation, columns: Iterable[str | None]) -> bool:
+    """Return whether one of these columns is another's that Cipher's rows leave NULL; a trigger aside, which the
+    proof finds."""
+    own = {column.name for column in table.columns}
+    others = (facts for name, facts in relation.columns.items() if name in set(columns) - own)
+    return any(not (facts.not_null or facts.filled) for facts in others)
 
 
 def _refusing(schema: str, table: Table, relation: Relation) -> Iterator[str]:
     name = _name(schema, table.name)
     for constraint, kind in relation.others.constraints:
-        if kind == "f":
+        if kind == "f" and not _left_null(table, relation, relation.others.simple_keys.get(constraint, ())):
             yield (
                 f"foreign key '{constraint}' asks for rows that Cipher does not write: "
                 f"ALTER TABLE {name} DROP CONSTRAINT {quoted(constraint)}"

@@ -16,6 +16,7 @@ from cipher_operator.core.plan.grants import open_database, plan_database_access
 from cipher_operator.core.plan.privileges import elsewhere, unmanaged_warnings
 from cipher_operator.core.plan.relations import being_built, plan_relations
 from cipher_operator.core.plan.roles import plan_roles
+from cipher_operator.core.plan.settings import read_only_setting
 from cipher_operator.core.schema import MARKER_TABLE
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
@@ -87,13 +88,13 @@ class Plan:
         return lines_of((*self.steps, *(mend.step for mend in self.mends), *self.deferred))
 
 
-def refuse_read_only(observed: Observed) -> None:
+def refuse_read_only(desired: Desired, observed: Observed) -> None:
     """Raise ReadOnlyServer where nothing could be written: it is said, not tried."""
     if observed.server.read_only:
         raise Failure(
             Reason.READ_ONLY_SERVER,
             "the server is read-only (a standby, or default_transaction_read_only is on); point the connection Secret "
-            "at the writer endpoint, or free the server's disk",
+            f"at the writer endpoint, or free the server's disk{read_only_setting(desired, observed)}",
             stage=ConditionType.CONNECTED,
         )
 
@@ -105,7 +106,7 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     inside, everything. Raises Failure where the storage cannot or must not be provisioned; then nothing was
     planned and nothing is written.
     """
-    refuse_read_only(observed)
+    refuse_read_only(desired, observed)
     login = orders.login or desired.user
     if desired.tenant is not None:
         # Before anything is said of a database that may be another's.

@@ -17,7 +17,15 @@ from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Step
 
-_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "S": "sequence", "i": "index", "c": "type"}
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "I": "an index",
+    "c": "a type",
+}
 
 
 def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: Claim) -> Part:
@@ -33,6 +41,9 @@ def plan_relations(desired: Desired, orders: Orders, observed: Observed, claim: 
     tokens, former = tokens_of_roles(desired), set[str]()
     for table in TABLES:
         relation = local.relations.get(table.name)
+        if relation is None and table.name in local.taken_types:
+            name = f"{quoted(desired.schema)}.{quoted(table.name)}"
+            raise _conflict(desired, f"the name '{table.name}'", [f"a type has it: ALTER TYPE {name} RENAME TO …"])
         if relation is None:
             planned.append(steps.create_table(desired.schema, table, desired.owner))
             created.append(table.name)
@@ -81,7 +92,7 @@ def _plan_indexes(desired: Desired, relations: Mapping[str, Relation]) -> list[S
         elif not facts.plain or facts.columns != index.columns:
             wanted = ", ".join(index.columns)
             raise _conflict(desired, f"index '{index.name}'", [f"it must be a plain btree on ({wanted})"])
-        elif not (facts.valid or facts.building):
+        elif relation is not None and relation.kind == "r" and not (facts.valid or facts.building):
             planned.append(steps.build_index(desired.schema, index, invalid=True))
     return planned
 
@@ -103,6 +114,12 @@ def _take_over(desired: Desired, observed: Observed, name: str, relation: Relati
     give = steps.set_table_owner(desired.schema, name, desired.owner)
     if admin.superuser or relation.owner_usage:
         return [give]
+    if relation.owner_superuser:
+        # Whoever may act as that role may do everything: no way to ask for.
+        raise lacking(
+            f"role '{admin.name}' may not change the owner of table '{name}' from superuser '{relation.owner}'",
+            f"ALTER TABLE {quoted(desired.schema)}.{quoted(name)} OWNER TO {quoted(desired.owner)} (as a superuser)",
+        )
     if observed.server.by_set_role:
         if relation.owner not in desired.logins:
             raise must_inherit(observed, f"change the owner of table '{name}'")
@@ -123,7 +140,8 @@ def _release(desired: Desired, observed: Observed, relation: Relation) -> list[S
     An admin that may not comment on that role leaves it: a deletion also looks whose a table is.
     """
     admin, marker = observed.server.admin, relation.owner_marker
-    may = admin.superuser or (admin.createrole and (relation.owner_admin or not observed.server.modern))
+    manages = admin.createrole and not relation.owner_superuser
+    may = admin.superuser or (manages and (relation.owner_admin or not observed.server.modern))
     if marker is None or relation.owner in desired.logins or not may:
         return []
     return [steps.release_tables(relation.owner, relation.owner_comment or "", marker.of_roles().text())]
@@ -132,7 +150,7 @@ def _release(desired: Desired, observed: Observed, relation: Relation) -> list[S
 def _differences(table: Table, relation: Relation) -> list[str]:
     """Return what keeps a relation from being Cipher's table; [] where Cipher can use it as it is."""
     if relation.kind not in ("r", "p"):
-        return [f"it is a {_KINDS.get(relation.kind, 'different kind of relation')}, must be a table"]
+        return [f"it is {_KINDS.get(relation.kind, 'a different kind of relation')}, must be a table"]
     found: list[str] = []
     for column in table.columns:
         facts = relation.columns.get(column.name)

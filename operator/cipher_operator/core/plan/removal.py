@@ -44,7 +44,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
 
     Raises Failure DeletionBlocked where relations of others would be lost with a database that we created.
     """
-    refuse_read_only(observed)
+    refuse_read_only(desired, observed)
     local = observed.local
     if local is None:
         return Plan()
@@ -74,7 +74,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
 
 def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
     """Return what is dropped from another database: the database that we created, and the roles."""
-    refuse_read_only(observed)
+    refuse_read_only(desired, observed)
     fence = marked = _fence(desired, observed)
     planned: list[Step] = []
     if DATABASE in marker.created and not desired.shared:

@@ -30,6 +30,14 @@ RISKY_MS: Mapping[str, float] = {
 }
 """Below this a long history, or a pod that stops for a moment, meets the limit."""
 LIMITS = frozenset({*RISKY_MS, IDLE_SESSION})
+_HARMLESS: Mapping[str, str] = {
+    **dict.fromkeys(LIMITS, "0"),
+    READ_ONLY: "off",
+    "exit_on_error": "off",
+    "synchronous_commit": "on",
+    "default_transaction_isolation": "'read committed'",
+}
+"""What a role is given where the server's configuration says otherwise."""
 
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1_000.0, "min": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 # In one way only: a server may say that a setting is millions of digits.
@@ -123,6 +131,17 @@ def refuse_settings(desired: Desired, observed: Observed, login: str) -> None:
             )
 
 
+def read_only_setting(desired: Desired, observed: Observed) -> str:
+    """Return, with what ends it, the setting of this database or of all roles that makes sessions read-only; '' where
+    there is none."""
+    here = observed.settings.get("=", ()) if observed.local is not None else ()
+    found = nearest({Place.DATABASE: here, Place.ALL: observed.settings.get("", ())}).get(READ_ONLY)
+    if found is None or not is_on(found.value):
+        return ""
+    remedy = remedies.run(desired.tenant, ending(found, desired, desired.user))
+    return f"; {said(found, desired, desired.user)}: where nobody needs it any more, {remedy}"
+
+
 def risky_settings(desired: Desired, observed: Observed, login: str) -> Iterator[str]:
     """Yield a warning for each setting that lets Cipher work, and not always."""
     for _, setting in sorted(effective(observed, login).items()):
@@ -149,7 +168,7 @@ def ending(setting: Setting, desired: Desired, login: str) -> str:
     """Return the SQL that ends a setting; of the server's configuration, what overrides it for the login."""
     name, role, database = setting.name, quoted(login), quoted(desired.database)
     if setting.place is Place.SERVER:
-        return f"ALTER ROLE {role} SET {name} = DEFAULT" if name not in LIMITS else f"ALTER ROLE {role} SET {name} = 0"
+        return f"ALTER ROLE {role} SET {name} = {_HARMLESS.get(name, 'DEFAULT')}"
     return {
         Place.LOGIN_HERE: f"ALTER ROLE {role} IN DATABASE {database} RESET {name}",
         Place.LOGIN: f"ALTER ROLE {role} RESET {name}",
