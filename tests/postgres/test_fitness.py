@@ -114,6 +114,15 @@ TABLES = {
         conflict("primary key is not on all of its partitions", "ATTACH PARTITION", cautious=True),
         (13, 18),
     ),
+    "partition-without-room-for-long-text": Break(
+        (
+            *partitioned("LIST (key)", "DEFAULT"),
+            'ALTER TABLE part_0 OWNER TO "{owner}"',
+            "ALTER TABLE part_0 ALTER value SET STORAGE PLAIN",
+        ),
+        Healed("SET STORAGE EXTENDED"),
+        (13, 16, 18),
+    ),
     "partition-of-another-table": Break(
         (
             "CREATE TABLE everything (LIKE cipher_store INCLUDING ALL) PARTITION BY LIST (key)",

@@ -84,6 +84,8 @@ class Relation:
     unlogged: bool = False
     unlogged_parts: tuple[str, ...] = ()
     """Partitions, of partitions too, that a crash empties."""
+    plain_in_parts: tuple[str, ...] = ()
+    """Columns for which a partition has no room for more than a page."""
     gap: bool = False
     """Partitioned so that a key may find no partition."""
     collations: tuple[str, ...] = ()
@@ -123,6 +125,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         foreign_grantees=tuple(raw["grantees"]),
         unlogged=raw["unlogged"],
         unlogged_parts=tuple(raw["unlogged_parts"]),
+        plain_in_parts=tuple(raw["plain_in_parts"]),
         gap=raw["gap"],
         collations=tuple(raw["collations"]),
         partition=raw["partition"],

@@ -73,6 +73,9 @@ _PARTS = """(WITH RECURSIVE part AS (SELECT c.oid, NULL::oid AS parent
          WHERE c.relkind = 'p' AND k.relpersistence = 'u'), '[]'),
     'children', COALESCE(jsonb_agg(k.relname ORDER BY k.relname) FILTER (
          WHERE c.relkind <> 'p' AND d.parent = c.oid), '[]'),
+    'plain_in_parts', COALESCE((SELECT jsonb_agg(DISTINCT a.attname) FROM found
+       CROSS JOIN LATERAL unnest(found.oids) e(oid) JOIN pg_attribute a ON a.attrelid = e.oid
+       WHERE c.relkind = 'p' AND a.attnum > 0 AND a.attlen = -1 AND a.attstorage = 'p'), '[]'),
     'gap', EXISTS (SELECT 1 FROM pg_partitioned_table t
        WHERE t.partrelid = ANY (c.oid || (SELECT found.oids FROM found)) AND t.partdefid = 0
          AND NOT (t.partstrat = 'h' AND COALESCE((SELECT abs(1 - sum(

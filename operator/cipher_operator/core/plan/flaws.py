@@ -225,7 +225,7 @@ def _lost(table: Table, relation: Relation) -> Iterator[tuple[str | None, Change
             continue
         if column.default is not None and not facts.filled:
             yield column.name, Change.SET_DEFAULT
-        if facts.plain_storage:
+        if facts.plain_storage or column.name in relation.plain_in_parts:
             yield column.name, Change.SET_STORAGE
         if column.not_null and not facts.not_null:
             yield column.name, Change.SET_NOT_NULL
