@@ -153,6 +153,33 @@ async def test_a_server_that_is_deleted_by_force_leaves_its_storages_as_they_are
 
 
 @pytest.mark.parametrize("policy", ["Delete", "Retain"])
+async def test_who_is_not_let_in_any_more_does_not_hold_a_server(tenants: Tenants, policy: str) -> None:
+    """Made anew on both sides: each would wait for the other to go."""
+    tenants.platform(limits={"deletionPolicies": ["Delete", "Retain"]})
+    await tenants.ready_tenant(deletionPolicy=policy)
+    await tenants.look_at_server()
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    tenants.api.delete("cipherstorages", "chat")
+    await tenants.look()
+    tenants.tenant(deletionPolicy=policy)
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    await tenants.look_at_server()
+    assert tenants.api.read("cipherservers", PROD, namespace="") is None
+    tenants.api.server(PROD, {"limits": {"deletionPolicies": ["Delete", "Retain"]}})
+    assert await tenants.look() == ("True", "Ready")
+
+
+async def test_what_a_run_began_and_did_not_end_holds_a_server(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete", "Retain"]})
+    await tenants.ready_tenant(deletionPolicy="Delete")
+    await tenants.look_at_server()
+    tenants.forget("chat")
+    tenants.api.delete("cipherservers", PROD, namespace="")
+    await tenants.look_at_server()
+    assert "because 1 CipherStorage uses it" in tenants.server_ready()["message"]
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Retain"])
 async def test_a_server_is_held_for_what_is_still_to_be_dropped(tenants: Tenants, policy: str) -> None:
     """Its users lost the permission: one that must drop what it created still needs the way there, and its Secret."""
     tenants.platform(limits={"deletionPolicies": ["Delete", "Retain"]})

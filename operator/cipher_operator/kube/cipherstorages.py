@@ -1,6 +1,6 @@
 """CipherStorages on the API server: reading, the status, our finalizer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from cipher_operator.api.names import API_VERSION, FINALIZER, PLURAL
@@ -46,13 +46,27 @@ async def held_tenants(kube: Reading, namespace: str, server: str) -> list[str]:
 
     Whoever writes a storage can name any server, and put the finalizer there; some can write its status, too.
     """
+    return await _tenants(kube, namespace, server, lambda item: _is_marked(item) and _has_place(item))
+
+
+async def begun_tenants(kube: Reading, namespace: str, server: str) -> list[str]:
+    """Return the names of the namespace's storages that name this CipherServer and may have something on it: they say
+    so, or a run of theirs that may make what is to be dropped again has begun. Raises ApiError, ApiUnavailable."""
+    return await _tenants(kube, namespace, server, lambda item: _is_marked(item) or _has_place(item))
+
+
+async def _tenants(kube: Reading, namespace: str, server: str, chosen: Callable[[Json], bool]) -> list[str]:
     selected = f"{SELECTED_SERVER}={server}"
     pages_of = pages(kube, storage_path(namespace), limit=FEW, fieldSelector=selected)
-    return [item["metadata"]["name"] async for item in pages_of if _is_held(item)]
+    return [item["metadata"]["name"] async for item in pages_of if chosen(item)]
 
 
-def _is_held(item: Json) -> bool:
-    return FINALIZER in (item["metadata"].get("finalizers") or ()) and bool((item.get("status") or {}).get("database"))
+def _is_marked(item: Json) -> bool:
+    return FINALIZER in (item["metadata"].get("finalizers") or ())
+
+
+def _has_place(item: Json) -> bool:
+    return bool((item.get("status") or {}).get("database"))
 
 
 async def patch_status(

@@ -165,10 +165,12 @@ class _Removing:
         """Drop the rest. Where nobody looked inside, only what an earlier try looked into and closed, or a database
         that is gone or in which nothing can be had any more, is dropped."""
         observed = await self._observe(session, STATEMENT_SECONDS, inside=False)
-        marker = claimed(self._desired, self._orders, observed)
+        marker, database = claimed(self._desired, self._orders, observed), observed.database
         if marker is None:
+            if self._unseen is not None and self._desired.shared and database is not None and not database.invalid:
+                # The marker stands in there: what nobody has seen is not what is not there.
+                raise self._unseen
             return
-        database = observed.database
         lost = database is None or (database.invalid and DATABASE in marker.created)
         if self._unseen is not None and not lost and CLOSING not in marker.created:
             raise self._unseen

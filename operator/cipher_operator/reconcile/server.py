@@ -16,7 +16,7 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.core.tenancy import check_server
 from cipher_operator.kube.cipherservers import get_server, holdable, patch_server_status
-from cipher_operator.kube.cipherstorages import held_tenants
+from cipher_operator.kube.cipherstorages import begun_tenants, held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.objects import Standing
@@ -139,7 +139,7 @@ class ServerReconciler:
         result = ServerResult(storages=len(tuple(users)))
         try:
             spec = parse_server_spec(resource.raw_spec)
-            allowed = self._allowed(users, spec)
+            allowed = await self._staying(resource, self._allowed(users, spec))
             result = replace(result, storages=len(allowed), lost=self._around.losses.among(allowed))
             check_server(spec)
             admin, sessions = contents.admin(spec.connection), self._around.sessions(ticket)
@@ -187,6 +187,15 @@ class ServerReconciler:
         """Return the storages that use it: those of allowed namespaces that name it."""
         namespaces = self._around.namespaces
         return tuple(key for key in users if spec.allowed.admits(key[0], namespaces.labels(key[0])))
+
+    async def _staying(self, resource: Resource, allowed: tuple[Key, ...]) -> tuple[Key, ...]:
+        """Return who of these uses it. Once it is being deleted, only who may have something there: nobody new is let
+        in, and who waits for the one that comes after it would else keep it from going."""
+        if not resource.deleting:
+            return allowed
+        kube, spaces = self._around.kube, sorted({space for space, _ in allowed})
+        begun = {(space, each) for space in spaces for each in await begun_tenants(kube, space, resource.name)}
+        return tuple(key for key in allowed if key in begun)
 
     async def _outside(self, resource: Resource, contents: Contents, ticket: Ticket, failure: Failure | None) -> int:
         """Return how many storages are held for what they have on it, where none of those that name it may use it: as
