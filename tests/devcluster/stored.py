@@ -12,6 +12,7 @@ import http.client
 import json
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -69,13 +70,21 @@ class Follower:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 for answer in self._watch():
                     for event in answer.get("events", ()):
-                        self._take(event)
+                        try:
+                            self._take(event)
+                        except Exception:
+                            # Whoever waits is told what it was, and does not wait for what will not come.
+                            self._give_up(f"what was given could not be taken:\n{traceback.format_exc()}")
+                            return
                     if answer.get("canceled"):
-                        self.error = f"etcd gave up the watch: {answer.get('cancel_reason', '')}, {answer}"
-                        with self._marked:
-                            self._marked.notify_all()
+                        self._give_up(f"etcd gave up the watch: {answer.get('cancel_reason', '')}, {answer}")
                         return
             time.sleep(_PAUSE_SECONDS)
+
+    def _give_up(self, why: str) -> None:
+        with self._marked:
+            self.error = why
+            self._marked.notify_all()
 
     def _take(self, event: dict[str, Any]) -> None:
         pair = event["kv"]

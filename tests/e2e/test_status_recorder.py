@@ -11,10 +11,11 @@ import yaml
 
 from cipher_operator.kube.port import JSON_PATCH
 from devcluster import ControlPlane
-from devcluster.stored import Follower
+from devcluster.stored import Follower, Stored
 from support import argo_agreement
 from support.cluster import Namespace, install
 from support.memory_api import MemoryApi
+from support.nesting import create_nested
 from support.servers import LEAST
 from support.status_records import no_violations
 from support.status_versions import FOLDER, Records, record, recorded
@@ -84,6 +85,28 @@ def test_every_version_is_seen_though_the_api_server_goes_away(
     no_violations(records)
     # With the one of the new object.
     assert (records.sums["versions"], records.sums["CipherStorages"]) == (VERSIONS + 1, 1)
+
+
+def test_a_storage_that_nests_deep_ends_no_recording(
+    team: Namespace, records: Records, followers: tuple[Follower, ...]
+) -> None:
+    create_nested(team, "cipherstorages", "deep", spec={"connection": {"secretRef": {"name": "pg-admin"}}})
+    write(team, status("after it"))
+    team.plane.kubectl("-n", team.name, "delete", "cstore", "deep")
+    caught_up(followers)
+    no_violations(records)
+    assert (records.sums["versions"], records.sums["CipherStorages"]) == (3, 2)
+
+
+def test_what_cannot_be_taken_is_told_at_once(plane: ControlPlane, team: Namespace) -> None:
+    def refuse(stored: Stored) -> None:
+        if stored.key.endswith("/refused"):
+            raise ValueError("not this one")
+
+    follower = Follower(plane.etcd_url, "secrets", refuse)
+    team.secret("refused", {"a": "1"})
+    with pytest.raises(AssertionError, match=r"could not be taken(?s:.*)not this one"):
+        follower.catch_up()
 
 
 BROKEN: dict[str, tuple[list[dict[str, Any]], str]] = {

@@ -5,12 +5,10 @@ after its start, and a test that has an operator as fixture is such a task.
 """
 
 import asyncio
-import json
 import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -21,6 +19,7 @@ from cipher_operator.runtime import operator as module
 from cipher_operator.runtime.operator import StartError
 from devcluster import ControlPlane
 from support.cluster import Namespace
+from support.nesting import create_nested
 from support.stand_in import running
 
 QUIET = 0.7
@@ -97,19 +96,10 @@ async def test_a_secret_that_comes_later_changes_and_goes(account: Path, namespa
         await operator.until(lambda: runs.count(key) == 4)
 
 
-def _nested(namespace: Namespace, plural: str, name: str, **rest: Any) -> None:
-    """Create an object whose `managedFields`, which anybody may write, are deeper than Python's decoder goes."""
-    api, kind = ("v1", "Secret") if plural == "secrets" else ("storage.cipher.dev/v1alpha1", "CipherStorage")
-    managed = {"manager": "x", "operation": "Update", "apiVersion": api, "fieldsType": "FieldsV1", "fieldsV1": "DEEP"}
-    body = {"apiVersion": api, "kind": kind, "metadata": {"name": name, "managedFields": [managed]}, **rest}
-    text = json.dumps(body).replace('"DEEP"', '{"f:a":' * 5_000 + "{}" + "}" * 5_000)
-    namespace.plane.kubectl("create", "--raw", namespace.path(plural), "-f", "-", input=text)
-
-
 async def test_objects_that_nest_deep_end_no_watch(account: Path, namespace: Namespace) -> None:
     def make(name: str) -> None:
-        _nested(namespace, "secrets", f"{name}-secret", stringData={"a": "1"})
-        _nested(namespace, "cipherstorages", name, spec={"connection": {"secretRef": {"name": "pg-admin"}}})
+        create_nested(namespace, "secrets", f"{name}-secret", stringData={"a": "1"})
+        create_nested(namespace, "cipherstorages", name, spec={"connection": {"secretRef": {"name": "pg-admin"}}})
 
     make("listed")
     async with running(account) as operator:

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from cipher_operator.api import names
+from cipher_operator.kube.decoding import decode
 from devcluster import ControlPlane
 from devcluster.stored import Follower, Stored, secret_data
 from support.argo_agreement import disagreements
@@ -108,7 +109,7 @@ def recorded(plane: ControlPlane, records: Records = RECORDS) -> Iterator[tuple[
     begun = False
 
     def version(stored: Stored) -> None:
-        body = json.loads(stored.value) if stored.value is not None else None
+        body = decode(stored.value) if stored.value is not None else None
         if body is not None:
             body["metadata"]["resourceVersion"] = str(stored.revision)
             # The CRD's default, which whoever reads is given: a new object is stored without a status.
