@@ -121,6 +121,7 @@ def test_applied_twice_there_is_no_difference(installed: ControlPlane, name: str
     assert installed.kubectl("diff", *flags, "-k", str(APPLIED[name])) == ""
 
 
+@pytest.mark.cluster
 def test_who_goes_over_to_server_side_apply_meets_no_conflict(tmp_path: Path) -> None:
     """What the API server takes as one, and completes with defaults, is said in full; else a part of it is a change."""
     base_with("network-policy", tmp_path)
