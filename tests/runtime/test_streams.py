@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
 
+import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from cipher_operator.runtime import streams as module
@@ -104,12 +107,14 @@ async def test_an_object_that_nests_deep_reaches_kopf_without_that(size: int) ->
 
 
 async def test_so_does_one_in_a_list() -> None:
-    class Page:
-        async def read(self) -> bytes:
-            return b'{"items":[' + DEEP + b"," + DEEP + b"]}"
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(body=b'{"items":[' + DEEP + b"," + DEEP + b"]}", content_type="application/json")
 
-    page = json.loads(await module.Whole(Page()).read())
-    assert [item["metadata"]["name"] for item in page["items"]] == ["deep", "deep"]
+    app, path = web.Application(), "/apis/storage.cipher.dev/v1alpha1/cipherstorages"
+    app.router.add_get(path, page)
+    async with TestServer(app) as server, aiohttp.ClientSession(middlewares=(Streams(),)) as session:
+        body = await (await session.get(server.make_url(path))).json()
+    assert [item["metadata"]["name"] for item in body["items"]] == ["deep", "deep"]
 
 
 async def test_what_is_taken_in_reaches_kopf_as_a_bookmark() -> None:
@@ -174,7 +179,7 @@ async def test_a_list_that_begins_is_told(case: str) -> None:
     lists: list[str | None] = []
     streams = Streams(lists=lists.append)
     request = SimpleNamespace(url=URL(f"https://127.0.0.1{path}"))
-    response = SimpleNamespace(status=status, reason="", content=None)
+    response = SimpleNamespace(status=status, reason="", content=None, json=dict)
 
     async def answered(_: object) -> object:
         assert lists == [], "what a watch tells until then is older"

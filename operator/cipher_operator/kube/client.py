@@ -30,7 +30,7 @@ TIMEOUT = 10.0
 SCAN_TIMEOUT = 60.0
 """Seconds for a page of a list."""
 SILENCE = 90.0
-"""Seconds after which a watch that says nothing, not even the bookmark of each minute, is taken for dead."""
+"""Seconds after which a watch that says nothing, not even a bookmark, is taken for dead."""
 
 Count = Callable[[str, int | None], None]
 """Called with the method of each request that was sent and the status of its answer, None where there was none."""

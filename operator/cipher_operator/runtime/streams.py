@@ -12,17 +12,17 @@ it as a bookmark, which moves its place and costs nothing.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import aiohttp
 
 from cipher_operator.api.names import PLURAL
 from cipher_operator.kube.backoff import Backoff
-from cipher_operator.kube.decoding import flattened
+from cipher_operator.kube.decoding import decode, flattened
 from cipher_operator.kube.outage import Outage
 from cipher_operator.kube.reflector import BROKEN, SETTLED_AFTER_ERROR
 
@@ -67,8 +67,7 @@ class Streams:
             self._lists(_namespace(path))
         if not refused and not (watches and response.status == 200):
             if ours and response.status == 200:
-                whole: Any = Whole(response.content)
-                response.content = whole
+                response.json = partial(response.json, loads=decode)  # type: ignore[method-assign]
             return response
         watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
         if not refused:
@@ -159,20 +158,6 @@ class Content:
         return json.dumps({"type": "BOOKMARK", "object": place}).encode() + b"\n"
 
 
-class Whole:
-    """The content of a page of a list, without what is too deep; for the rest it is aiohttp's own."""
-
-    def __init__(self, content: Any) -> None:
-        self._content = content
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._content, name)
-
-    async def read(self) -> bytes:
-        """Return all of it."""
-        return _within_depth(await self._content.read())
-
-
 class _Over:
     """The content of a watch that was refused."""
 
@@ -206,18 +191,8 @@ def _read_within_depth(line: bytes) -> tuple[tuple[str, Mapping[str, Any]] | str
     try:
         return read(line), line
     except RecursionError:
-        line = _within_depth(line)
+        try:
+            line = flattened(line).encode()
+        except ValueError:
+            line = b""
         return read(line), line
-
-
-def _within_depth(content: bytes) -> bytes:
-    """Return a JSON text as it can be decoded: without what is too deep."""
-    try:
-        json.loads(content)
-    except RecursionError:
-        with contextlib.suppress(ValueError):
-            return flattened(content).encode()
-        return b""
-    except ValueError:
-        pass
-    return content
