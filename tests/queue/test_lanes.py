@@ -1,11 +1,13 @@
 """What is remembered of servers and credentials, and for how long."""
 
+from collections.abc import Awaitable, Callable
+
 import pytest
 
 from cipher_operator.queue.counts import Counts
 from cipher_operator.queue.entry import GAP
 from cipher_operator.queue.following import Next
-from cipher_operator.queue.lanes import IDLE_SECONDS, LEFT, Lanes
+from cipher_operator.queue.lanes import IDLE_SECONDS, LEFT, VERDICT_SECONDS, Lanes
 from cipher_operator.queue.needs import API, Closed
 from cipher_operator.queue.ticket import Ticket
 from support.queue_world import Key, VirtualClock, World
@@ -54,6 +56,81 @@ async def test_a_password_that_was_set_is_tried_at_once() -> None:
     world.queue.enqueue(CHAT)
     await world.clock.advance(1.0)
     assert len(tries) == 2
+
+
+SHUT_AGAIN = 660.0
+"""What a run asks for that met a closed door: whoever opens it runs the key before."""
+
+
+async def _opens_while_a_run_ends(begin: Callable[[World], Awaitable[None]], *, opens: Callable[[World], None]) -> None:
+    """Have CHAT find its door closed, and open it while its run still writes its status."""
+    let_in: list[float] = []
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        try:
+            ticket.enter(LANE, "app")
+        except Closed:
+            opens(world)
+            await world.clock.sleep(3.0)
+            return Next(after=SHUT_AGAIN)
+        ticket.opened(LANE, "app")
+        let_in.append(world.clock.now())
+        return Next(after=None)
+
+    world = World(run=run)
+    await begin(world)
+    world.queue.enqueue(CHAT)
+    await world.clock.advance(30.0)
+    assert len(let_in) == 1, "it is let in once, long before what its run asked for"
+    assert world.free()
+
+
+async def test_a_server_that_answers_while_the_run_that_met_it_down_still_ends_is_used_at_once() -> None:
+    async def down(world: World) -> None:
+        world.answers[LANE] = False
+        world.lanes.failed(LANE, "refused")
+        world.lanes.take(LANE, "team")
+        await world.clock.advance(1.0)
+
+    def up(world: World) -> None:
+        world.lanes.give(LANE, "team")
+        world.answers[LANE] = True
+
+    await _opens_while_a_run_ends(down, opens=up)
+
+
+async def test_a_login_that_is_accepted_while_a_run_that_met_its_refusal_still_ends_is_used_at_once() -> None:
+    async def refused(world: World) -> None:
+        world.lanes.refused(LANE, "app", "refused")
+
+    def set_anew(world: World) -> None:
+        world.lanes.forget_verdict(LANE, "app")
+        world.lanes.opened(LANE, "app")
+
+    await _opens_while_a_run_ends(refused, opens=set_anew)
+
+
+async def test_a_refusal_whose_minute_is_over_while_a_run_that_met_it_still_ends_is_tried_at_once() -> None:
+    async def nearly_over(world: World) -> None:
+        world.lanes.refused(LANE, "app", "refused")
+        await world.clock.advance(VERDICT_SECONDS - 1.0)
+
+    await _opens_while_a_run_ends(nearly_over, opens=lambda world: None)
+
+
+async def test_who_sets_its_own_refused_password_needs_no_second_run() -> None:
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        ticket.enter(LANE, "app")
+        ticket.refused(LANE, "app", "refused")
+        ticket.forget_verdict(LANE, "app")
+        ticket.enter(LANE, "app")
+        ticket.opened(LANE, "app")
+        return Next(after=None)
+
+    world = World(run=run)
+    world.queue.enqueue(CHAT)
+    await world.clock.advance(300.0)
+    assert world.count(CHAT) == 1
 
 
 async def test_whoever_changes_its_server_waits_for_the_old_one_no_more() -> None:

@@ -71,6 +71,25 @@ def test_a_missing_input_that_comes() -> None:
     assert table.started == [CHAT]
 
 
+def test_a_missing_input_that_comes_before_the_first_answer_is_taken_in() -> None:
+    table = Table()
+    table.watch(5, "a")
+    for _ in range(3):
+        table.references.read(CHAT, SECRET, ABSENT)
+    assert table.started == [CHAT], "once: an answer that is older than the watch starts nobody again and again"
+
+
+def test_an_input_that_went_is_missing_for_whoever_comes_later() -> None:
+    table = Table(CHAT, SHOP)
+    table.watch(5, "a")
+    table.references.read(CHAT, SECRET, Version(5, "a"))
+    table.references.gone(SECRET)
+    table.started.clear()
+    for key in (CHAT, SHOP):
+        table.references.read(key, SECRET, ABSENT)
+    assert table.started == []
+
+
 def test_an_input_that_goes() -> None:
     table = Table(CHAT, SHOP)
     table.references.read(CHAT, SECRET, Version(5, "a"))

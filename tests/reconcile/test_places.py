@@ -147,3 +147,18 @@ async def test_who_comes_or_goes_while_it_is_asked_is_asked_for_again(monkeypatc
     go.set()
     await listing
     assert await world.before(third, 3) == Neighbours(1, ("d",))
+
+
+async def test_a_place_that_gets_free_while_it_is_asked_for_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    first, _, third = world.comes("a"), world.comes("b"), world.comes("c")
+    get = world.api.get
+
+    async def outdated(path: str, *args: object, **query: str) -> object:
+        answer = await get(path, *args, **query)
+        if world.api.read("cipherstorages", first.name) is not None:
+            world.goes(first)
+        return answer
+
+    monkeypatch.setattr(world.api, "get", outdated)
+    assert await world.before(third) == Neighbours(1), "nobody tells a storage that does not wait yet"

@@ -8,7 +8,8 @@ import asyncio
 import contextvars
 import logging
 import random
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable, Set
+from functools import partial
 from typing import Generic, TypeVar
 
 from cipher_operator.queue.blank import Blank
@@ -78,13 +79,7 @@ class Queue(Generic[K]):
         return len(self._entries)
 
     def enqueue(
-        self,
-        key: K,
-        *,
-        urgent: bool = True,
-        after: float = 0.0,
-        changed: bool = False,
-        way: Hashable | None = None,
+        self, key: K, *, urgent: bool = True, after: float = 0.0, changed: bool = False, way: Hashable | None = None
     ) -> None:
         """Run a key now, or in `after` seconds unless it is planned earlier. Ignored after `drain`.
 
@@ -209,7 +204,8 @@ class Queue(Generic[K]):
         learns = group[1] if group[:1] == ("way",) else None
         if learns is not None:
             self._learning[learns] = key
-        ticket = Ticket(self._lanes, namespace, reserved, lambda: self._learnt(key, entry, ticket, learns))
+        wait = partial(self._wait, key, entry)
+        ticket = Ticket(self._lanes, namespace, reserved, lambda: self._learnt(key, entry, ticket, learns), wait)
         self._running += 1
         self._ready.begin(namespace, urgent=urgent)
         loop = asyncio.get_running_loop()
@@ -248,7 +244,6 @@ class Queue(Generic[K]):
             self._residents.forget(key)
         if busy:
             entry.began_in_vain()
-        self._waits.settle(key, ticket.closed)
         if following is not None and not following.failed:
             entry.failures = 0
         if entry.dirty or busy:
@@ -277,6 +272,11 @@ class Queue(Generic[K]):
             self._residents.learn(learns, lanes_of(ticket.needs))
             self._ready.regroup(("way", learns), ticket.needs)
             self._wake()
+
+    def _wait(self, key: K, entry: Entry, needs: Set[Need]) -> None:
+        """Note what a key waits for. Where that opens while its run is under way, one more follows."""
+        if self._entries.get(key) is entry:
+            self._waits.settle(key, needs)
 
     def _settle(self, key: K, entry: Entry, needs: tuple[Need, ...]) -> None:
         """Note what a key needs."""

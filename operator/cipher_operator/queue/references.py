@@ -79,10 +79,12 @@ class References(Generic[K, R]):
         users = self._users.get(ref)
         if users is None or key not in users:
             return
-        users[key] = version
-        went = ref in self._gone and version != ABSENT
+        before, users[key] = users[key], version
+        went, newest = ref in self._gone and version != ABSENT, self._newest.get(ref, 0)
         self._gone.discard(ref)
-        if went or self._newest.get(ref, 0) > version.revision > 0:
+        # Of what was not there the watch told nobody as long as nobody had read it.
+        came = version == ABSENT and before is None and newest > 0
+        if went or came or newest > version.revision > 0:
             self._enqueue(key)
 
     def seen(self, ref: R, revision: int) -> bool:
@@ -111,6 +113,7 @@ class References(Generic[K, R]):
         if users is None:
             return
         self._gone.add(ref)
+        self._newest.pop(ref, None)
         for key, before in users.items():
             if before is not None and before != ABSENT:
                 self._enqueue(key)

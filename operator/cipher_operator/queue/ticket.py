@@ -1,7 +1,7 @@
 """What one run holds of the lanes, and what it tells them. Everything is given back when the run ends."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Set
 
 from cipher_operator.queue.lanes import Lanes
 from cipher_operator.queue.needs import API, Busy, Closed, Name, Need
@@ -10,7 +10,8 @@ from cipher_operator.queue.offers import Offer
 
 class Ticket:
     """One run's, of a key of this namespace, for which the lanes in `reserved` were taken already. `learnt` is called
-    when the run enters a lane: what it needs is known from then on."""
+    when the run enters a lane: what it needs is known from then on. `waits` is told at once, with all of it, what it
+    waits for, a lane (with None) or a credential of it: that may open again before the run has ended."""
 
     def __init__(
         self,
@@ -18,15 +19,15 @@ class Ticket:
         namespace: str,
         reserved: Iterable[Name] = (),
         learnt: Callable[[], None] = lambda: None,
+        waits: Callable[[Set[Need]], None] = lambda needs: None,
     ) -> None:
-        self._lanes, self._namespace, self._learnt = lanes, namespace, learnt
+        self._lanes, self._namespace, self._learnt, self._waits = lanes, namespace, learnt, waits
         self._held: Counter[Name] = Counter(reserved)
         self._trials: set[Need] = set()
         self._answered: set[Name] = {API}
         self._failed: set[Name] = set()
         self._entered: list[Need] = []
-        self.closed: set[Need] = set()
-        """What this run waits for: a lane (with None), or a credential of it."""
+        self._closed: set[Need] = set()
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -45,7 +46,7 @@ class Ticket:
             self._lanes.offers.say(name, offer)
         if (cause := self._lanes.cause(name, credential)) is not None:
             down = self._lanes.cause(name, None) is not None
-            self.closed.add((name, None if down else credential))
+            self._wait(name, None if down else credential)
             raise Closed(cause)
         if not self._held[name]:
             if not self._lanes.take(name, self._namespace):
@@ -85,6 +86,9 @@ class Ticket:
     def opened(self, name: Name, credential: Hashable | None = None) -> None:
         """Say that a login was accepted."""
         self._answered.add(name)
+        if (name, credential) in self._closed:
+            self._closed.discard((name, credential))
+            self._waits(self._closed)
         self._lanes.opened(name, credential)
 
     def answered(self, name: Name) -> None:
@@ -94,7 +98,7 @@ class Ticket:
     def failed(self, name: Name, cause: object, *, retry_after: float | None = None) -> None:
         """Say that a server gave no answer; `retry_after` are the seconds that it asks to wait."""
         self._failed.add(name)
-        self.closed.add((name, None))
+        self._wait(name, None)
         self._lanes.failed(name, cause, retry_after)
 
     def hung(self, cause: object) -> None:
@@ -111,7 +115,7 @@ class Ticket:
     def refused(self, name: Name, credential: Hashable, cause: object) -> None:
         """Say that a server refused a credential."""
         self._answered.add(name)
-        self.closed.add((name, credential))
+        self._wait(name, credential)
         self._lanes.refused(name, credential, cause)
 
     def forget_verdict(self, name: Name, credential: Hashable) -> None:
@@ -136,3 +140,7 @@ class Ticket:
         for name, count in held.items():
             for _ in range(count):
                 self._lanes.give(name, self._namespace)
+
+    def _wait(self, name: Name, credential: Hashable | None) -> None:
+        self._closed.add((name, credential))
+        self._waits(self._closed)

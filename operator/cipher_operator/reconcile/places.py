@@ -44,6 +44,9 @@ class Places:
         listed = self._listed.get(where)
         if listed is None or self._monotonic() >= listed.until or (listed.stale and _older(listed, own) < most):
             listed = await self._list(kube, where)
+            if self._listed.get(where) is not listed:
+                # Somebody has gone meanwhile, who is told to those alone that wait by then.
+                listed = await self._list(kube, where)
         older = _older(listed, own)
         if older >= most:
             return Neighbours(older)
