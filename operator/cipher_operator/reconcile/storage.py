@@ -35,7 +35,7 @@ from cipher_operator.reconcile.conclude import (
 )
 from cipher_operator.reconcile.decide import Intent, decide, parse
 from cipher_operator.reconcile.history import History
-from cipher_operator.reconcile.inputs import Key
+from cipher_operator.reconcile.inputs import Key, server_of
 from cipher_operator.reconcile.prove import prove, test
 from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
@@ -106,7 +106,8 @@ class Reconciler:
             around.counters.suspended(key)
             logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
             return Next(after=None)
-        return await self._told(snapshot, ticket, started)
+        with around.at_work.on(server_of(snapshot.resource.raw_spec), key):
+            return await self._told(snapshot, ticket, started)
 
     async def _told(self, snapshot: Snapshot, ticket: Ticket, started: float) -> Next:
         """Run, tell of it, and return when to look again."""
@@ -171,7 +172,10 @@ class Reconciler:
         spec = parse(snapshot, around.rules)
         if isinstance(spec, Failure):
             return refused(snapshot, spec)
-        held = await finalize.ensure_finalizers(around, snapshot, spec, stored)
+        try:
+            held = await finalize.ensure_finalizers(around, snapshot, spec, stored)
+        except Failure as failure:
+            return refused(snapshot, failure)
         history = self._history(resource)
         intent = decide(
             snapshot, spec, history, around.rules, now=around.now(), fresh=around.generate(), digest=around.digest
