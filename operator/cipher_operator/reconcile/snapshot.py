@@ -8,7 +8,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
-from cipher_operator.api.spec import Resource, Spec, parse_resource
+from cipher_operator.api.spec import ManagementPolicy, Resource, Spec, parse_resource
 from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.supabase import role_of
@@ -68,6 +68,11 @@ class Snapshot:
     def suspended(self) -> bool:
         """Return whether the storage is to be left alone."""
         return self.resource.raw_spec.get("suspend") is True
+
+    @property
+    def observed(self) -> bool:
+        """Return whether nothing is to be written for the storage."""
+        return self.resource.raw_spec.get("managementPolicy") == ManagementPolicy.OBSERVE
 
     @property
     def app(self) -> SecretObject | None:

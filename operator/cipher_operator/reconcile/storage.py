@@ -22,7 +22,7 @@ from cipher_operator.queue.needs import Busy
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.attempt import attempt
-from cipher_operator.reconcile.builds import Builds
+from cipher_operator.reconcile.builds import NOT_ITS_OWN, Builds
 from cipher_operator.reconcile.conclude import (
     REFUSED_FOR,
     api_refused,
@@ -153,7 +153,12 @@ class Reconciler:
                     self._builds.cancel(snapshot.resource.key)
                     sessions, ca = self._around.sessions(ticket), self._history(snapshot.resource).ca
                     return await finalize.finish(self._around, snapshot, sessions, ca)
-                return discreet(snapshot, await self._reconcile(snapshot, ticket, stored))
+                if snapshot.observed:
+                    self._builds.cancel(snapshot.resource.key)
+                result = await self._reconcile(snapshot, ticket, stored)
+                if result.reason in NOT_ITS_OWN:
+                    self._builds.cancel(snapshot.resource.key)
+                return discreet(snapshot, result)
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
