@@ -9,6 +9,7 @@ import pytest
 from cipher_operator.api.names import SERVER_KIND
 from cipher_operator.reconcile.at_work import AtWork
 from cipher_operator.reconcile.inputs import PLACE, Key, Ref, references
+from support.memory_api import Refused
 from support.runs import NAMESPACE, SERVERS, Runs
 from support.tenants import PROD, Tenants
 
@@ -170,3 +171,53 @@ async def test_a_login_that_changes_while_a_tenant_reads_it_starts_him_again(ten
     tenants.api.get = slow  # type: ignore[method-assign]
     await tenants.look()
     assert CHAT in tenants.started
+
+
+def told(runs: Runs, reason: str) -> list[str]:
+    return [note for each, note in runs.api.events() if each == reason]
+
+
+UNTOLD = {
+    "the status is not written": ("PATCH", "/cipherstorages/chat/status", {"network": True}),
+    "the status is refused": ("PATCH", "/cipherstorages/chat/status", {"answer": Refused(403, "Forbidden", "no")}),
+    "the Secret is not written": ("POST", "/namespaces/ns/secrets", {"network": True}),
+}
+
+
+@pytest.mark.parametrize(("verb", "path", "what"), UNTOLD.values(), ids=UNTOLD)
+async def test_what_a_run_did_that_could_not_tell_of_it_is_told_by_the_next(
+    runs: Runs, verb: str, path: str, what: dict[str, Any]
+) -> None:
+    runs.admin_secret()
+    runs.storage()
+    runs.api.fault(verb, path, times=1, **what)
+    await runs.run()
+    await runs.until(lambda: runs.says() == ("True", "Ready"))
+    (note,) = told(runs, "Created")
+    assert "CREATE DATABASE" in note and "CREATE TABLE" in note
+    await runs.run()
+    assert len(told(runs, "Created")) == 1
+
+
+async def test_a_rotation_that_could_not_be_told_of_is_told_by_the_next_run(runs: Runs) -> None:
+    await runs.ready()
+    before = runs.secret()["password"]
+    runs.ask("rotate")
+    runs.api.fault("PATCH", "/cipherstorages/chat/status", times=1, network=True)
+    await runs.run()
+    rotated = runs.secret()["password"]
+    assert rotated != before and told(runs, "PasswordRotated") == []
+    await runs.run()
+    assert runs.secret()["password"] == rotated
+    (note,) = told(runs, "PasswordRotated")
+    assert "CREATE ROLE" in note and rotated not in note
+
+
+async def test_what_was_dropped_is_told_where_the_storage_could_not_be_let_go_at_once(runs: Runs) -> None:
+    await runs.ready(deletionPolicy="Delete")
+    runs.api.delete("cipherstorages", "chat")
+    runs.api.fault("PATCH", "/cipherstorages/chat$", times=1, network=True)
+    await runs.run()
+    assert (await runs.run()).gone
+    (note,) = told(runs, "Dropped")
+    assert "DROP DATABASE" in note

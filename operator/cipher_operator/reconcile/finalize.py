@@ -161,10 +161,17 @@ def _holds(body: Json, finalizer: str, without: str) -> bool:
     return finalizer in (metadata.get("finalizers") or ()) and metadata["uid"] != without
 
 
-async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None = None) -> Result | Ended:
+async def finish(
+    around: Surroundings,
+    snapshot: Snapshot,
+    sessions: Sessions,
+    removed: Callable[[tuple[str, ...]], None],
+    ca: str | None = None,
+) -> Result | Ended:
     """Carry out a deletion and let the object go; return its end, or what it waits for. Raises ApiError, Busy.
 
-    `ca` is the CA that was used last, for a deletion that finds no more.
+    `removed` is called with the SQL lines that ran, before anything else may fail. `ca` is the CA that was used last,
+    for a deletion that finds no more.
     """
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
@@ -175,6 +182,7 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
             removal = await _remove(around, snapshot, sessions, ca)
         except Failure as failure:
             removal = replace(removal, failure=failure)
+    removed(_told(snapshot, removal.lines))
     if removal.failure is not None:
         return _waits(removal, snapshot)
     await release(around.kube, resource, around.namespaces.servers)
