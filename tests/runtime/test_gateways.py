@@ -61,6 +61,7 @@ ANSWERS: dict[str, Callable[[], web.StreamResponse]] = {
     "half of an answer": json_of(200, '{"kind":"APIGroupList","groups":['),
     "an answer that breaks off": broken_off,
     "a bad request": page(400),
+    "a way to somewhere else": page(302, Location="/elsewhere"),
 }
 LIST = "/apis/storage.cipher.dev/v1alpha1/cipherstorages"
 ASKED: dict[str, Callable[[web.Request], bool]] = {
@@ -98,7 +99,11 @@ async def asked(case: str, path: str) -> int | None:
     async def answer(request: web.Request) -> web.StreamResponse:
         return ANSWERS[case]()
 
+    async def elsewhere(request: web.Request) -> web.StreamResponse:
+        raise AssertionError("a token would go there")
+
     app = web.Application()
+    app.router.add_get("/elsewhere", elsewhere)
     app.router.add_get("/{path:.*}", answer)
     middlewares = (wait_as_asked, read_whole)
     async with TestServer(app) as server, aiohttp.ClientSession(middlewares=middlewares) as session:

@@ -44,17 +44,18 @@ async def read_whole(request: aiohttp.ClientRequest, handler: Handler) -> aiohtt
     """Read what kopf is to be given, but for what a watch tells. A middleware; raises NotAnswered."""
     response = await handler(request)
     status, ours = response.status, request.url.path.endswith(f"/{PLURAL}")
-    if status < 400:
+    if status < 300:
         if request.url.query.get("watch") != "true":
             _give(response, await _object(response, is_list=ours))
         return response
-    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= 500 or not (ours or status in SURVIVED):
-        response.release()
-        asked = seconds_asked(response.headers.get("Retry-After"))
-        raise NotAnswered(f"{status} {response.reason or ''}".strip(), status, asked or 0.0)
-    # Its text is for nobody, and may be no text.
-    _give(response, {})
-    return response
+    if (ours and 400 <= status < 500 and status != HTTPStatus.TOO_MANY_REQUESTS) or status in SURVIVED:
+        # Its text is for nobody, and may be no text.
+        _give(response, {})
+        return response
+    # A way to somewhere else is not gone: the token would go along.
+    response.release()
+    asked = seconds_asked(response.headers.get("Retry-After"))
+    raise NotAnswered(f"{status} {response.reason or ''}".strip(), status, asked or 0.0)
 
 
 async def _object(response: aiohttp.ClientResponse, *, is_list: bool) -> dict[str, Any]:
