@@ -55,13 +55,16 @@ BROKEN = "the Kubernetes API fails to read what the spec names, or keeps for it 
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, SERVERS], ids=["in the storage's namespace", "in the operator's own"])
-async def test_so_is_a_secret_that_the_api_server_cannot_decrypt(tenants: Tenants, namespace: str) -> None:
+async def test_so_is_a_secret_that_the_api_server_cannot_decrypt(
+    tenants: Tenants, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """The storage stayed Ready with nothing said, or without any word, and its run closed the API server's lane."""
     said = "Internal error occurred: unable to transform key"
     tenants.platform()
     await tenants.ready_tenant()
     tenants.api.answer(500, "InternalError", message=said, verb="GET", path=f"/namespaces/{namespace}/secrets/")
     assert await tenants.look() == ("True", "Ready")
+    assert "the Kubernetes API failed: 500 InternalError; trying again" in caplog.messages
     tenants.seconds += REFUSED_FOR
     assert await tenants.look() == ("False", "Unknown")
     assert tenants.api.condition("chat")["message"].startswith(BROKEN)

@@ -282,7 +282,7 @@ async def _look(around: Surroundings, ref: Ref, ticket: Ticket) -> Next:
         if ref[0] == "Secret" and (content is None or (isinstance(content, SecretObject) and content.deleting)):
             await release_input(kube, ref, home=around.namespaces.servers)
     except ApiUnavailable as error:
-        api_failed(ticket, error)
+        api_failed(ticket, error, {"input": "/".join(ref)})
         return Next(failed=True)
     except NotLeading:
         return Next(failed=True)
