@@ -87,3 +87,20 @@ def test_an_outage_is_told_from_a_refusal(status: int) -> None:
     body = json.dumps({"kind": "Status", "message": "etcdserver: request timed out"}).encode()
     with pytest.raises(ApiUnavailable):
         decode_answer(status, {}, body, REQUEST)
+
+
+NO_OBJECT = {
+    "a page of a gateway": b"<html>welcome</html>",
+    "half of an object": b'{"metadata":{"uid":"1"',
+    "nothing": b"",
+    "an array": b"[]",
+    "no UTF-8": b'{"a":"\xfc"}',
+}
+
+
+@pytest.mark.parametrize("case", NO_OBJECT)
+@pytest.mark.parametrize("status", [200, 201])
+def test_a_success_that_is_no_object_is_no_answer(case: str, status: int) -> None:
+    """A run that took it for an object ended in a KeyError, and said that the server or the operator is broken."""
+    with pytest.raises(ApiUnavailable, match="the answer is no object"):
+        decode_answer(status, {}, NO_OBJECT[case], REQUEST)

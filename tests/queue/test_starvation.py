@@ -224,12 +224,18 @@ async def test_a_thousand_storages_under_429_send_few_requests_and_one_line() ->
     assert world.free()
 
 
-async def test_an_api_server_that_answers_probes_and_refuses_runs_is_not_hammered() -> None:
+@pytest.mark.parametrize(
+    ("alone", "most"), [(False, 60), (True, 240)], ids=["that refuses all", "that fails, perhaps on an object of each"]
+)
+async def test_an_api_server_that_answers_probes_and_no_runs_is_not_hammered(alone: bool, most: int) -> None:
     requests: list[float] = []
 
     async def limited(world: World, key: Key, ticket: Ticket) -> Next:
         requests.append(world.clock.now())
-        ticket.failed(API, "429")
+        if alone:
+            ticket.failed_alone("500")
+        else:
+            ticket.failed(API, "429")
         return Next(failed=True)
 
     world = World(run=limited)
@@ -237,8 +243,32 @@ async def test_an_api_server_that_answers_probes_and_refuses_runs_is_not_hammere
         world.queue.enqueue((f"team-{number % 50}", f"chat{number}"))
     await world.clock.advance(600.0)
     later = [when for when in requests if when > 1_120]
-    assert len(later) < 60, "the pause grows from outage to outage"
+    assert len(later) < most, "the pause grows from outage to outage"
     assert world.outages == [(API, False)]
+
+
+@pytest.mark.parametrize(("objects", "namespaces"), [(1, 1), (3, 3), (30, 1)])
+async def test_who_has_an_object_that_the_api_server_fails_on_holds_up_nobody(objects: int, namespaces: int) -> None:
+    """A Secret that it cannot decrypt: the lane of all was closed for it, again and again, for half a minute each."""
+
+    async def run(world: World, key: Key, ticket: Ticket) -> Next:
+        await world.clock.sleep(0.05)
+        if key[0] == "shop":
+            return Next(after=300.0)
+        ticket.failed_alone("500 InternalError")
+        return Next(failed=True)
+
+    world = World(run=run)
+    for number in range(objects):
+        world.queue.enqueue((f"team-{number % namespaces}", f"chat{number}"))
+    for number in range(60):
+        await world.clock.advance(7.0)
+        world.queue.enqueue(("shop", f"chat{number}"))
+        await world.clock.advance(0.1)
+        assert world.count(("shop", f"chat{number}")) == 1
+    failing = sum(1 for _, key in world.runs if key[0] != "shop")
+    assert failing <= 15 * objects, "each is tried as often as it may be, up to once a minute"
+    assert world.outages == []
 
 
 async def test_twenty_storages_of_one_secret_learn_from_the_first() -> None:

@@ -1,4 +1,5 @@
-"""An operator that may not read what a storage names says so, once it is no start of an API server."""
+"""An operator that may not read what a storage names says so, once it is no start of an API server; and so where that
+cannot be read by anybody."""
 
 import pytest
 
@@ -48,6 +49,44 @@ async def test_it_is_said_once_it_lasts(tenants: Tenants, case: str, before: str
     assert tenants.told() == ("True", "Ready")
     forbid(tenants, namespace)
     assert await tenants.look() == ("True", "Ready"), "it begins to count anew"
+
+
+BROKEN = "the Kubernetes API fails to read what the spec names, or keeps for it (500 InternalError)"
+
+
+@pytest.mark.parametrize("namespace", [NAMESPACE, SERVERS], ids=["in the storage's namespace", "in the operator's own"])
+async def test_so_is_a_secret_that_the_api_server_cannot_decrypt(
+    tenants: Tenants, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The storage stayed Ready with nothing said, or without any word, and its run closed the API server's lane."""
+    said = "Internal error occurred: unable to transform key"
+    tenants.platform()
+    await tenants.ready_tenant()
+    tenants.api.answer(500, "InternalError", message=said, verb="GET", path=f"/namespaces/{namespace}/secrets/")
+    assert await tenants.look() == ("True", "Ready")
+    assert "the Kubernetes API failed: 500 InternalError; trying again" in caplog.messages
+    tenants.seconds += REFUSED_FOR
+    assert await tenants.look() == ("False", "Unknown")
+    assert tenants.api.condition("chat")["message"].startswith(BROKEN)
+    assert tenants.lanes.reachable, "others are run"
+    if namespace == SERVERS:
+        await tenants.look_at_server()
+        tenants.seconds += REFUSED_FOR
+        await tenants.look_at_server()
+        assert tenants.server_ready()["message"].startswith(BROKEN)
+    tenants.api.mend()
+    tenants.seconds += 60
+    assert await tenants.look() == ("True", "Ready")
+
+
+async def test_an_api_server_that_does_not_answer_says_nothing_of_a_storage(tenants: Tenants) -> None:
+    tenants.platform()
+    await tenants.ready_tenant()
+    tenants.api.answer(503, "ServiceUnavailable", verb="GET", path=f"/namespaces/{NAMESPACE}/secrets/")
+    for _ in range(3):
+        assert await tenants.look() == ("True", "Ready")
+        tenants.seconds += REFUSED_FOR
+    assert not tenants.lanes.reachable
 
 
 async def test_all_that_one_look_lacks_is_said_at_once(tenants: Tenants) -> None:

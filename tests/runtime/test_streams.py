@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestServer
 from yarl import URL
 
 from cipher_operator.runtime import streams as module
+from cipher_operator.runtime.gateways import read_whole
 from cipher_operator.runtime.streams import LIST_ANEW, Content, Streams, Takes, read
 
 
@@ -108,11 +109,12 @@ async def test_an_object_that_nests_deep_reaches_kopf_without_that(size: int) ->
 
 async def test_so_does_one_in_a_list() -> None:
     async def page(request: web.Request) -> web.Response:
-        return web.Response(body=b'{"items":[' + DEEP + b"," + DEEP + b"]}", content_type="application/json")
+        listed = b'{"metadata":{"resourceVersion":"5"},"items":[' + DEEP + b"," + DEEP + b"]}"
+        return web.Response(body=listed, content_type="application/json")
 
     app, path = web.Application(), "/apis/storage.cipher.dev/v1alpha1/cipherstorages"
     app.router.add_get(path, page)
-    async with TestServer(app) as server, aiohttp.ClientSession(middlewares=(Streams(),)) as session:
+    async with TestServer(app) as server, aiohttp.ClientSession(middlewares=(read_whole,)) as session:
         body = await (await session.get(server.make_url(path))).json()
     assert [item["metadata"]["name"] for item in body["items"]] == ["deep", "deep"]
 
@@ -163,6 +165,37 @@ async def test_pauses_grow_and_an_outage_is_two_lines(
     assert (len(lines), lines[1].startswith("the watch of cipherstorages goes on after")) == (2, True)
 
 
+async def test_watches_that_are_ended_at_once_begin_again_after_pauses_that_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """kopf begins the next one without any: what stands before a server made it ask hundreds of times in a second."""
+    monkeypatch.setattr(module, "AWAY", (0.02, 0.2))
+    monkeypatch.setattr(module, "SETTLED", 0.3)
+    watched, listed = (SimpleNamespace(url=URL(f"https://127.0.0.1{LIST}{query}")) for query in ("?watch=true", ""))
+    streams, loop, begun = Streams(), asyncio.get_running_loop(), list[float]()
+
+    async def answered(_: object) -> object:
+        begun.append(loop.time())
+        return SimpleNamespace(status=200, reason="", content=Answer(GONE, 7))
+
+    async def ask(request: object, lives: float = 0.0) -> float:
+        """Return the seconds that the request waited for its turn."""
+        asked = loop.time()
+        response = await streams(cast(Any, request), cast(Any, answered))
+        if request is watched:
+            assert [each async for each in response.content.iter_chunked(1)] == [GONE]
+            await asyncio.sleep(lives)
+        return begun[-1] - asked
+
+    pauses = [await ask(watched) for _ in range(5)]
+    assert pauses[0] < 0.01 < pauses[1] < pauses[3] < pauses[4], pauses
+    assert await ask(listed) > 0.1, "a list is no less work"
+    assert await ask(listed) < 0.01
+    assert await ask(watched, lives=0.4) < 0.01
+    assert await ask(watched) < 0.01, "the one before has lived"
+
+
+LIST = "/apis/storage.cipher.dev/v1alpha1/cipherstorages"
 LISTS: dict[str, tuple[str, int, list[str | None]]] = {
     "of all": ("/apis/storage.cipher.dev/v1alpha1/cipherstorages?limit=100", 200, [None]),
     "of a namespace": ("/apis/storage.cipher.dev/v1alpha1/namespaces/team/cipherstorages?limit=100", 200, ["team"]),

@@ -7,9 +7,28 @@ from pathlib import Path
 import aiohttp
 import yaml
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
 
-Judge = Callable[[web.Request], int | None]
-"""Returns the status with which a request is refused, None where it passes."""
+Judge = Callable[[web.Request], int | web.StreamResponse | None]
+"""Returns the status with which a request is refused, or its answer, None where it passes."""
+
+
+class _BrokenOff(web.StreamResponse):
+    """An answer whose connection ends in the midst of it."""
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        self.content_length = 1_000
+        self.content_type = "application/json"
+        writer = await super().prepare(request)
+        await self.write(b'{"kind":')
+        assert request.transport is not None
+        request.transport.close()
+        return writer
+
+
+def broken_off() -> web.StreamResponse:
+    """Return an answer that breaks off."""
+    return _BrokenOff()
 
 
 @contextlib.asynccontextmanager
@@ -19,8 +38,11 @@ async def front(kubeconfig: Path, judge: Judge, written: Path) -> AsyncIterator[
     server = config["clusters"][0]["cluster"]["server"]
 
     async def pass_on(request: web.Request) -> web.StreamResponse:
-        if (status := judge(request)) is not None:
-            return web.json_response({"kind": "Status", "status": "Failure", "code": status}, status=status)
+        judged = judge(request)
+        if isinstance(judged, web.StreamResponse):
+            return judged
+        if judged is not None:
+            return web.json_response({"kind": "Status", "status": "Failure", "code": judged}, status=judged)
         headers = {key: value for key, value in request.headers.items() if key not in {"Host", "Accept-Encoding"}}
         sent = client.request(
             request.method, server + request.raw_path, headers=headers, data=await request.read() or None, ssl=False

@@ -18,19 +18,23 @@ MAX_RETRY_AFTER = 60.0
 def decode_answer(
     status: int, headers: Mapping[str, str], content: bytes, request: Json | list[Json] | None = None
 ) -> Json:
-    """Return the object in an answer. Raises ApiError, and ApiUnavailable for 429 and 5xx.
+    """Return the object in an answer. Raises ApiError, and ApiUnavailable for 429, for 5xx, and for what is no object.
 
     Nothing of the data of a Secret that was sent stands in what is raised.
     """
     answer = _object(content)
     if status < 400:
+        if answer is None:
+            # Of what stands before the server, or half of its own: a write was perhaps carried out.
+            raise ApiUnavailable("the answer is no object", status=status)
         return answer
+    answer = answer or {}
     reason, message = str(answer.get("reason") or _phrase(status)), str(answer.get("message") or "")
     if (away := WEBHOOK_AWAY.search(message)) is not None:
         # No outage of the API server: others' requests go through. The rest of the sentence is an address.
         message = away[0]
     elif status >= 500 or status == 429:
-        raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=_seconds(headers.get("Retry-After")))
+        raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=seconds_asked(headers.get("Retry-After")))
     elif status == 400 and not ADMISSION.search(message):
         # What cannot be decoded is quoted by the decoder, in pieces that nobody finds again.
         message = ""
@@ -45,12 +49,12 @@ def _phrase(status: int) -> str:
         return "without a reason"
 
 
-def _object(content: bytes) -> Json:
+def _object(content: bytes) -> Json | None:
     try:
-        decoded = decode(content) if content else {}
+        decoded = decode(content)
     except ValueError:
-        return {}
-    return decoded if isinstance(decoded, dict) else {}
+        return None
+    return decoded if isinstance(decoded, dict) else None
 
 
 def _causes(answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -63,8 +67,9 @@ def _causes(answer: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Return the seconds that the server asks to wait; it says so in seconds, or names a time."""
+def seconds_asked(retry_after: str | None) -> float | None:
+    """Return the seconds that the server asks to wait, MAX_RETRY_AFTER at most; it says so in seconds, or names a time.
+    None where it says neither."""
     if retry_after is None:
         return None
     try:

@@ -11,6 +11,9 @@ API_PAUSE, API_PAUSE_CAP = 1.0, 30.0
 FIRST_SLOTS = 2
 """Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
 
+ALONE = 8
+"""Runs in a row that meet what may be one object of each: so many, most of another namespace each, are no chance."""
+
 
 @dataclass(slots=True)
 class Credential:
@@ -46,6 +49,8 @@ class Lane:
     cause: object | None = None
     suspect: bool = False
     """Its runs fail without an answer, or it has just come back: one try at a time, until one ends well."""
+    alone: list[str] = field(default_factory=list)
+    """Of the API server's: the namespaces of runs in a row that it failed for what may be one object of each."""
     strikes: int = 0
     """Outages in a row, without a full recovery between them."""
     since: float | None = None
@@ -123,6 +128,7 @@ class Lane:
     def close(self, cause: object, now: float) -> bool:
         """Take the lane down; return whether this begins an outage."""
         begins, self.cause = self.since is None, cause
+        self.alone.clear()
         self.capacity, self.strikes = 1, self.strikes + 1
         if begins:
             self.since, self.told = now, False
@@ -136,6 +142,13 @@ class Lane:
         """Let one run in, to see."""
         self.cause, self.capacity, self.suspect = None, 1, True
 
+    def fails_others(self, namespace: str) -> bool:
+        """Note that it fails on what may be one object, as a Secret that cannot be decrypted, and return whether it is
+        more than that. Who has such an object shall hold up nobody."""
+        self.alone.append(namespace)
+        del self.alone[:-ALONE]
+        return len(set(self.alone)) > ALONE // 2
+
     def doubt(self) -> None:
         """Let one run in at a time from now on."""
         self.capacity, self.suspect = 1, True
@@ -143,6 +156,7 @@ class Lane:
     def succeed(self) -> bool:
         """Take note of a run that ended well: twice as many may follow. Returns whether that ends an outage."""
         self.suspect, self.capacity = False, min(self.slots, self.capacity * 2)
+        self.alone.clear()
         if self.capacity == self.slots:
             self.strikes = 0
         ended, self.since = self.since is not None, None

@@ -147,10 +147,10 @@ class Lanes:
             self._outage(name, True, cause, self._clock.now() - since)
         self._freed()
 
-    def failed(self, name: Name, cause: object, retry_after: float | None = None) -> None:
-        """Take note of a server that gave no answer: it is asked by one probe until it does."""
+    def failed(self, name: Name, cause: object, retry_after: float | None = None, alone: str | None = None) -> None:
+        """Take note of a server that gave no answer, perhaps to a namespace `alone`: it is asked by one probe."""
         lane = self._of(name)
-        if lane.cause is not None or self._closed:
+        if lane.cause is not None or self._closed or (alone is not None and not lane.fails_others(alone)):
             return
         lane.doubt()
         if name == API:

@@ -101,6 +101,12 @@ class Ticket:
         self._wait(name, None)
         self._lanes.failed(name, cause, retry_after)
 
+    def failed_alone(self, cause: object) -> None:
+        """Say that the API server failed on what may be an object of this run alone. It waits for nothing but its own
+        next try."""
+        self._failed.add(API)
+        self._lanes.failed(API, cause, alone=self._namespace)
+
     def hung(self, cause: object) -> None:
         """Say that this run was cut off while it waited for its servers. One that had let it in is neither away nor
         does it work: what kept the run may be a trigger or a lock of its own tables."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Awaitable
 
 from cipher_operator.core.permit import NotLeading
+from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.needs import API
@@ -21,7 +22,7 @@ async def attempt(work: Awaitable[Next], ticket: Ticket, about: dict[str, str]) 
         return await work
     except ApiUnavailable as error:
         # Without the API server there is neither an input nor a place for a status.
-        ticket.failed(API, error, retry_after=error.retry_after)
+        api_failed(ticket, error, about)
     except ApiError as error:
         # One that has just started refuses for a moment what it allows later.
         said = f"{error}: {error.message}" if error.message else str(error)
@@ -29,3 +30,13 @@ async def attempt(work: Awaitable[Next], ticket: Ticket, about: dict[str, str]) 
     except NotLeading:
         logger.info("ended: this process does not lead any more", extra=about)
     return Next(failed=True)
+
+
+def api_failed(ticket: Ticket, error: ApiUnavailable, about: dict[str, str]) -> None:
+    """Say in the queue that a run had no answer of the API server: it is everybody's trouble, or perhaps its own, which
+    nobody else would tell of."""
+    if is_everybodys(error.status):
+        ticket.failed(API, error, retry_after=error.retry_after)
+    else:
+        logger.warning("the Kubernetes API failed: %s; trying again", error, extra=about)
+        ticket.failed_alone(error)

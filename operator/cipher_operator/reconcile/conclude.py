@@ -10,7 +10,7 @@ from cipher_operator.core.discretion import masked, told_to_tenants
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
-from cipher_operator.kube.port import ApiError
+from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.kube.refusals import missing_rights
 from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent, answered, shown
@@ -143,9 +143,15 @@ def _cas(intent: Intent) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ca for ca in (intent.admin.ca, door) if ca is not None))
 
 
-def api_refused(error: ApiError, namespace: str) -> Failure:
-    """Return the failure of requests that the API server refused. Rights that are missing are named, but for those in
-    a namespace that is not the storage's."""
+def api_refused(error: ApiError | ApiUnavailable, namespace: str) -> Failure:
+    """Return the failure of requests that the API server refused, or failed on. Rights that are missing are named, but
+    for those in a namespace that is not the storage's."""
+    if isinstance(error, ApiUnavailable):
+        why = (
+            f"the Kubernetes API fails to read what the spec names, or keeps for it ({error}), as a Secret that it "
+            "cannot decrypt: look at its log, then delete what it names there and create it anew"
+        )
+        return Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
     why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"
     rights = [each for each in missing_rights(error) if each[2] in ("", namespace)]
     if rights:

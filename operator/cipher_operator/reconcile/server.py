@@ -20,6 +20,7 @@ from cipher_operator.kube.cipherstorages import begun_tenants, held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.objects import Standing
+from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.claims import claims
@@ -89,11 +90,14 @@ class ServerReconciler:
         return await attempt(self._told(key, ticket), ticket, {"server": key[1]})
 
     async def _told(self, key: Key, ticket: Ticket) -> Next:
-        """Look at one server; once it lasts, tell of it that the operator may not. Raises ApiError before."""
+        """Look at one server; once it lasts, tell of it that the operator may not, or the API server cannot. Raises
+        the error before."""
         around, name = self._around, key[1]
         try:
             following = await self._look(key, ticket)
-        except ApiError as error:
+        except (ApiError, ApiUnavailable) as error:
+            if isinstance(error, ApiUnavailable) and is_everybodys(error.status):
+                raise
             body = await get_server(around.kube, name)
             lasts = around.monotonic() - self._refused.setdefault(name, around.monotonic())
             if body is None or around.namespaces.servers is None or lasts < REFUSED_FOR:

@@ -15,6 +15,7 @@ from cipher_operator.core.orders import Orders
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.events import Recorder
+from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.following import Next
@@ -95,7 +96,9 @@ class Reconciler:
             snapshot = await read_snapshot(
                 around.kube, around.inputs, around.namespaces, around.places, key, around.digest
             )
-        except ApiError as error:
+        except (ApiError, ApiUnavailable) as error:
+            if isinstance(error, ApiUnavailable) and is_everybodys(error.status):
+                raise
             return await self._unread(key, error, ticket, started)
         self._unreadable.pop(key, None)
         if snapshot is None:
@@ -122,9 +125,9 @@ class Reconciler:
             return Next(gone=True)
         return await self._end(resource, result, teller, started)
 
-    async def _unread(self, key: Key, error: ApiError, ticket: Ticket, started: float) -> Next:
-        """Tell of a storage whose inputs the operator may not read, once that has lasted, and let one go that needs
-        none. Raises ApiError before."""
+    async def _unread(self, key: Key, error: ApiError | ApiUnavailable, ticket: Ticket, started: float) -> Next:
+        """Tell of a storage whose inputs the operator may not read, or the API server cannot, once that has lasted, and
+        let one go that needs none. Raises the error before."""
         around = self._around
         body = await get_storage(around.kube, *key)
         resource = parse_resource(body or {})

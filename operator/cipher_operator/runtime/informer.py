@@ -6,7 +6,6 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -16,6 +15,7 @@ from cipher_operator.api.names import CRD_NAME, GROUP, PLURAL
 from cipher_operator.kube.access import USER_AGENT, Access
 from cipher_operator.kube.client import Count
 from cipher_operator.kube.outage import ApiOutage, Outage, is_everybodys
+from cipher_operator.runtime.gateways import NotAnswered, read_whole, wait_as_asked
 from cipher_operator.runtime.handlers import register
 from cipher_operator.runtime.settings import Settings
 from cipher_operator.runtime.streams import Streams
@@ -153,7 +153,14 @@ class Informer:
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONNECTIONS, ssl=self._access.ssl_context()),
             headers={"User-Agent": USER_AGENT},
-            middlewares=(self._counted, self._authorise, _outlast_the_kind, self._streams),
+            middlewares=(
+                wait_as_asked,
+                self._counted,
+                self._authorise,
+                _outlast_the_kind,
+                self._streams,
+                read_whole,
+            ),
             proxy=self._access.proxy,
             trust_env=False,
         )
@@ -170,11 +177,12 @@ class Informer:
         try:
             response = await handler(request)
             status = response.status
-            if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                self._outage.note(f"{status} {response.reason}", everybody=is_everybodys(status))
-            else:
-                self._outage.end()
+            self._outage.end()
             return response
+        except NotAnswered as error:
+            status = error.status
+            self._outage.note(str(error), everybody=is_everybodys(status))
+            raise
         except KindNotServed:
             status = 404
             raise

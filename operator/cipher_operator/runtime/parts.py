@@ -39,6 +39,7 @@ from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile.at_work import AtWork
+from cipher_operator.reconcile.attempt import api_failed
 from cipher_operator.reconcile.contents import read_input, version_of
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.finalize import release_input
@@ -283,7 +284,7 @@ async def _look(around: Surroundings, ref: Ref, ticket: Ticket) -> Next:
         if ref[0] == "Secret" and (content is None or (isinstance(content, SecretObject) and content.deleting)):
             await release_input(kube, ref, home=around.namespaces.servers)
     except ApiUnavailable as error:
-        ticket.failed(API, error, retry_after=error.retry_after)
+        api_failed(ticket, error, {"input": "/".join(ref)})
         return Next(failed=True)
     except NotLeading:
         return Next(failed=True)

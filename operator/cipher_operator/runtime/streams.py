@@ -5,7 +5,8 @@ decrypted, and a line that is no event end it. So do the answers 400, 410 and th
 pages that lasts longer than the server remembers its beginning (five minutes, etcd's compaction) ends in a 410. Here
 all of them become that event, or its like for a list, after a pause that grows.
 
-So does an object that is deeper than Python's decoder goes: what is too deep of it does not reach kopf.
+So does an object that is deeper than Python's decoder goes: what is too deep of it does not reach kopf. And a watch
+that is ended as soon as it has begun begins again after a pause, too.
 
 And so that kopf is not troubled for nothing: an event that its receiver has taken in by himself reaches
 it as a bookmark, which moves its place and costs nothing.
@@ -14,23 +15,21 @@ it as a bookmark, which moves its place and costs nothing.
 import asyncio
 import json
 import logging
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any
 
 import aiohttp
 
 from cipher_operator.api.names import PLURAL
 from cipher_operator.kube.backoff import Backoff
-from cipher_operator.kube.decoding import decode, flattened
+from cipher_operator.kube.decoding import flattened
 from cipher_operator.kube.outage import Outage
-from cipher_operator.kube.reflector import BROKEN, SETTLED_AFTER_ERROR
+from cipher_operator.kube.reflector import AWAY, BROKEN, SETTLED, SETTLED_AFTER_ERROR
+from cipher_operator.runtime.gateways import SURVIVED
 
 LIST_ANEW = b'{"type":"ERROR","object":{"kind":"Status","status":"Failure","reason":"Expired","code":410}}\n'
 _OF_OBJECTS = frozenset({"ADDED", "MODIFIED", "DELETED"})
-SURVIVED = frozenset({401, 403, 404, 429})
-"""Refusals after which kopf logs in anew, or tries again; 404 is the informer's."""
-
 
 logger = logging.getLogger(__name__)
 
@@ -59,20 +58,20 @@ class Streams:
     ) -> aiohttp.ClientResponse:
         """Return the answer, its content replaced where it is that of a watch. Raises ListAnew where a list is
         refused."""
-        response = await handler(request)
         path, watches = request.url.path, request.url.query.get("watch") == "true"
-        ours = path.endswith(f"/{PLURAL}")
-        refused = 400 <= response.status < 500 and response.status not in SURVIVED and ours
-        if ours and not watches and response.status == 200 and not request.url.query.get("continue"):
-            self._lists(_namespace(path))
-        if not refused and not (watches and response.status == 200):
-            if ours and response.status == 200:
-                response.json = partial(response.json, loads=decode)  # type: ignore[method-assign]
-            return response
+        if not path.endswith(f"/{PLURAL}"):
+            return await handler(request)
         watch = self._watches.setdefault(path, _Watch(path.rpartition("/")[2]))
-        if not refused:
-            content: Any = Content(response.content, watch.broken, watch.begin, self._takes)
-            response.content = content
+        await watch.turn()
+        response = await handler(request)
+        if response.status == 200:
+            if watches:
+                content: Any = Content(response.content, watch.broken, watch.begin, self._takes)
+                response.content = content
+            elif not request.url.query.get("continue"):
+                self._lists(_namespace(path))
+            return response
+        if response.status < 400 or response.status in SURVIVED:
             return response
         why = f"{response.status} {response.reason or ''}".strip()
         response.release()
@@ -91,13 +90,26 @@ class _Watch:
 
     def __init__(self, what: str) -> None:
         self._backoff, self._outage = Backoff(*BROKEN), Outage(what)
+        self._away, self._began = Backoff(*AWAY), -math.inf
+
+    async def turn(self) -> None:
+        """Wait before the next list or watch where the last watch has hardly lived: kopf itself would not, however
+        often what stands before the server lets one in and ends it."""
+        began, self._began = self._began, -math.inf
+        if asyncio.get_running_loop().time() - began < SETTLED:
+            await asyncio.sleep(self._away.next())
+        elif began > -math.inf:
+            self._away.reset()
 
     def begin(self) -> asyncio.TimerHandle:
         """Note that a stream begins; whoever ends it cancels what is returned."""
-        return asyncio.get_running_loop().call_later(SETTLED_AFTER_ERROR, self._settle)
+        loop = asyncio.get_running_loop()
+        self._began = loop.time()
+        return loop.call_later(SETTLED_AFTER_ERROR, self._settle)
 
     async def broken(self, why: str) -> None:
         """Wait before the next list."""
+        self._began = -math.inf
         self._outage.note(why, at_once=True)
         await asyncio.sleep(self._backoff.next())
 
