@@ -36,7 +36,7 @@ from cipher_operator.postgres.proof_sql import (
 )
 from cipher_operator.postgres.session import Session
 
-_SEPARATOR, _ROLLBACK = sql.SQL("; "), sql.SQL("ROLLBACK")
+_SEPARATOR, _ROLLBACK, _AGAIN = sql.SQL("; "), sql.SQL("ROLLBACK"), sql.SQL("ROLLBACK; BEGIN")
 _PLACES = {
     (True, True): Place.LOGIN_HERE,
     (True, False): Place.LOGIN,
@@ -62,7 +62,9 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
     settings, SchemaConflict for what others put on the tables, else what the server says of itself.
     """
     try:
-        acting, schema, astray, owns, indexes = (await session.execute(look(desired.schema)))[-1][0]
+        database, acting, schema, astray, owns, indexes = (await session.execute(look(desired.schema)))[-1][0]
+        if database != desired.database:
+            raise _failure(Reason.ACCESS_DENIED, _other_database(desired, database))
         # In Shared mode whoever owns the tables may be acted as: a tool that alternates users makes one such a member.
         if acting != desired.owner and not (desired.shared and owns):
             raise _failure(Reason.ACCESS_DENIED, await _other_role(session, desired, login, acting))
@@ -97,10 +99,18 @@ async def _live(session: Session, indexes: list[str], *, owns: bool) -> list[tup
         except psycopg.Error as error:
             if last or error.sqlstate not in _BUSY:
                 raise
-            await session.execute(_ROLLBACK)
+            await session.execute(_AGAIN)
         else:
             return list(zip(statements, results, strict=True))
     raise AssertionError("the last try raises or returns")
+
+
+def _other_database(desired: Desired, database: str) -> str:
+    found = "another one" if desired.tenant is not None else f"'{database}'"
+    return (
+        f"database '{desired.database}' was asked for, and {found} is what answers: a connection pooler with a list of "
+        "its own leads there. Let its entry name the same database (PgBouncer: `dbname` in section [databases])"
+    )
 
 
 async def _other_role(session: Session, desired: Desired, login: str, acting: str) -> str:

@@ -34,8 +34,11 @@ class Statement:
 
 
 def look(schema: str) -> sql.Composed:
-    """Return the query for (acting role, current schema, tables that lead elsewhere, whether the acting role owns those
-    in the schema, indexes that are there): one row, no lock."""
+    """Return BEGIN and the query for (database, acting role, current schema, tables that lead elsewhere, whether the
+    acting role owns those in the schema, indexes that are there): one row, no lock.
+
+    The transaction stays open behind it, as Cipher's own do between two statements: what takes none says so.
+    """
     return _LOOK.format(
         schema=sql.Literal(schema), tables=sql.Literal(list(TABLE_NAMES)), indexes=sql.Literal(list(INDEX_NAMES))
     )
@@ -48,14 +51,13 @@ def settings_of_session(names: Iterable[str]) -> sql.Composed:
 
 
 def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
-    """Return what Cipher does from its start on, around one key, with BEGIN before and ROLLBACK behind it.
+    """Return what Cipher does from its start on, around one key, in the transaction that is open, and its ROLLBACK.
 
     `indexes` are those that are there: IF NOT EXISTS would build the others, perhaps for long. Its start is taken back
     before the first row: CREATE INDEX locks a table against writers, and two proofs would wait for each other.
     """
     second, long = f"{key}:2", sql.SQL("COALESCE(({get}), '')").format(get=_fill(cipher_sql.GET, key))
     return [
-        Statement(sql.SQL("BEGIN")),
         Statement(_limits(LOCK_MS)),
         Statement(sql.SQL("SAVEPOINT cipher_start")),
         Statement(_limits(START_LOCK_MS)),
@@ -108,7 +110,7 @@ _LIMITS = sql.SQL("""SELECT pg_catalog.set_config(s.name, CASE WHEN s.setting::i
 FROM (VALUES ('statement_timeout', {statement}), ('lock_timeout', {lock})) w(name, most)
 JOIN pg_catalog.pg_settings s ON s.name = w.name""")
 
-_LOOK = sql.SQL("""SELECT current_user::text, pg_catalog.current_schema()::text,
+_LOOK = sql.SQL("""BEGIN; SELECT current_database()::text, current_user::text, pg_catalog.current_schema()::text,
   ARRAY(SELECT w.name FROM pg_catalog.unnest({tables}::text[]) w(name)
     LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.name)
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IS DISTINCT FROM {schema}),

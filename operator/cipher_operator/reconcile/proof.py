@@ -29,6 +29,8 @@ class Proof:
     """The failure was known already, and no login was tried."""
     door: Failure | None = None
     """Why the pods' door could not be reached from here, which is no refusal."""
+    at_door: bool = False
+    """The failure is that of the pods' door: the operator's own let the login in."""
 
     @property
     def passed(self) -> bool:
