@@ -52,9 +52,9 @@ _BUSY = frozenset({"55P03", "40P01"})
 _DEFAULT_PATH = "public"
 
 
-async def prove_login(session: Session, desired: Desired, login: str) -> None:
+async def prove_login(session: Session, desired: Desired, login: str) -> float:
     """Do what Cipher does, in a session opened as it opens its own, and take all of it back. Two round trips, and
-    two more where a lock is not free.
+    two more where a lock is not free. Return when the server that did it was started.
 
     Nothing sets role or search_path: where the login's own settings lead, and which limits they set, is what is proven.
     Rolled back, it leaves dead rows of some kilobytes, which vacuum takes, and no more: no row was ever to be seen, and
@@ -62,7 +62,8 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
     settings, SchemaConflict for what others put on the tables, else what the server says of itself.
     """
     try:
-        database, acting, schema, astray, owns, indexes = (await session.execute(look(desired.schema)))[-1][0]
+        seen = (await session.execute(look(desired.schema)))[-1][0]
+        database, acting, schema, astray, owns, indexes, started = seen
         if database != desired.database:
             raise _failure(Reason.ACCESS_DENIED, _other_database(desired, database))
         # In Shared mode whoever owns the tables may be acted as: a tool that alternates users makes one such a member.
@@ -83,6 +84,7 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
                 f"what Cipher writes to table '{statement.table}' {what}; drop the trigger, rule or policy that does "
                 "that",
             )
+    return float(started)
 
 
 async def _live(session: Session, indexes: list[str], *, owns: bool) -> list[tuple[Statement, list[tuple[Any, ...]]]]:

@@ -35,7 +35,7 @@ class Statement:
 
 def look(schema: str) -> sql.Composed:
     """Return BEGIN and the query for (database, acting role, current schema, tables that lead elsewhere, whether the
-    acting role owns those in the schema, indexes that are there): one row, no lock.
+    acting role owns those in the schema, indexes that are there, start of the server): one row, no lock.
 
     The transaction stays open behind it, as Cipher's own do between two statements: what takes none says so.
     """
@@ -118,7 +118,8 @@ _LOOK = sql.SQL("""BEGIN; SELECT current_database()::text, current_user::text, p
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = {schema} AND c.relname = ANY ({tables}::name[])), true),
   ARRAY(SELECT w.name FROM pg_catalog.unnest({indexes}::text[]) w(name)
-    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL)""")
+    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL),
+  extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8""")
 
 _SETTINGS = sql.SQL("""BEGIN; SET LOCAL statement_timeout = 5000;
 SELECT (SELECT pg_catalog.jsonb_object_agg(s.name, s.reset_val) FROM pg_catalog.pg_settings s

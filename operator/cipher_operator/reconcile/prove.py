@@ -71,7 +71,12 @@ async def prove(
     door, own = None, refusal is None
     if own:
         refusal, door = await test_doors(
-            sessions, intent, login, ssl_in_use=bool(report.ssl_in_use), building=bool(report.deferred)
+            sessions,
+            intent,
+            login,
+            ssl_in_use=bool(report.ssl_in_use),
+            building=bool(report.deferred),
+            started=report.observed.server.started if report.observed is not None else None,
         )
         if door is not None and (said := _still_said(before, of, door)) is not None:
             refusal, door = said, None
