@@ -146,8 +146,13 @@ DOCUMENT = json.dumps({"username": "postgres", "password": "s3cr3t", "host": "h"
         ({DEFAULT_KEYS.user: b"u", DEFAULT_KEYS.password: DOCUMENT}, PLAIN, Reason.INVALID_URL),
         ({DEFAULT_KEYS.user: DOCUMENT, DEFAULT_KEYS.password: b"p"}, PLAIN, Reason.INVALID_URL),
         ({DEFAULT_KEYS.host: DOCUMENT, DEFAULT_KEYS.user: b"u", DEFAULT_KEYS.password: b"p"}, SPEC, Reason.INVALID_URL),
+        (
+            {DEFAULT_KEYS.user: b"u", DEFAULT_KEYS.password: b"p", DEFAULT_KEYS.database: b'{"password":"s3cr3t"}'},
+            PLAIN,
+            Reason.INVALID_URL,
+        ),
     ],
-    ids=["one key of another name", "as the URL", "as the password", "as the user", "as the host"],
+    ids=["one key of another name", "as the URL", "as the password", "as the user", "as the host", "as the database"],
 )
 def test_a_json_document_is_told_to_be_split(data: dict[str, bytes], connection: Connection, reason: Reason) -> None:
     failure = refused(data, connection)
