@@ -93,6 +93,21 @@ async def test_one_address_of_several_is_another_server(
         assert f"one of the 2 addresses of the pods' host {TOLD}" in runs.message()
 
 
+@pytest.mark.parametrize("found", [True, False], ids=["its own server", "another server"])
+async def test_a_deletion_that_finds_nothing_says_so(runs: Runs, found: bool) -> None:
+    await runs.ready(deletionPolicy="Delete")
+    with PostgresServer(16) as other:
+        if not found:
+            runs.api.secret("pg-admin", {"CIPHER_PG_URL": other.admin_url(sslmode="disable")})
+        runs.api.delete("cipherstorages", "chat")
+        await runs.run()
+    assert runs.api.read("cipherstorages", "chat") is None
+    told = {reason for reason, _ in runs.api.events()} & {"Dropped", "NothingDropped"}
+    assert told == ({"Dropped"} if found else {"NothingDropped"})
+    left = runs.sql(f"SELECT 1 FROM pg_database WHERE datname = '{runs.database}'")
+    assert left == ([] if found else [(1,)])
+
+
 async def moved(runs: Runs, clone: PostgresServer) -> None:
     """Have the clone part from its server, and the connection Secret lead to it."""
     await Members(runs.server, clone).level()
