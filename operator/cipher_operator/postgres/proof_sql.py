@@ -11,6 +11,7 @@ from psycopg import sql
 
 from cipher_operator.core import cipher_sql
 from cipher_operator.core.schema import INDEX_NAMES, TABLE_NAMES
+from cipher_operator.postgres.catalog_started import STARTED
 
 STATEMENT_MS, LOCK_MS, START_LOCK_MS = 10_000, 3_000, 500
 """At most, where the login's own limits are not shorter. CREATE INDEX waits for its lock less long: writers wait
@@ -40,7 +41,10 @@ def look(schema: str) -> sql.Composed:
     The transaction stays open behind it, as Cipher's own do between two statements: what takes none says so.
     """
     return _LOOK.format(
-        schema=sql.Literal(schema), tables=sql.Literal(list(TABLE_NAMES)), indexes=sql.Literal(list(INDEX_NAMES))
+        schema=sql.Literal(schema),
+        tables=sql.Literal(list(TABLE_NAMES)),
+        indexes=sql.Literal(list(INDEX_NAMES)),
+        started=sql.SQL(STARTED),
     )
 
 
@@ -118,8 +122,7 @@ _LOOK = sql.SQL("""BEGIN; SELECT current_database()::text, current_user::text, p
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = {schema} AND c.relname = ANY ({tables}::name[])), true),
   ARRAY(SELECT w.name FROM pg_catalog.unnest({indexes}::text[]) w(name)
-    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL),
-  extract(epoch FROM pg_catalog.pg_postmaster_start_time())::float8""")
+    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL), {started}""")
 
 _SETTINGS = sql.SQL("""BEGIN; SET LOCAL statement_timeout = 5000;
 SELECT (SELECT pg_catalog.jsonb_object_agg(s.name, s.reset_val) FROM pg_catalog.pg_settings s
