@@ -52,6 +52,11 @@ ROWS = {
         ("and 'postgres' is what answers", "`dbname` in section [databases]"),
         ("the pods'",),
     ),
+    "a search_path of its own": Row(
+        {"mode": "transaction", "entry": "connect_query='SET search_path = pg_catalog'"},
+        DENIED,
+        ("works in schema 'pg_catalog'", "(PgBouncer: `connect_query`"),
+    ),
     "a disabled database": Row(
         {"mode": "transaction"}, DENIED, ("has disabled the database", "ENABLE"), orders=("DISABLE {database}",)
     ),

@@ -132,6 +132,12 @@ async def _other_schema(session: Session, desired: Desired, login: str, schema: 
     setting = (await _settings(session)).get("search_path")
     works = f"works in schema '{schema}'" if schema is not None else "finds no schema to work in"
     what = f"login '{login}' {works}, must work in '{desired.schema}'"
+    if schema is not None and setting is not None and setting.value in {desired.schema, quoted(desired.schema)}:
+        # What the login has is right, and its session has not got it.
+        return (
+            f"{what}: what stands between sets another `search_path` than the login has. Take that from the connection "
+            "pooler (PgBouncer: `connect_query`, or sessions that `server_reset_query` does not reset)"
+        )
     if setting is not None and setting.place is not Place.SERVER:
         what = f"{what}: {said(setting, desired, login)}"
         if desired.schema == _DEFAULT_PATH:
