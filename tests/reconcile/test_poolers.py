@@ -1,6 +1,7 @@
 """A real PgBouncer at the operator's door or at the pods': what keeps Cipher from working there is not Ready, and the
 message says what to change at the pooler. What it says once stands until it says otherwise."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,6 +11,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from cipher_operator.api.failures import Failure
+from cipher_operator.api.names import PLURAL
+from cipher_operator.api.shape import FIELDS
+from cipher_operator.postgres.error_table import SQLSTATES, Meaning
+from cipher_operator.postgres.error_texts import TEXTS
+from cipher_operator.reconcile import doors
 from devcluster.longrun import SetupError
 from devcluster.pgbouncer import find_pgbouncer
 from support.cipher_client import work_as_cipher
@@ -70,6 +77,21 @@ ROWS = {
     ),
 }
 CASES = [pytest.param(row, door, id=f"{name}, at {door} door") for name, row in ROWS.items() for door in row.doors]
+
+
+SAID = dict.fromkeys((*SQLSTATES.values(), *(meaning for _, meaning in TEXTS)))
+
+
+@pytest.mark.parametrize("said", SAID, ids=lambda said: said.happened[:40])
+def test_what_is_said_at_the_pods_door_names_fields_that_there_are(said: Meaning) -> None:
+    failure = doors._of_door(
+        Failure(said.reason, f"{said.happened} {said.remedy or said.reason.advice}"), "at the door"
+    )
+    named = re.findall(r"`spec\.(app|connection)\.(\w+)", failure.message)
+    fields = FIELDS[PLURAL]
+    assert [field for parent, field in named if field not in fields[f"spec.{parent}"].split()] == []
+    own = set(fields["spec.app"].split())
+    assert [field for parent, field in named if parent == "connection" and field in own] == [], "the door has its own"
 
 
 @contextmanager

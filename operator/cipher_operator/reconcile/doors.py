@@ -36,7 +36,8 @@ _OF_THE_DOOR = (
     ("he host name in the connection Secret", "he host name in `spec.app.host`"),
     ("he host in the connection Secret", "he host in `spec.app.host`"),
     ("the connection Secret", "`spec.app.host`"),
-    ("`spec.connection.", "`spec.app."),
+    # Not channelBinding, which the pods' door has from the connection.
+    *((f"`spec.connection.{field}", f"`spec.app.{field}") for field in ("caRef", "host", "port", "sslMode")),
 )
 """What is said of the operator's way in, and what that is at the pods' door."""
 _ANY = "Cipher's client goes to any of them, whatever `target_session_attrs` says"
