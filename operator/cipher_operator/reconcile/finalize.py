@@ -186,7 +186,8 @@ async def finish(
     if removal.failure is not None:
         return _waits(removal, snapshot)
     await release(around.kube, resource, around.namespaces.servers)
-    return Ended(_told(snapshot, removal.lines), removal.kept, why or "")
+    missed = bool(resource.status.get("database")) and not (removal.lines or removal.kept)
+    return Ended(_told(snapshot, removal.lines), removal.kept, why or "", missed)
 
 
 def untouched(snapshot: Snapshot) -> str | None:
