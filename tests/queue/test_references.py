@@ -105,6 +105,36 @@ def test_an_input_that_goes_while_it_is_being_read() -> None:
     assert table.started == [CHAT]
 
 
+def test_an_input_that_goes_while_several_read_it() -> None:
+    table = Table(CHAT, SHOP)
+    table.references.gone(SECRET)
+    for key in (CHAT, SHOP):
+        table.references.read(key, SECRET, Version(5, "a"))
+    assert table.started == [CHAT, SHOP]
+
+
+def test_an_input_that_comes_again_with_the_same_content_after_it_was_missed() -> None:
+    table = Table()
+    table.references.read(CHAT, SECRET, Version(5, "a"))
+    table.references.gone(SECRET)
+    assert table.started == [CHAT]
+    table.watch(7, "a")
+    table.references.read(CHAT, SECRET, ABSENT)  # of a run that has read it between the two
+    assert table.started == [CHAT, CHAT]
+
+
+def test_a_look_that_found_nothing_knows_nothing_of_what_came_since() -> None:
+    table = Table()
+    table.references.read(CHAT, SECRET, Version(5, "a"))
+    table.references.gone(SECRET)
+    newest = table.references.newest(SECRET)
+    table.watch(7, "a")
+    table.references.gone(SECRET, newest=newest)
+    table.started.clear()
+    table.references.read(CHAT, SECRET, ABSENT)
+    assert table.started == [CHAT]
+
+
 def test_our_own_write_starts_only_others() -> None:
     table = Table(CHAT, SHOP)
     for key in (CHAT, SHOP):

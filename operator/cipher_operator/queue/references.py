@@ -33,7 +33,8 @@ class References(Generic[K, R]):
         self._references: dict[K, frozenset[R]] = {}
         self._users: dict[R, dict[K, Version | None]] = {}
         self._newest: dict[R, int] = {}
-        self._gone: set[R] = set()
+        self._gone: dict[R, set[K]] = {}
+        """Who has not said yet, of an input that went, whether it was read before that."""
         self._listeners: list[Callable[[K, frozenset[R], frozenset[R]], None]] = []
 
     def listen(self, listener: Callable[[K, frozenset[R], frozenset[R]], None]) -> None:
@@ -79,9 +80,11 @@ class References(Generic[K, R]):
         users = self._users.get(ref)
         if users is None or key not in users:
             return
-        before, users[key] = users[key], version
-        went, newest = ref in self._gone and version != ABSENT, self._newest.get(ref, 0)
-        self._gone.discard(ref)
+        waited, newest = self._gone.get(ref, set()), self._newest.get(ref, 0)
+        went = key in waited and version != ABSENT
+        waited.discard(key)
+        # What went was read for nothing, and what comes after it may hold the same.
+        before, users[key] = users[key], None if went else version
         # Of what was not there the watch told nobody as long as nobody had read it.
         came = version == ABSENT and before is None and newest > 0
         if went or came or newest > version.revision > 0:
@@ -93,7 +96,7 @@ class References(Generic[K, R]):
         if users is None:
             return False
         self._newest[ref] = max(revision, self._newest.get(ref, 0))
-        self._gone.discard(ref)
+        self._gone.pop(ref, None)
         return any(version is not None and version.revision < revision for version in users.values())
 
     def changed(self, ref: R, version: Version) -> None:
@@ -107,15 +110,22 @@ class References(Generic[K, R]):
             else:
                 self._enqueue(key)
 
-    def gone(self, ref: R) -> None:
-        """Take note that an input was deleted."""
+    def newest(self, ref: R) -> int:
+        """Return the newest revision that the watch has told of, 0 where it has told of none that is there."""
+        return self._newest.get(ref, 0)
+
+    def gone(self, ref: R, *, newest: int | None = None) -> None:
+        """Take note that an input was deleted; `newest` is what it was when a look began that did not find it, None
+        where the watch says so. Of what the watch has told meanwhile a look knows nothing."""
         users = self._users.get(ref)
-        if users is None:
+        if users is None or newest not in (None, self.newest(ref)):
             return
-        self._gone.add(ref)
+        self._gone[ref] = {key for key, before in users.items() if before is None or before == ABSENT}
         self._newest.pop(ref, None)
-        for key, before in users.items():
+        for key, before in list(users.items()):
             if before is not None and before != ABSENT:
+                # What comes under its name may hold the same, and is still to be read.
+                users[key] = None
                 self._enqueue(key)
 
     def _drop(self, ref: R, key: K) -> None:
@@ -124,4 +134,4 @@ class References(Generic[K, R]):
         if not users:
             del self._users[ref]
             self._newest.pop(ref, None)
-            self._gone.discard(ref)
+            self._gone.pop(ref, None)

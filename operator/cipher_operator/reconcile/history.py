@@ -59,6 +59,8 @@ class History:
 
     def did(self, executed: tuple[str, ...], taken_over: tuple[str, ...] = ()) -> "History":
         """Return the history after something was done that is still to be told."""
+        if not (executed or taken_over):
+            return self
         before = self.untold
         lines = (*before.executed, *executed)[-MOST_UNTOLD:]
         return replace(self, untold=replace(before, executed=lines, taken_over=(*before.taken_over, *taken_over)))

@@ -276,11 +276,12 @@ async def _look(around: Surroundings, ref: Ref, ticket: Ticket) -> Next:
     nobody."""
     kube, inputs = around.kube, around.inputs
     try:
+        newest = inputs.newest(ref)
         content = await read_input(kube, ref) if inputs.watched(ref) else None
         if content is not None:
             inputs.changed(ref, version_of(content, around.digest))
         elif inputs.watched(ref):
-            inputs.gone(ref)
+            inputs.gone(ref, newest=newest)
         if ref[0] == "Secret" and (content is None or (isinstance(content, SecretObject) and content.deleting)):
             await release_input(kube, ref, home=around.namespaces.servers)
     except ApiUnavailable as error:
