@@ -146,8 +146,13 @@ DOCUMENT = json.dumps({"username": "postgres", "password": "s3cr3t", "host": "h"
         ({DEFAULT_KEYS.user: b"u", DEFAULT_KEYS.password: DOCUMENT}, PLAIN, Reason.INVALID_URL),
         ({DEFAULT_KEYS.user: DOCUMENT, DEFAULT_KEYS.password: b"p"}, PLAIN, Reason.INVALID_URL),
         ({DEFAULT_KEYS.host: DOCUMENT, DEFAULT_KEYS.user: b"u", DEFAULT_KEYS.password: b"p"}, SPEC, Reason.INVALID_URL),
+        (
+            {DEFAULT_KEYS.user: b"u", DEFAULT_KEYS.password: b"p", DEFAULT_KEYS.database: b'{"password":"s3cr3t"}'},
+            PLAIN,
+            Reason.INVALID_URL,
+        ),
     ],
-    ids=["one key of another name", "as the URL", "as the password", "as the user", "as the host"],
+    ids=["one key of another name", "as the URL", "as the password", "as the user", "as the host", "as the database"],
 )
 def test_a_json_document_is_told_to_be_split(data: dict[str, bytes], connection: Connection, reason: Reason) -> None:
     failure = refused(data, connection)
@@ -219,6 +224,17 @@ PASTED = [
     ("Supabase's placeholder", "postgresql://postgres.ref:[YOUR-PASSWORD]@h:6543/postgres", "a placeholder where the"),
     ("Neon, masked", "postgresql://neondb_owner:************@h/neondb?sslmode=require", "a placeholder where the"),
     ("a manual's placeholder", "postgresql://u:<password>@h/d", "a placeholder where the"),
+    ("libpq's keywords", "host=h user=u password=s3cr3t", "Write it as postgresql://USER:PASSWORD@"),
+    (".NET", "Host=h;Username=u;Password=s3cr3t;Database=d", "Write it as postgresql://USER:PASSWORD@HOST/DATABASE"),
+    ("another database's", "mysql://u:s3cr3t@h/d", "Write it as postgresql://USER:PASSWORD@HOST/DATABASE"),
+    ("JDBC, in capitals", "JDBC:PostgreSQL://h/d?user=u&password=s3cr3t", "A JDBC URL is not read"),
+    ("SQLAlchemy, in capitals", "PostgreSQL+asyncpg://u:s3cr3t@h/d", "Take the driver's name out of the scheme"),
+    ("in capitals", "PostgreSQL://u:s3cr3t@h/d", "Write the scheme in lower case"),
+    ("a line of a .env file", "DATABASE_URL=postgresql://u:s3cr3t@h/d", "a value has no name"),
+    ("the same for a shell", "export DATABASE_URL='postgres://u:s3cr3t@h/d'", "a value has no name"),
+    ("a byte order mark", "\ufeffpostgresql://u:s3cr3t@h/d", "that nobody sees"),
+    ("a zero-width space", "\u200bpostgresql://u:s3cr3t@h/d", "that nobody sees"),
+    ("a no-break space", "\u00a0postgresql://u:s3cr3t@h/d", "that nobody sees"),
     ("Neon, for clients without SNI", "postgresql://u:s3cr3t@h/d?options=endpoint%3Dep-x", "by the host name"),
 ]
 

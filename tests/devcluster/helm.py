@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster.cache import cache_dir, filled, say
+from devcluster.controlplane import COLLECT_NEVER
 from devcluster.go_build import build, source_key
 from devcluster.longrun import SetupError
 
@@ -44,7 +45,7 @@ class Helm:
             capture_output=True,
             text=True,
             check=False,
-            env=own | folders | cluster | {"HOME": str(self.home)},
+            env=own | COLLECT_NEVER | folders | cluster | {"HOME": str(self.home)},
         )
         if check and ended.returncode:
             raise HelmError(ended.stderr.strip())

@@ -27,7 +27,8 @@ _MODULES = {
 MINORS = tuple(version.rpartition(".")[0] for version in _MODULES)
 _SOURCE = Path(__file__).with_name("controlplane")
 _ASKED = "CIPHER_TEST_KUBERNETES"
-_NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+_SERVERS, _KUBECTL = ("etcd", "kube-apiserver", "kube-controller-manager"), "kubectl"
+_NAMES = (*_SERVERS, _KUBECTL)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ def _published_name(version: str) -> str:
 
 def _built_name(version: str) -> str:
     modules = _MODULES[version]
-    return f"controlplane-{source_key(_SOURCE, 'main.go', modules, modules.replace('.mod', '.sum'))}"
+    sums = modules.replace(".mod", ".sum")
+    return f"controlplane-{source_key(_SOURCE, 'main.go', f'{_KUBECTL}/main.go', modules, sums)}"
 
 
 def _build(version: str, folder: Path) -> None:
@@ -113,5 +115,6 @@ def _build(version: str, folder: Path) -> None:
     flags = f"-s -w -X {stamp}.gitVersion=v{version} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
     binary = folder / "controlplane"
     build("the control plane", _SOURCE, ".", binary, flags=flags, modules=_MODULES[version])
-    for name in _NAMES:
+    for name in _SERVERS:
         (folder / name).symlink_to(binary.name)
+    build("kubectl", _SOURCE, f"./{_KUBECTL}", folder / _KUBECTL, flags=flags, modules=_MODULES[version])

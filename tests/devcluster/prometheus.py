@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from devcluster.controlplane import COLLECT_NEVER
 from devcluster.debian import Package, Unpacked
 from devcluster.processes import Process, ProcessError, drop_folder, free_ports, run_folder
 
@@ -36,7 +37,9 @@ def promtool(*arguments: str | Path, fetch: bool = True) -> subprocess.Completed
     """Run promtool to its end and return what it said. Raises SetupError where it cannot be had."""
     found = find_prometheus(fetch=fetch)
     command = [found.program.with_name("promtool"), *arguments]
-    return subprocess.run(command, env=found.environment(), capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, env=found.environment() | COLLECT_NEVER, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 class Prometheus:

@@ -43,7 +43,7 @@ def test_a_minor_that_there_is_not_says_which_there_are(monkeypatch: pytest.Monk
 def test_each_has_a_place_of_its_own_and_the_usual_one_is_where_it_was() -> None:
     names = {version: programs._built_name(version) for version in programs._MODULES}
     assert len(set(names.values())) == len(names)
-    usual = source_key(programs._SOURCE, "main.go", "go.mod", "go.sum")
+    usual = source_key(programs._SOURCE, "main.go", "kubectl/main.go", "go.mod", "go.sum")
     assert names[programs.KUBERNETES_VERSION] == f"controlplane-{usual}"
 
 

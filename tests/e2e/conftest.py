@@ -1,7 +1,7 @@
 """One cluster, one operator process and one PostgreSQL for all end-to-end tests of a module."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +22,17 @@ _numbers = itertools.count(1)
 
 
 _followers: list[Follower] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show of a test that failed what the operator said last of its namespace."""
+    report = yield
+    around = item.funcargs if isinstance(item, pytest.Function) else {}
+    namespace, operator = around.get("namespace"), around.get("operator")
+    if report.failed and isinstance(namespace, Namespace) and isinstance(operator, Operator):
+        report.sections.append(("what the operator said last", operator.said_of(namespace.name)))
+    return report
 
 
 @pytest.fixture(scope="session")

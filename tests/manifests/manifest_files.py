@@ -13,11 +13,13 @@ PLATFORM = REPOSITORY / "manifests" / "examples" / "platform.yaml"
 """A CipherServer and a tenant of it, in namespaces of their own."""
 EXAMPLES = sorted({*(REPOSITORY / "manifests" / "examples").glob("*.yaml")} - {PLATFORM})
 """Storages with a connection Secret, for whichever namespace they are applied to."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Every worker reads all files to know its tests: where there is the one in C, ten times as fast."""
 
 
 def documents(text: str) -> list[dict[str, Any]]:
     """Return the YAML documents of a text, without empty ones."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, Loader=_LOADER) if document]
 
 
 def base_with(component: str, folder: Path) -> None:

@@ -74,9 +74,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """How each connection began: with keys or not."""
     found: list[bool] = []
 
-    async def watched(keywords: dict[str, Any], keys: Keys | None = None) -> Any:
+    async def watched(keywords: dict[str, Any], keys: Keys | None = None, **how: Any) -> Any:
         found.append(keys is not None)
-        return await connect(keywords, keys)
+        return await connect(keywords, keys, **how)
 
     monkeypatch.setattr(opening, "connect", watched)
     return found

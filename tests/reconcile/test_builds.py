@@ -66,7 +66,7 @@ async def test_the_status_says_so_and_other_drift_is_healed_meanwhile(runs: Runs
     assert runs.lanes.counts().held == 0
 
 
-@pytest.mark.parametrize("wish", ["deletion", "suspend"])
+@pytest.mark.parametrize("wish", ["deletion", "suspend", "observe", "no CipherServer"])
 async def test_a_build_keeps_nobody_from_what_is_wished(runs: Runs, wish: str) -> None:
     await with_a_large_table(runs)
     with a_writer_that_takes_its_time(runs):
@@ -74,6 +74,10 @@ async def test_a_build_keeps_nobody_from_what_is_wished(runs: Runs, wish: str) -
         assert runs.says() == ("False", "BuildingIndex")
         if wish == "suspend":
             runs.spec(suspend=True)
+        elif wish == "observe":
+            runs.spec(managementPolicy="Observe")
+        elif wish == "no CipherServer":
+            runs.spec(connection={"secretRef": None, "serverRef": {"name": "none"}})
         else:
             runs.api.delete("cipherstorages", "chat")
         following = await asyncio.wait_for(runs.run(), 20)
@@ -83,6 +87,22 @@ async def test_a_build_keeps_nobody_from_what_is_wished(runs: Runs, wish: str) -
                 break
             await asyncio.sleep(0.05)
         assert runs.lanes.counts().held == 0, "the build is ended and its slot given back"
+
+
+async def test_a_build_on_the_server_of_before_is_ended(runs: Runs) -> None:
+    await with_a_large_table(runs)
+    before = "127.0.0.1", runs.server.port
+    with a_writer_that_takes_its_time(runs):
+        await runs.run()
+        assert runs.lanes._of(before).held == 1
+        url = runs.server.admin_url(sslmode="disable").replace("127.0.0.1", "localhost")
+        runs.api.secret("pg-admin", {"CIPHER_PG_URL": url})
+        await asyncio.wait_for(runs.run(), 20)
+        for _ in range(100):
+            if not runs.lanes._of(before).held:
+                break
+            await asyncio.sleep(0.05)
+        assert runs.lanes._of(before).held == 0
 
 
 async def test_a_limit_of_the_administrators_role_does_not_end_the_build(runs: Runs) -> None:

@@ -63,6 +63,10 @@ def test_events(case: str) -> None:
     assert {event.type for event in posted} <= {"Normal", "Warning"}
 
 
+NOTHING_DROPPED = (
+    "Nothing of this storage was found where its connection leads to: an earlier try dropped it, or that is another "
+    "server now, and what was made for it stands where it was, with all rows"
+)
 ENDS: dict[str, tuple[Ended, list[tuple[str, str]]]] = {
     "dropped": (
         Ended(("COMMENT ON ROLE o IS '{}';", "DROP DATABASE d;", "DROP ROLE o;")),
@@ -77,6 +81,7 @@ ENDS: dict[str, tuple[Ended, list[tuple[str, str]]]] = {
         [("Kept", "Left on the server (`spec.suspend`): everything")],
     ),
     "there was nothing": (Ended(), []),
+    "nothing was found": (Ended(missed=True), [("NothingDropped", NOTHING_DROPPED)]),
 }
 
 

@@ -16,9 +16,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
     """Each connection's user, and whether it began with keys."""
     found: list[tuple[str, bool]] = []
 
-    async def watched(keywords: dict[str, Any], keys: Keys | None = None) -> Any:
+    async def watched(keywords: dict[str, Any], keys: Keys | None = None, **how: Any) -> Any:
         found.append((keywords["user"], keys is not None))
-        return await connect(keywords, keys)
+        return await connect(keywords, keys, **how)
 
     monkeypatch.setattr(opening, "connect", watched)
     return found

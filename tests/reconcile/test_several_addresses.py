@@ -3,18 +3,15 @@
 node-pg knows no `target_session_attrs`: what guards libpq does not guard Cipher.
 """
 
-import socket
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import pytest
 
 from cipher_operator.queue.following import Next
 from devcluster import PostgresServer
-from support.members import Members
+from support.members import NAME, Members, administered_at, resolve_to
 from support.runs import Runs
 
-NAME = "cluster.example"
 READY = ("True", "Ready")
 READER, REFUSED, AWAY = ("False", "ReadOnlyServer"), ("False", "AuthenticationFailed"), ("False", "ConnectionRefused")
 GUARD = "read-write"
@@ -39,27 +36,6 @@ async def runs(members: Members) -> AsyncIterator[Runs]:
     made = Runs(members.primary, f"several_{number}", instance=f"several-{number}")
     yield made
     await made.close()
-
-
-def resolve_to(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]) -> None:
-    real = socket.getaddrinfo
-
-    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
-        if host not in {NAME, NAME.encode()}:
-            return real(host, *args, **kwargs)
-        if kwargs.get("flags", 0) & socket.AI_NUMERICHOST:
-            raise socket.gaierror(socket.EAI_NONAME, "not a number")
-        return [found for address in addresses for found in real(address, *args, **kwargs)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-
-
-def administered_at(runs: Runs, port: int, attrs: str | None) -> None:
-    query = {} if attrs is None else {"target_session_attrs": attrs}
-    url = runs.server.admin_url(sslmode="disable", **query)
-    runs.api.secret(
-        "pg-admin", {"CIPHER_PG_URL": url.replace(f"{runs.server.host}:{runs.server.port}", f"{NAME}:{port}")}
-    )
 
 
 # the members in the resolver's order, target_session_attrs of the URL, app.verify, what Ready says, words of it

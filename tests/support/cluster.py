@@ -113,6 +113,11 @@ class Operator:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
+    def said_of(self, namespace: str, most: int = 25) -> str:
+        """Return the last lines that are about a namespace, or about no storage at all: servers, the API server."""
+        lines = self.log().splitlines()
+        return "\n".join([each for each in lines if f"{namespace}/" in each or '"storage"' not in each][-most:])
+
     def rss_mib(self) -> float:
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(r"VmRSS:\s+(\d+) kB", status)

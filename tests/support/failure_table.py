@@ -109,6 +109,11 @@ class Scene:
         finally:
             self.closing.close()
 
+    def situation(self) -> str:
+        """Return whether the server runs, and what the operator said last of this scene."""
+        state = "runs" if self._server is not None and self._server.running else "does not run"
+        return f"its server {state}; the operator said last:\n{self.operator.said_of(self.namespace.name)}"
+
     def sql(self, statement: str, database: str = "postgres") -> list[tuple[Any, ...]]:
         """Run a statement as the server's superuser."""
         assert self._server is not None

@@ -2,12 +2,18 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
+
+import pytest
 
 from devcluster import PostgresServer
+from support.runs import Runs
 from support.wire import error_message
 
+NAME = "cluster.example"
 _STARTING = error_message({"S": "FATAL", "V": "FATAL", "C": "57P03", "M": "the database system is starting up"})
 _REFUSED = error_message({"S": "FATAL", "V": "FATAL", "C": "28P01", "M": "password authentication failed"})
 
@@ -82,3 +88,26 @@ async def _pass_on(server: PostgresServer, reader: asyncio.StreamReader, writer:
         sink.close()
 
     await asyncio.gather(pump(reader, ahead), pump(behind, writer))
+
+
+def resolve_to(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]) -> None:
+    """Have NAME lead to these addresses."""
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if host not in {NAME, NAME.encode()}:
+            return real(host, *args, **kwargs)
+        if kwargs.get("flags", 0) & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "not a number")
+        return [found for address in addresses for found in real(address, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+
+def administered_at(runs: Runs, port: int, attrs: str | None) -> None:
+    """Have the connection Secret lead to NAME."""
+    query = {} if attrs is None else {"target_session_attrs": attrs}
+    url = runs.server.admin_url(sslmode="disable", **query)
+    runs.api.secret(
+        "pg-admin", {"CIPHER_PG_URL": url.replace(f"{runs.server.host}:{runs.server.port}", f"{NAME}:{port}")}
+    )

@@ -39,7 +39,11 @@ def _outcome(row: Row, new_scene: Callable[[], Scene]) -> Outcome:
     figures: list[tuple[str, object]] = []
     try:
         with closing(new_scene()) as scene:
-            produce(row, scene, lambda name, value: figures.append((name, value)))
+            try:
+                produce(row, scene, lambda name, value: figures.append((name, value)))
+            except AssertionError as error:
+                error.add_note(scene.situation())
+                raise
     # Of whatever kind: a row may also be skipped. Its own test raises it.
     except BaseException as error:
         error.add_note(f"in the row {row.case!r}")

@@ -7,6 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+import psycopg
+from psycopg import pq
+
 from devcluster import PostgresServer
 from devcluster.pgbouncer import find_pgbouncer
 from devcluster.postgres_data import hand_over, server_identity
@@ -15,7 +18,7 @@ from devcluster.tls import TlsFixture
 
 _CONFIGURATION = """\
 [databases]
-{databases} = host={host} port={server_port}
+{databases} = host={host} port={server_port} {entry}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -24,12 +27,15 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {users}
 auth_user = {superuser}
-auth_query = SELECT usename, passwd FROM pg_shadow WHERE usename = $1
+auth_query = {auth_query}
+admin_users = {superuser}
 pool_mode = {mode}
 default_pool_size = 4
 server_idle_timeout = 1
 ignore_startup_parameters = extra_float_digits
 """
+Mode = Literal["transaction", "session", "statement"]
+AUTH_QUERY = "SELECT usename, passwd FROM pg_shadow WHERE usename = $1"
 _TLS = """\
 client_tls_sslmode = require
 client_tls_cert_file = {certificate}
@@ -42,7 +48,8 @@ class Pooler:
 
     It knows the superuser and `users` (name to password), and asks the server for other logins. For that it keeps a
     superuser's connection to their database, which ends a second after its last use. With `tls` it takes only
-    encrypted clients, else only plain ones. `databases` is the one it knows, `*` for all.
+    encrypted clients, else only plain ones. `databases` is the one it knows, `*` for all; `entry` is what else stands
+    there. `settings` count before those above.
     """
 
     host = "127.0.0.1"
@@ -50,12 +57,17 @@ class Pooler:
     def __init__(
         self,
         server: PostgresServer,
-        mode: Literal["transaction", "session"],
+        mode: Mode,
         users: Mapping[str, str] | None = None,
         tls: TlsFixture | None = None,
         databases: str = "*",
+        *,
+        entry: str = "",
+        auth_query: str = AUTH_QUERY,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
         self._server, self._mode, self._tls, self._databases = server, mode, tls, databases
+        self._entry, self._auth_query, self._settings = entry, auth_query, dict(settings or {})
         self._users = {server.superuser: server.password} | dict(users or {})
         self._folder = Path()
         self._process: Process | None = None
@@ -78,7 +90,10 @@ class Pooler:
                 users=users,
                 superuser=self._server.superuser,
                 mode=self._mode,
+                entry=self._entry,
+                auth_query=self._auth_query,
             )
+            + "".join(f"{name} = {value}\n" for name, value in self._settings.items())
         )
         files = [users, configuration]
         if self._tls is not None:
@@ -113,3 +128,11 @@ class Pooler:
         if self._process is not None:
             self._process.stop()
         drop_folder(self._folder)
+
+    def order(self, command: str) -> None:
+        """Send a command to its console."""
+        way = f"host={self.host} port={self.port} user={self._server.superuser} dbname=pgbouncer"
+        with psycopg.connect(way, password=self._server.password, autocommit=True) as console:
+            # It knows no parameters, and no transaction.
+            answer = console.pgconn.exec_(command.encode())
+            assert answer.status == pq.ExecStatus.COMMAND_OK, answer.error_message

@@ -12,6 +12,7 @@ from cipher_operator.core.marker import claims_of, dropping_prefix
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
 from cipher_operator.postgres.catalog_relations import PUBLICATION, RELATIONS
+from cipher_operator.postgres.catalog_started import STARTED
 
 ADMIN = """
 'admin', (SELECT jsonb_build_object('name', m.rolname, 'superuser', m.rolsuper, 'createrole', m.rolcreaterole,
@@ -28,7 +29,9 @@ _SERVER = (
 'server', jsonb_build_object(
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
   'readonly', current_setting('transaction_read_only') = 'on',
-  'started', extract(epoch FROM pg_postmaster_start_time()), 'product', left(version(), 100),
+  'started', """
+    + STARTED
+    + """, 'product', left(version(), 100),
   'configured', extract(epoch FROM pg_conf_load_time()),
   'replication', CASE WHEN current_setting('synchronous_standby_names', true) <> '' THEN (SELECT jsonb_build_object(
        'names', current_setting('synchronous_standby_names'),

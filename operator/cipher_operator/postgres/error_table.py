@@ -101,12 +101,42 @@ SEVERAL_ADDRESSES = (
     "that takes writes is found; or name the writer endpoint."
 )
 TIMEOUT = Meaning(R.CONNECT_TIMEOUT, "The server did not answer in time.")
+UNANSWERED = Meaning(
+    R.CONNECT_TIMEOUT,
+    "Something took the connection, and no login came of it in time: a pooler that is paused or does not reach its "
+    "server, a proxy or service mesh before a closed way, or a server that hangs.",
+    "Look at what stands there, and open the way from it to the server.",
+)
 LOST = Meaning(R.DISCONNECTED, "The connection broke off.")
 NOT_POSTGRES = Meaning(R.NOT_POSTGRES, "What answers at that host and port does not speak PostgreSQL's protocol.")
 POOLER_PARAMETER = Meaning(
     R.ACCESS_DENIED,
     "A connection pooler refused a start-up parameter.",
     "Point the connection Secret at the server itself, or let the pooler ignore the parameter.",
+    "08P01",
+)
+STATEMENT_POOLING = Meaning(
+    R.ACCESS_DENIED,
+    "The pooler is in statement mode, which takes no transaction, and Cipher works in transactions.",
+    "Let its entry for the database have `pool_mode=transaction` or `session`, or go to the server itself.",
+    "08P01",
+)
+POOLER_DISABLED = Meaning(
+    R.ACCESS_DENIED,
+    "The pooler has disabled the database {database}.",
+    "Enable it at the pooler's console (PgBouncer: ENABLE), or go to the server itself.",
+    "08P01",
+)
+POOLER_LOOKUP = Meaning(
+    R.ACCESS_DENIED,
+    "The pooler cannot look up the password of {who}: its own login or query for that fails.",
+    "Mend `auth_user` and `auth_query` of the pooler, or add the login to its `auth_file`.",
+    "08P01",
+)
+POOLER_HBA = Meaning(
+    R.ACCESS_DENIED,
+    "The pooler does not let {who} in to the database {database} from the operator's address.",
+    "Add a line for it to the pooler's own list (PgBouncer: `auth_hba_file`).",
     "08P01",
 )
 FOREIGN_SESSION = Meaning(

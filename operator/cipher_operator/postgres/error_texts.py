@@ -21,8 +21,12 @@ from cipher_operator.postgres.error_table import (
     NOT_POSTGRES,
     NOT_READY,
     PAM,
+    POOLER_DISABLED,
+    POOLER_HBA,
+    POOLER_LOOKUP,
     POOLER_PARAMETER,
     READ_ONLY,
+    STATEMENT_POOLING,
     TIMEOUT,
     TOO_MANY,
     UNTRUSTED,
@@ -197,6 +201,11 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         ),
         (r"session is read-only|server is in hot standby mode", READ_ONLY),
         (r"unsupported startup parameter", POOLER_PARAMETER),
+        # PgBouncer's words.
+        (r"not allowed in statement pooling mode", STATEMENT_POOLING),
+        (r'database "[^"]*" is disabled', POOLER_DISABLED),
+        (r"bouncer config error", POOLER_LOOKUP),
+        (r"login rejected", POOLER_HBA),
         (
             r"out of shared memory",
             Meaning(

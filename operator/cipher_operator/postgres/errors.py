@@ -21,11 +21,12 @@ from cipher_operator.postgres.error_table import (
     SOURCES,
     SQLSTATES,
     TIMEOUT,
+    UNANSWERED,
     Meaning,
 )
 from cipher_operator.postgres.error_texts import TEXTS
 from cipher_operator.postgres.foreign import ForeignFunction, foreign_function
-from cipher_operator.postgres.startup import Refused
+from cipher_operator.postgres.startup import Refused, Unanswered
 
 RACES = frozenset({"42710", "42P04", "42P06", "42P07", "23505", "40001", "40P01", "42704", "42P01", "3F000", "3D000"})
 """What a server says to the later of two writers: what is to be made stands, or what was seen is gone. Not 22012, the
@@ -48,6 +49,11 @@ _HASHES_ITSELF = re.compile(r"only (?:support|accept|allow|take)\w* .{0,40}plain
 _MAX_READ = 4_000
 """Characters of an error that are looked at. A server may send millions, of anybody's choice who may raise an error in
 one of its databases, and to look for words with something between them takes the square of that."""
+IN_ITS_LISTS = (
+    "A pooler with lists of its own needs login and database in them (PgBouncer: `auth_query` or `auth_file`, and "
+    "section [databases])."
+)
+SET_AGAIN = f"The operator sets the password again where the app Secret is its own. {IN_ITS_LISTS}"
 UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
 
 
@@ -184,7 +190,7 @@ def _code(error: BaseException) -> str | None:
 
 def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Meaning:
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
-        return TIMEOUT
+        return UNANSWERED if isinstance(error, Unanswered) else TIMEOUT
     text = _text(error)
     if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
         return SOURCES[error.diag.source_function]
@@ -249,7 +255,7 @@ def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
 
 def _advice(reason: Reason, facts: Attempt) -> str:
     if reason is Reason.AUTHENTICATION_FAILED and facts.app_login:
-        return "The operator sets the password again where the app Secret is its own."
+        return SET_AGAIN
     if reason is Reason.READ_ONLY_SERVER and facts.several:
         return SEVERAL_ADDRESSES
     return reason.advice

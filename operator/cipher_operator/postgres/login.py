@@ -36,7 +36,7 @@ from cipher_operator.postgres.proof_sql import (
 )
 from cipher_operator.postgres.session import Session
 
-_SEPARATOR, _ROLLBACK = sql.SQL("; "), sql.SQL("ROLLBACK")
+_SEPARATOR, _ROLLBACK, _AGAIN = sql.SQL("; "), sql.SQL("ROLLBACK"), sql.SQL("ROLLBACK; BEGIN")
 _PLACES = {
     (True, True): Place.LOGIN_HERE,
     (True, False): Place.LOGIN,
@@ -52,9 +52,9 @@ _BUSY = frozenset({"55P03", "40P01"})
 _DEFAULT_PATH = "public"
 
 
-async def prove_login(session: Session, desired: Desired, login: str) -> None:
+async def prove_login(session: Session, desired: Desired, login: str) -> float:
     """Do what Cipher does, in a session opened as it opens its own, and take all of it back. Two round trips, and
-    two more where a lock is not free.
+    two more where a lock is not free. Return when the server that did it was started.
 
     Nothing sets role or search_path: where the login's own settings lead, and which limits they set, is what is proven.
     Rolled back, it leaves dead rows of some kilobytes, which vacuum takes, and no more: no row was ever to be seen, and
@@ -62,7 +62,10 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
     settings, SchemaConflict for what others put on the tables, else what the server says of itself.
     """
     try:
-        acting, schema, astray, owns, indexes = (await session.execute(look(desired.schema)))[-1][0]
+        seen = (await session.execute(look(desired.schema)))[-1][0]
+        database, acting, schema, astray, owns, indexes, started = seen
+        if database != desired.database:
+            raise _failure(Reason.ACCESS_DENIED, _other_database(desired, database))
         # In Shared mode whoever owns the tables may be acted as: a tool that alternates users makes one such a member.
         if acting != desired.owner and not (desired.shared and owns):
             raise _failure(Reason.ACCESS_DENIED, await _other_role(session, desired, login, acting))
@@ -81,6 +84,7 @@ async def prove_login(session: Session, desired: Desired, login: str) -> None:
                 f"what Cipher writes to table '{statement.table}' {what}; drop the trigger, rule or policy that does "
                 "that",
             )
+    return float(started)
 
 
 async def _live(session: Session, indexes: list[str], *, owns: bool) -> list[tuple[Statement, list[tuple[Any, ...]]]]:
@@ -97,10 +101,18 @@ async def _live(session: Session, indexes: list[str], *, owns: bool) -> list[tup
         except psycopg.Error as error:
             if last or error.sqlstate not in _BUSY:
                 raise
-            await session.execute(_ROLLBACK)
+            await session.execute(_AGAIN)
         else:
             return list(zip(statements, results, strict=True))
     raise AssertionError("the last try raises or returns")
+
+
+def _other_database(desired: Desired, database: str) -> str:
+    found = "another one" if desired.tenant is not None else f"'{database}'"
+    return (
+        f"database '{desired.database}' was asked for, and {found} is what answers: a connection pooler with a list of "
+        "its own leads there. Let its entry name the same database (PgBouncer: `dbname` in section [databases])"
+    )
 
 
 async def _other_role(session: Session, desired: Desired, login: str, acting: str) -> str:
@@ -120,6 +132,12 @@ async def _other_schema(session: Session, desired: Desired, login: str, schema: 
     setting = (await _settings(session)).get("search_path")
     works = f"works in schema '{schema}'" if schema is not None else "finds no schema to work in"
     what = f"login '{login}' {works}, must work in '{desired.schema}'"
+    if schema is not None and setting is not None and setting.value in {desired.schema, quoted(desired.schema)}:
+        # What the login has is right, and its session has not got it.
+        return (
+            f"{what}: what stands between sets another `search_path` than the login has. Take that from the connection "
+            "pooler (PgBouncer: `connect_query`, or sessions that `server_reset_query` does not reset)"
+        )
     if setting is not None and setting.place is not Place.SERVER:
         what = f"{what}: {said(setting, desired, login)}"
         if desired.schema == _DEFAULT_PATH:

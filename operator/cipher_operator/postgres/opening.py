@@ -19,7 +19,7 @@ from cipher_operator.postgres.errors import (
 from cipher_operator.postgres.hashing import OtherTerms
 from cipher_operator.postgres.login_keys import LoginKeys
 from cipher_operator.postgres.lookup import Address
-from cipher_operator.postgres.startup import connect
+from cipher_operator.postgres.startup import Unanswered, connect
 from cipher_operator.postgres.tls import NO_FILE
 
 _WRITERS = frozenset({"read-write", "primary"})
@@ -47,6 +47,7 @@ class Opening:
         self._deadline = asyncio.get_running_loop().time() + 2 * timeout
         self.wanted = admin.target_session_attrs if admin.target_session_attrs in _WRITERS else None
         self.made = 0
+        self._taken = False
 
     async def connect(self, addresses: tuple[Address, ...], root: str) -> BoundedConnection:
         """Return the first connection that works. Raises psycopg.Error."""
@@ -79,11 +80,13 @@ class Opening:
         return min(self._timeout, max(left / addresses, self._timeout / 4))
 
     async def _one(self, address: Address, mode: SSLMode, root: str, seconds: float) -> BoundedConnection:
+        self._taken = False
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._logged_in(address, self._keywords(address, mode, root))
         except TimeoutError:
-            raise psycopg.errors.ConnectionTimeout("connection timeout expired") from None
+            timeout = Unanswered if self._taken else psycopg.errors.ConnectionTimeout
+            raise timeout("connection timeout expired") from None
         except psycopg.Error as error:
             self.made += reached_server(error)
             raise
@@ -93,17 +96,20 @@ class Opening:
     async def _logged_in(self, address: Address, keywords: dict[str, Any]) -> BoundedConnection:
         """Return the connection; once more with the password where the server is not the one that the keys are for."""
         if self._keys is None:
-            return (await connect(keywords))[0]
+            return (await connect(keywords, taken=self._was_taken))[0]
         login = self._keys.login(self._admin, address)
         keys = await self._keys.of(login, self._admin.password)
         try:
-            connection, terms = await connect(keywords, keys)
+            connection, terms = await connect(keywords, keys, taken=self._was_taken)
         except OtherTerms:
             self.made += 1
             self._keys.missed(login, keys)
-            connection, terms = await connect(keywords)
+            connection, terms = await connect(keywords, taken=self._was_taken)
         self._keys.accepted(login, terms)
         return connection
+
+    def _was_taken(self) -> None:
+        self._taken = True
 
     def _keywords(self, address: Address, mode: SSLMode, root: str) -> dict[str, Any]:
         """Return everything libpq is told. What is named here is looked up nowhere else."""

@@ -11,6 +11,7 @@ from psycopg import sql
 
 from cipher_operator.core import cipher_sql
 from cipher_operator.core.schema import INDEX_NAMES, TABLE_NAMES
+from cipher_operator.postgres.catalog_started import STARTED
 
 STATEMENT_MS, LOCK_MS, START_LOCK_MS = 10_000, 3_000, 500
 """At most, where the login's own limits are not shorter. CREATE INDEX waits for its lock less long: writers wait
@@ -34,10 +35,16 @@ class Statement:
 
 
 def look(schema: str) -> sql.Composed:
-    """Return the query for (acting role, current schema, tables that lead elsewhere, whether the acting role owns those
-    in the schema, indexes that are there): one row, no lock."""
+    """Return BEGIN and the query for (database, acting role, current schema, tables that lead elsewhere, whether the
+    acting role owns those in the schema, indexes that are there, start of the server): one row, no lock.
+
+    The transaction stays open behind it, as Cipher's own do between two statements: what takes none says so.
+    """
     return _LOOK.format(
-        schema=sql.Literal(schema), tables=sql.Literal(list(TABLE_NAMES)), indexes=sql.Literal(list(INDEX_NAMES))
+        schema=sql.Literal(schema),
+        tables=sql.Literal(list(TABLE_NAMES)),
+        indexes=sql.Literal(list(INDEX_NAMES)),
+        started=sql.SQL(STARTED),
     )
 
 
@@ -48,14 +55,13 @@ def settings_of_session(names: Iterable[str]) -> sql.Composed:
 
 
 def life_of_cipher(key: str, indexes: Iterable[str]) -> list[Statement]:
-    """Return what Cipher does from its start on, around one key, with BEGIN before and ROLLBACK behind it.
+    """Return what Cipher does from its start on, around one key, in the transaction that is open, and its ROLLBACK.
 
     `indexes` are those that are there: IF NOT EXISTS would build the others, perhaps for long. Its start is taken back
     before the first row: CREATE INDEX locks a table against writers, and two proofs would wait for each other.
     """
     second, long = f"{key}:2", sql.SQL("COALESCE(({get}), '')").format(get=_fill(cipher_sql.GET, key))
     return [
-        Statement(sql.SQL("BEGIN")),
         Statement(_limits(LOCK_MS)),
         Statement(sql.SQL("SAVEPOINT cipher_start")),
         Statement(_limits(START_LOCK_MS)),
@@ -108,7 +114,7 @@ _LIMITS = sql.SQL("""SELECT pg_catalog.set_config(s.name, CASE WHEN s.setting::i
 FROM (VALUES ('statement_timeout', {statement}), ('lock_timeout', {lock})) w(name, most)
 JOIN pg_catalog.pg_settings s ON s.name = w.name""")
 
-_LOOK = sql.SQL("""SELECT current_user::text, pg_catalog.current_schema()::text,
+_LOOK = sql.SQL("""BEGIN; SELECT current_database()::text, current_user::text, pg_catalog.current_schema()::text,
   ARRAY(SELECT w.name FROM pg_catalog.unnest({tables}::text[]) w(name)
     LEFT JOIN pg_catalog.pg_class c ON c.oid = pg_catalog.to_regclass(w.name)
     LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname IS DISTINCT FROM {schema}),
@@ -116,7 +122,7 @@ _LOOK = sql.SQL("""SELECT current_user::text, pg_catalog.current_schema()::text,
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = {schema} AND c.relname = ANY ({tables}::name[])), true),
   ARRAY(SELECT w.name FROM pg_catalog.unnest({indexes}::text[]) w(name)
-    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL)""")
+    WHERE pg_catalog.to_regclass(w.name) IS NOT NULL), {started}""")
 
 _SETTINGS = sql.SQL("""BEGIN; SET LOCAL statement_timeout = 5000;
 SELECT (SELECT pg_catalog.jsonb_object_agg(s.name, s.reset_val) FROM pg_catalog.pg_settings s

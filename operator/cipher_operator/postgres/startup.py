@@ -40,20 +40,26 @@ class Refused(psycopg.OperationalError):
         super().__init__(text.replace(f":  {self.code}: ", ":  ", 1) if self.code else text)
 
 
-async def connect(keywords: Mapping[str, Any], keys: Keys | None = None) -> tuple[BoundedConnection, Terms | None]:
+class Unanswered(psycopg.errors.ConnectionTimeout):
+    """The connection stood, and no login came of it in time."""
+
+
+async def connect(
+    keywords: Mapping[str, Any], keys: Keys | None = None, *, taken: Callable[[], None] = lambda: None
+) -> tuple[BoundedConnection, Terms | None]:
     """Return a connection in autocommit mode, made with these libpq keywords; None stands for libpq's default.
 
     With it comes on which terms the server took the password, None where it did not ask for SCRAM. With `keys` libpq
     hashes nothing; the password among the keywords is for a server that asks for it in another way. Raises Refused,
     TooMuch, TooManyRounds, OtherTerms for keys that are made for others, or ProgrammingError for keywords that libpq
-    does not know. It has no time limit of its own.
+    does not know. It has no time limit of its own; `taken` is called once somebody has taken the connection.
     """
     ready = {} if keys is None else {"scram_client_key": keys.client, "scram_server_key": keys.server}
     starting = pq.PGconn.connect_start(make_conninfo(**keywords, **ready).encode())
     try:
         set_verbosity(starting, _VERBOSE)
         try:
-            terms = await _drive(starting, keys)
+            terms = await _drive(starting, keys, taken)
         except Broken as broken:
             raise Refused(f"connection failed: {broken}") from None
         if starting.status != pq.ConnStatus.OK:
@@ -87,11 +93,14 @@ def _set_error_verbosity() -> Callable[[int | None, int], int] | None:
     return function
 
 
-async def _drive(connection: PGconn, keys: Keys | None) -> Terms | None:
+async def _drive(connection: PGconn, keys: Keys | None, taken: Callable[[], None]) -> Terms | None:
     """Let libpq go on until the connection stands or has failed; return the terms that the server named."""
     wanted, watch = pq.PollingStatus.WRITING, LoginWatch(connection, keys)
     ended = connection.status == pq.ConnStatus.BAD
     while not ended:
+        if wanted == pq.PollingStatus.READING:
+            # Something was sent: to somebody who has taken the connection.
+            taken()
         await _ready(connection.socket, wanted)
         check_input(connection.socket)
         match watch.next() if wanted == pq.PollingStatus.READING else Next.READ:

@@ -24,6 +24,7 @@ from cipher_operator.queue.residents import Residents
 from cipher_operator.queue.share import Share
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.queue.waits import Waits
+from cipher_operator.queue.ways import Ways
 
 logger = logging.getLogger(__name__)
 
@@ -53,8 +54,7 @@ class Queue(Generic[K]):
         self._namespace, self._jitter = namespace, jitter
         self._entries: dict[K, Entry] = {}
         self._ready: Ready[K] = Ready(workers, workers_per_namespace, observer)
-        self._ways: dict[Hashable, tuple[Need, ...]] = {}
-        self._learning: dict[Hashable, K] = {}
+        self._ways: Ways[K] = Ways()
         self._residents: Residents[K] = Residents(namespace)
         self._waits: Waits[K] = Waits()
         self._blank: Blank[K] = Blank()
@@ -90,7 +90,7 @@ class Queue(Generic[K]):
         entry = self._entries.setdefault(key, Entry())
         if changed:
             entry.needs, entry.way = None, way or entry.way
-            self._residents.go(key, entry.way, lanes_of(self._ways.get(entry.way, ())))
+            self._residents.go(key, entry.way, lanes_of(self._ways.needs(entry.way) or ()))
         after = max(after, entry.rest(self._clock.now()))
         if after > 0:
             self._plan(key, entry, after)
@@ -114,9 +114,10 @@ class Queue(Generic[K]):
         self._waits.settle(key, frozenset())
         self._ready.remove(key)
 
-    def relearn(self, way: Hashable) -> None:
-        """Forget what is needed on a way: what it names has changed."""
-        self._ways.pop(way, None)
+    def relearn(self, through: Hashable) -> None:
+        """Forget what is needed on the ways that lead through something: it has changed."""
+        if self._ways.forget(through):
+            self._wake()
 
     async def drain(self, timeout: float) -> bool:  # noqa: ASYNC109 - cancels what is left, which a caller cannot
         """Let runs end within `timeout` seconds, cancel the rest, and run nothing until `resume`; triggers do not
@@ -164,11 +165,12 @@ class Queue(Generic[K]):
     def _group(self, entry: Entry) -> Group:
         if entry.needs is not None:
             return entry.needs
-        return () if entry.way is None else self._ways.get(entry.way, ("way", entry.way))
+        known = self._ways.needs(entry.way)
+        return () if entry.way is None else ("way", entry.way) if known is None else known
 
     def _admits(self, group: Group, namespace: str, full: set[tuple[Name, str]]) -> bool:
         if group[:1] == ("way",):
-            return group[1] not in self._learning
+            return not self._ways.learnt_now(group[1])
         return self._lanes.admits(group, namespace, full)
 
     def _wake(self) -> None:
@@ -203,7 +205,7 @@ class Queue(Generic[K]):
         reserved = [name for name in reserved if self._lanes.take(name, namespace)]
         learns = group[1] if group[:1] == ("way",) else None
         if learns is not None:
-            self._learning[learns] = key
+            self._ways.begin(learns, key)
         wait = partial(self._wait, key, entry)
         ticket = Ticket(self._lanes, namespace, reserved, lambda: self._learnt(key, entry, ticket, learns), wait)
         self._running += 1
@@ -228,8 +230,8 @@ class Queue(Generic[K]):
             entry.task = None
             self._running -= 1
             self._ready.end(self._namespace(key), urgent=urgent)
-            if learns is not None and self._learning.get(learns) == key:
-                del self._learning[learns]
+            if learns is not None:
+                self._ways.leave(learns, key)
             ticket.close()
             if self._entries.get(key) is entry:
                 self._after(key, entry, ticket, following, busy=busy)
@@ -266,9 +268,7 @@ class Queue(Generic[K]):
         """Let those of the same way go on with what is known now."""
         if self._entries.get(key) is entry:
             self._settle(key, entry, ticket.needs)
-        if learns is not None and self._learning.get(learns) == key:
-            del self._learning[learns]
-            self._ways[learns] = ticket.needs
+        if learns is not None and self._ways.learn(learns, key, ticket.needs):
             self._residents.learn(learns, lanes_of(ticket.needs))
             self._ready.regroup(("way", learns), ticket.needs)
             self._wake()

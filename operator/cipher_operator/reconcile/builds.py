@@ -19,6 +19,11 @@ PER_SERVER, PER_NAMESPACE = 2, 1
 """Builds at once, and one less than the server gives sessions. Each keeps a slot of its server while it waits for the
 transactions of whoever uses the table: with no end to them tenants' idle sessions would keep all slots."""
 
+NOT_ITS_OWN = frozenset(
+    {Reason.SERVER_NOT_AVAILABLE, Reason.LIMIT_EXCEEDED, Reason.CONFLICT, Reason.TARGET_CHANGED, Reason.DATABASE_LOST}
+)
+"""What says that the storage has no business any more with what is built."""
+
 OTHERS_FIRST = "an index of a large table waits until others on this server are built; wait, it goes on by itself"
 
 logger = logging.getLogger(__name__)
@@ -47,9 +52,11 @@ class Builds:
     def start(self, key: Key, intent: Intent, steps: Sequence[Step], sessions: Sessions) -> None:
         """Build what a run has put off, unless that is under way or others come first."""
         self._waiting.discard(key)
+        server, slots = sessions.lane(intent.admin), sessions.slots(intent.admin)
+        if self._servers.get(key, server) != server:
+            self.cancel(key)
         if not steps or key in self._tasks or key in self._failures:
             return
-        server, slots = sessions.lane(intent.admin), sessions.slots(intent.admin)
         if not self._has_place(key, server, slots):
             self._waiting.add(key)
             return
@@ -75,7 +82,7 @@ class Builds:
             self._ended(key)
 
     def cancel(self, key: Key) -> None:
-        """End a build: the storage goes, or is left alone."""
+        """End a build: the storage goes, is left alone, or has another server."""
         self._failures.pop(key, None)
         self._waiting.discard(key)
         self._servers.pop(key, None)

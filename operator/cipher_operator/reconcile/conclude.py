@@ -50,7 +50,7 @@ def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure,
         handled=answered(snapshot.resource),
         unpublished=unpublished(snapshot),
         warnings=report.warnings,
-        executed=_told(intent, report, report.executed),
+        executed=tellable(intent, report, report.executed),
         statements=report.statements,
         taken_over=report.taken_over,
         change=intent.change,
@@ -79,7 +79,7 @@ def planned(snapshot: Snapshot, intent: Intent, report: Report) -> Result:
     """Return the end of a run in Observe mode."""
     reached = STAGES[:1] if report.pending else STAGES[:4]
     return Result(
-        plan=_told(intent, report, report.pending),
+        plan=tellable(intent, report, report.pending),
         reached=reached,
         handled=answered(snapshot.resource),
         warnings=report.warnings,
@@ -87,7 +87,7 @@ def planned(snapshot: Snapshot, intent: Intent, report: Report) -> Result:
     )
 
 
-def _told(intent: Intent, report: Report, lines: tuple[str, ...]) -> tuple[str, ...]:
+def tellable(intent: Intent, report: Report, lines: tuple[str, ...]) -> tuple[str, ...]:
     """Return SQL as whoever reads the storage's status may know it: a tenant without the administrator's name."""
     if intent.spec.tenant is None or report.observed is None:
         return lines
@@ -129,7 +129,7 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         handled=handled,
         ignored=tuple(impossible.values()),
         warnings=(*intent.of_the_way(), *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
-        executed=_told(intent, report, report.executed),
+        executed=tellable(intent, report, report.executed),
         statements=report.statements,
         taken_over=report.taken_over,
         change=intent.change,

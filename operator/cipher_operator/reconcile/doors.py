@@ -10,6 +10,7 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.door import app_login, door_login
 from cipher_operator.postgres.dial import resolve
+from cipher_operator.postgres.errors import IN_ITS_LISTS, SET_AGAIN
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.session import Session
 from cipher_operator.reconcile.decide import Intent
@@ -29,11 +30,14 @@ UNREACHABLE = frozenset(
 )
 """What says that nobody was reached at the pods' door, and nothing against the login."""
 _OF_THE_DOOR = (
+    # What only that door says is nothing that the server's password mends.
+    (SET_AGAIN, IN_ITS_LISTS),
     ("host and port in the connection Secret", "`spec.app.host` and `spec.app.port`"),
     ("he host name in the connection Secret", "he host name in `spec.app.host`"),
     ("he host in the connection Secret", "he host in `spec.app.host`"),
     ("the connection Secret", "`spec.app.host`"),
-    ("`spec.connection.", "`spec.app."),
+    # Not channelBinding, which the pods' door has from the connection.
+    *((f"`spec.connection.{field}", f"`spec.app.{field}") for field in ("caRef", "host", "port", "sslMode")),
 )
 """What is said of the operator's way in, and what that is at the pods' door."""
 _ANY = "Cipher's client goes to any of them, whatever `target_session_attrs` says"
@@ -41,11 +45,15 @@ _ANY = "Cipher's client goes to any of them, whatever `target_session_attrs` say
 
 @dataclass(frozen=True, slots=True)
 class PodsWay:
-    """The way in that pods take; `other` says that it is not the operator's own. `strict`: all of it must work."""
+    """The way in that pods take; `other` says that it is not the operator's own. `strict`: all of it must work.
+
+    `started` is when the operator's server was: one that takes the login and was started at another time is another.
+    """
 
     way: AdminConnection
     other: bool
     strict: bool
+    started: float | None = None
 
 
 def pods_way(intent: Intent, login: str, *, ssl_in_use: bool) -> PodsWay | None:
@@ -59,9 +67,10 @@ def pods_way(intent: Intent, login: str, *, ssl_in_use: bool) -> PodsWay | None:
 
 
 async def test_doors(
-    sessions: Sessions, intent: Intent, login: str, *, ssl_in_use: bool, building: bool
+    sessions: Sessions, intent: Intent, login: str, *, ssl_in_use: bool, building: bool, started: float | None
 ) -> tuple[Failure | None, Failure | None]:
-    """Test the login where pods go; return (refusal, what is only told): at most one of them is there.
+    """Test the login where pods go; return (refusal, what is only told): at most one of them is there. `started` is
+    when the operator's server was.
 
     Both are None where the way is the operator's own, tested already and with one address, where it is not to be
     tested, or where the login works at each address. Where nothing is built afterwards (`building`), the slot of the
@@ -70,6 +79,7 @@ async def test_doors(
     door = pods_way(intent, login, ssl_in_use=ssl_in_use)
     if door is None:
         return None, None
+    door = replace(door, started=started)
     if not building:
         sessions.done_with(intent.admin, door.way)
     addresses = await _addresses(sessions, door.way)
@@ -80,18 +90,21 @@ async def test_doors(
     try:
         sessions.enter(door.way)
         async with sessions.open(door.way, intent.desired.database, purpose="login") as session:
-            await prove_login(session, intent.desired, login)
+            there = await prove_login(session, intent.desired, login)
     except Failure as failure:
         told = _of_door(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
         return (None, told) if failure.reason in UNREACHABLE and not door.strict else (told, None)
-    return None, None
+    elsewhere = None
+    if started not in (None, there):
+        elsewhere = _elsewhere("the pods' door (`spec.app.host`, `spec.app.port`)")
+    return (elsewhere, None) if door.strict else (None, elsewhere)
 
 
 def door_warning(proof: Proof) -> tuple[str, ...]:
-    """Return what Ready says of a pods' door that could not be reached, or that leads to readers too."""
+    """Return what Ready says of a pods' door that could not be reached, or leads to readers or another server too."""
     if proof.door is None:
         return ()
-    if proof.door.reason is Reason.READ_ONLY_SERVER:
+    if proof.door.reason in {Reason.READ_ONLY_SERVER, Reason.TARGET_CHANGED}:
         return (proof.door.message,)
     return (
         f"the pods' door could not be tested from here ({proof.door.reason}): look whether pods can log in there, or "
@@ -129,17 +142,21 @@ async def _test_each(
 ) -> tuple[Failure | None, Failure | None]:
     """Test the login at each address: one that cannot be reached is passed over by clients, too; one that refuses the
     login, or takes no writes, is met by some pod. With `target_session_attrs` the second is told, not refused: it
-    guards what is not Cipher, and whoever set it knows that there are readers."""
+    guards what is not Cipher, and whoever set it knows that there are readers. Another server is told, too."""
     try:
         sessions.enter(door.way)
     except Failure as known:
         return of_login(known, "The login test at the pods' host failed"), None
     away: list[Failure] = []
     reader: Failure | None = None
+    elsewhere: Failure | None = None
     for address in addresses:
-        failure = await _test_at(sessions, replace(door.way, address=address), desired, login)
-        if failure is None:
+        found = await _test_at(sessions, replace(door.way, address=address), desired, login)
+        if not isinstance(found, Failure):
+            if door.started not in (None, found):
+                elsewhere = _elsewhere(f"one of the {len(addresses)} addresses of the pods' host")
             continue
+        failure = found
         if failure.reason in UNREACHABLE and not door.strict:
             away.append(failure)
         elif failure.reason is not Reason.READ_ONLY_SERVER:
@@ -149,23 +166,40 @@ async def _test_each(
             reader = _reader(failure, len(addresses))
             if door.strict or door.way.target_session_attrs is None:
                 return reader, None
-    return None, away[0] if len(away) == len(addresses) else reader
+    if elsewhere is not None and door.strict:
+        return elsewhere, None
+    return None, away[0] if len(away) == len(addresses) else reader or elsewhere
 
 
-async def _test_at(sessions: Sessions, way: AdminConnection, desired: Desired, login: str) -> Failure | None:
-    """Return why the login does not work at one address. The lane is not told: its server has others."""
+async def _test_at(sessions: Sessions, way: AdminConnection, desired: Desired, login: str) -> Failure | float:
+    """Return why the login does not work at one address, else when the server there was started. The lane is not told:
+    its server has others."""
     try:
         session = await Session.open(
             way, desired.database, sessions.policy, app_login=True, run=sessions.run, permit=sessions.permit
         )
         sessions.counters.connection("login")
         async with session:
-            await prove_login(session, desired, login)
+            started = await prove_login(session, desired, login)
     except Failure as failure:
         sessions.counters.login("login", str(failure.reason))
         return failure
     sessions.counters.login("login", ACCEPTED)
-    return None
+    return started
+
+
+def _elsewhere(what: str) -> Failure:
+    """Return what is told of a way that takes the login and its writes, on a server that is not the operator's.
+
+    A clone, or the server that the storage has left: pods there would go on with rows of their own.
+    """
+    return Failure(
+        Reason.TARGET_CHANGED,
+        f"{what} leads to another server than the operator's, which has the login and Cipher's tables too: what pods "
+        "write there is not in the operator's. Have both lead to one server, or set `spec.app.verify: Never` where "
+        "several take writes together",
+        stage=ConditionType.ACCESS_GRANTED,
+    )
 
 
 def _reader(failure: Failure, addresses: int) -> Failure:

@@ -9,10 +9,10 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import DeletionPolicy, ManagementPolicy, Resource, Spec
 from cipher_operator.core.connection.admin import AdminConnection, read_admin_connection
 from cipher_operator.core.desired import desired_from
-from cipher_operator.core.discretion import masked
+from cipher_operator.core.discretion import masked, unavailable
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherservers import holdable, servers
-from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storages
+from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storage_path, storages
 from cipher_operator.kube.finalizers import TRIES, Holdable, add, find, remove
 from cipher_operator.kube.port import Json, Kube
 from cipher_operator.kube.secrets import secret_path
@@ -35,7 +35,7 @@ async def ensure_finalizers(
     deletion of a namespace removes those first (as PVC protection does). A CipherServer is held whatever the policy
     says, and holds its own Secrets. Where the connection Secret is missing nothing is held: that run creates nothing.
     Returns kind and name of what somebody deletes; `stored` is called with the storage's new resourceVersion. Raises
-    ApiError, ApiUnavailable.
+    ApiError, ApiUnavailable, and Failure where the way in went after it was read.
     """
     kube, home, resource = around.kube, around.namespaces.servers, snapshot.resource
     if spec.management_policy is not ManagementPolicy.MANAGE:
@@ -43,6 +43,9 @@ async def ensure_finalizers(
             await release(kube, resource, home)
         return ()
     ways = _ways(snapshot, spec)
+    if spec.tenant is not None and not resource.status.get("database"):
+        # Since it is noted as at work, one that is deleted from now on waits for it.
+        ways = [await _still_open(kube, each, spec.tenant.server) for each in ways]
     if spec.deletion_policy is not DeletionPolicy.DELETE:
         if FINALIZER in resource.finalizers:
             await release(kube, resource, home)
@@ -51,8 +54,8 @@ async def ensure_finalizers(
         return ()
     elif FINALIZER not in resource.finalizers:
         stored(await add_finalizer(kube, resource, FINALIZER))
-        # Looked at again when the storage itself is held: from now on no other storage's release takes it away.
-        ways = [held for held in [await find(kube, each.path) for each in ways] if held is not None]
+        # Looked at again when the storage itself is held: from now on another storage's release leaves it there.
+        ways = [await _found_again(kube, resource, each) for each in ways]
     for held in ways:
         if not held.deleting and IN_USE_FINALIZER not in held.finalizers:
             await add(kube, held, IN_USE_FINALIZER)
@@ -69,6 +72,30 @@ def _ways(snapshot: Snapshot, spec: Spec) -> list[Holdable]:
         return []
     refs = ways_in(snapshot.resource.namespace, snapshot.resource.raw_spec)
     return [secret.holdable for secret in (contents.secret(ref[2]) for ref in refs) if secret is not None]
+
+
+async def _still_open(kube: Kube, before: Holdable, server: str) -> Holdable:
+    """Return a CipherServer as it is now. Raises Failure where it takes no new storage any more."""
+    now = await find(kube, before.path)
+    if now is None or now.uid != before.uid or now.deleting:
+        raise unavailable(server)
+    return now
+
+
+async def _found_again(kube: Kube, resource: Resource, way: Holdable) -> Holdable:
+    """Return what leads to the server as it is now. Where it went meanwhile, nothing was created: the storage is held
+    for nothing then. Raises Failure."""
+    found = await find(kube, way.path)
+    if found is not None:
+        return found
+    if (storage := await find(kube, storage_path(*resource.key))) is not None and storage.uid == resource.uid:
+        await remove(kube, storage, FINALIZER)
+    raise Failure(
+        Reason.SECRET_NOT_FOUND,
+        f"'{way.name}', which `spec.connection` names, was deleted a moment ago; create it, and this storage goes on "
+        "at once",
+        stage=ConditionType.CONNECTED,
+    )
 
 
 async def release(kube: Kube, resource: Resource, home: str | None) -> None:
@@ -89,20 +116,29 @@ async def release_input(kube: Kube, ref: Ref, *, home: str | None, without: str 
     namespace in which what CipherServers name is, None where there are none.
 
     A storage that takes hold of the Secret while the others are looked through changes it: then they are looked through
-    again.
+    again. One that found it held by then changes nothing, and counts on it: so they are after it is let go, too.
     """
-    _, namespace, name = ref
+    path = secret_path(ref[1], ref[2])
     for _ in range(TRIES):
-        held = await find(kube, secret_path(namespace, name))
+        held = await find(kube, path)
         if held is None or IN_USE_FINALIZER not in held.finalizers:
             return
-        if await _needed(kube, ref, without) or (namespace == home and await _serves(kube, ref, without)):
+        if await _needed(kube, ref, home, without):
             return
         if await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
-            return
+            break
+    if await _needed(kube, ref, home, without):
+        held = await find(kube, path)
+        if held is not None and not held.deleting:
+            await add(kube, held, IN_USE_FINALIZER)
 
 
-async def _needed(kube: Kube, ref: Ref, without: str) -> bool:
+async def _needed(kube: Kube, ref: Ref, home: str | None, without: str) -> bool:
+    """Return whether a held storage of the namespace, or a held CipherServer, needs a Secret."""
+    return await _uses(kube, ref, without) or (ref[1] == home and await _serves(kube, ref, without))
+
+
+async def _uses(kube: Kube, ref: Ref, without: str) -> bool:
     """Return whether a held storage of the namespace needs a Secret."""
     namespace = ref[1]
     async for other in storages(kube, namespace):
@@ -125,10 +161,17 @@ def _holds(body: Json, finalizer: str, without: str) -> bool:
     return finalizer in (metadata.get("finalizers") or ()) and metadata["uid"] != without
 
 
-async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None = None) -> Result | Ended:
+async def finish(
+    around: Surroundings,
+    snapshot: Snapshot,
+    sessions: Sessions,
+    removed: Callable[[tuple[str, ...]], None],
+    ca: str | None = None,
+) -> Result | Ended:
     """Carry out a deletion and let the object go; return its end, or what it waits for. Raises ApiError, Busy.
 
-    `ca` is the CA that was used last, for a deletion that finds no more.
+    `removed` is called with the SQL lines that ran, before anything else may fail. `ca` is the CA that was used last,
+    for a deletion that finds no more.
     """
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
@@ -139,10 +182,12 @@ async def finish(around: Surroundings, snapshot: Snapshot, sessions: Sessions, c
             removal = await _remove(around, snapshot, sessions, ca)
         except Failure as failure:
             removal = replace(removal, failure=failure)
+    removed(_told(snapshot, removal.lines))
     if removal.failure is not None:
         return _waits(removal, snapshot)
     await release(around.kube, resource, around.namespaces.servers)
-    return Ended(_told(snapshot, removal.lines), removal.kept, why or "")
+    missed = bool(resource.status.get("database")) and not (removal.lines or removal.kept)
+    return Ended(_told(snapshot, removal.lines), removal.kept, why or "", missed)
 
 
 def untouched(snapshot: Snapshot) -> str | None:

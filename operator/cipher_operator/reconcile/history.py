@@ -8,6 +8,32 @@ from cipher_operator.api.spec import CAKind, DeletionPolicy, Spec
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.orders import Credential
 from cipher_operator.reconcile.proof import Proof
+from cipher_operator.reconcile.result import PasswordChange, Result
+
+MOST_UNTOLD = 100
+"""Lines that are kept for the run that can tell of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What runs have done that came to no word about it: the SQL lines, what was taken over, and why another password
+    is published."""
+
+    executed: tuple[str, ...] = ()
+    taken_over: tuple[str, ...] = ()
+    change: PasswordChange | None = None
+
+    def beside(self, result: Result) -> Result:
+        """Return the result of a later run, which tells of it, too."""
+        return replace(
+            result,
+            executed=(*self.executed, *result.executed),
+            taken_over=tuple(dict.fromkeys((*self.taken_over, *result.taken_over))),
+            change=result.change or self.change,
+        )
+
+
+NOTHING = Untold()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +53,23 @@ class History:
     """When a rotated password was published last, by the operator's clock: what the Secret says may be anybody's."""
     refusals: int = 0
     """Logins refused in a row since then."""
+    untold: Untold = NOTHING
+    dropped: tuple[str, ...] = ()
+    """The SQL lines with which a deletion that has not ended dropped something."""
+
+    def did(self, executed: tuple[str, ...], taken_over: tuple[str, ...] = ()) -> "History":
+        """Return the history after something was done that is still to be told."""
+        before = self.untold
+        lines = (*before.executed, *executed)[-MOST_UNTOLD:]
+        return replace(self, untold=replace(before, executed=lines, taken_over=(*before.taken_over, *taken_over)))
+
+    def removed(self, lines: tuple[str, ...]) -> "History":
+        """Return the history after a try of a deletion."""
+        return replace(self, dropped=(*self.dropped, *lines)[-MOST_UNTOLD:])
+
+    def told(self) -> "History":
+        """Return the history after everything was told."""
+        return self if self.untold is NOTHING else replace(self, untold=NOTHING)
 
     def settled(self, login: str) -> "History":
         """Return the history where the pending password is that of this login, and set."""
@@ -51,6 +94,8 @@ class History:
         # Interned: the storages of one server share one text.
         return replace(self, ca=sys.intern(admin.ca) if kept and admin.ca is not None else None)
 
-    def published(self, rotated: datetime | None) -> "History":
-        """Return the history after the app Secret holds the login, `rotated` where that has changed it."""
-        return replace(self, pending=None, rotated=rotated or self.rotated)
+    def published(self, change: PasswordChange | None, now: datetime) -> "History":
+        """Return the history after the app Secret holds the login, with another password because of `change`."""
+        untold = self.untold if change is None else replace(self.untold, change=change)
+        rotated = now if change is PasswordChange.ROTATED else self.rotated
+        return replace(self, pending=None, rotated=rotated, untold=untold)

@@ -4,10 +4,12 @@ The one place that says where a reference is looked up: those of a CipherStorage
 CipherServer in the operator's. No spec has a say in that.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
 from cipher_operator.api.names import SERVER_KIND, default_secret_name
+from cipher_operator.queue.ways import Way
 
 Key = tuple[str, str]
 """(namespace, name) of a CipherStorage; of a CipherServer the namespace is ''."""
@@ -49,9 +51,15 @@ def server_of(spec: object) -> Ref | None:
     return (SERVER_KIND, "", name) if isinstance(name, str) else None
 
 
-def way(namespace: str, spec: object) -> Ref | None:
+def way(namespace: str, spec: object) -> Ref | Way | None:
     """Return what stands for the way to the server: storages with the same one have the same."""
-    return server_of(spec) or connection_secret(namespace, spec)
+    if (server := server_of(spec)) is not None:
+        return server
+    secret = connection_secret(namespace, spec)
+    where = [_get(spec, "connection", *path) for path in (("host",), ("port",), ("secretRef", "keys"))]
+    if secret is None or not any(where):
+        return secret
+    return Way(secret, json.dumps(where, sort_keys=True))
 
 
 def login_references(namespace: str, spec: object) -> frozenset[Ref]:

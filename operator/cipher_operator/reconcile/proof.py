@@ -28,7 +28,9 @@ class Proof:
     remembered: bool = False
     """The failure was known already, and no login was tried."""
     door: Failure | None = None
-    """Why the pods' door could not be reached from here, which is no refusal."""
+    """Why the pods' door could not be reached from here, or what else Ready says of it: no refusal."""
+    at_door: bool = False
+    """The failure is that of the pods' door: the operator's own let the login in."""
 
     @property
     def passed(self) -> bool:

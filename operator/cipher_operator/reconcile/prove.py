@@ -11,7 +11,7 @@ from cipher_operator.core.plan.fitness import judged_by_proof
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.reconcile.decide import Intent
-from cipher_operator.reconcile.doors import of_login, pods_way, test_doors
+from cipher_operator.reconcile.doors import UNREACHABLE, of_login, pods_way, test_doors
 from cipher_operator.reconcile.history import History
 from cipher_operator.reconcile.proof import Proof, Subject, due
 from cipher_operator.reconcile.sessions import Remembered, Sessions
@@ -68,12 +68,19 @@ async def prove(
         refusal, of = report.failure, subject(sessions, intent, report)
         if refusal is None:
             refusal = await test(sessions, intent, login)
-    door = None
-    if refusal is None:
+    door, own = None, refusal is None
+    if own:
         refusal, door = await test_doors(
-            sessions, intent, login, ssl_in_use=bool(report.ssl_in_use), building=bool(report.deferred)
+            sessions,
+            intent,
+            login,
+            ssl_in_use=bool(report.ssl_in_use),
+            building=bool(report.deferred),
+            started=report.observed.server.started if report.observed is not None else None,
         )
-    proof = Proof(of, now, refusal, isinstance(refusal, Remembered), door)
+        if door is not None and (said := _still_said(before, of, door)) is not None:
+            refusal, door = said, None
+    proof = Proof(of, now, refusal, isinstance(refusal, Remembered), door, at_door=own and refusal is not None)
     history = history.proven(proof)
     remember(history)
     proven = Proven(proof, report, history)
@@ -121,6 +128,19 @@ async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable
     except Failure as failure:
         return of_login(failure, "The login test with the app's own password failed")
     return None
+
+
+def _still_said(before: Proof | None, of: Subject, door: Failure) -> Failure | None:
+    """Return what the pods' door said of the same login, where nobody was reached there now: that lifts no refusal.
+
+    A pooler that the server does not let in answers its next clients late (PgBouncer: `server_login_retry`).
+    """
+    if before is None or before.failure is None or not before.at_door or before.of.digest != of.digest:
+        return None
+    if door.reason not in UNREACHABLE:
+        return None
+    said = before.failure
+    return Remembered(said.reason, said.message, stage=said.stage, sqlstate=said.sqlstate)
 
 
 def _ways(intent: Intent, report: Report, login: str) -> Iterator[AdminConnection]:

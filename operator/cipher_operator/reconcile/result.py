@@ -79,11 +79,15 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A storage that is let go: the SQL lines that dropped something, what was left on purpose, and why that."""
+    """A storage that is let go: the SQL lines that dropped something, what was left on purpose, and why that.
+
+    `missed` says that something had been made, and nothing of it was found.
+    """
 
     dropped: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     why: str = ""
+    missed: bool = False
 
 
 def stages(observed: Observed | None, failure: Failure | None) -> tuple[ConditionType, ...]:

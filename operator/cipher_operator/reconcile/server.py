@@ -197,8 +197,10 @@ class ServerReconciler:
         if not resource.deleting:
             return allowed
         kube, spaces = self._around.kube, sorted({space for space, _ in allowed})
+        # Before the objects: who comes to his end meanwhile says on his own what he has there.
+        at_work = self._around.at_work.await_on((SERVER_KIND, "", resource.name))
         begun = {(space, each) for space in spaces for each in await begun_tenants(kube, space, resource.name)}
-        return tuple(key for key in allowed if key in begun)
+        return tuple(key for key in allowed if key in begun | at_work)
 
     async def _outside(self, resource: Resource, contents: Contents, ticket: Ticket, failure: Failure | None) -> int:
         """Return how many storages are held for what they have on it, where none of those that name it may use it: as

@@ -8,7 +8,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import FINALIZER
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.server import ServerSpec, parse_server_spec
-from cipher_operator.api.spec import Resource, Spec, parse_resource
+from cipher_operator.api.spec import ManagementPolicy, Resource, Spec, parse_resource
 from cipher_operator.core import discretion, tenancy
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.supabase import role_of
@@ -68,6 +68,11 @@ class Snapshot:
     def suspended(self) -> bool:
         """Return whether the storage is to be left alone."""
         return self.resource.raw_spec.get("suspend") is True
+
+    @property
+    def observed(self) -> bool:
+        """Return whether nothing is to be written for the storage."""
+        return self.resource.raw_spec.get("managementPolicy") == ManagementPolicy.OBSERVE
 
     @property
     def app(self) -> SecretObject | None:
@@ -138,7 +143,7 @@ async def read_snapshot(  # noqa: PLR0917 - each is there once in a process
         return unread(resource)
     # Before others are looked at: a list that was made before this one named its server is none for it.
     inputs.set_references(key, inputs.references(key) | refs)
-    found = await _offer(kube, namespaces, places, resource)
+    found = await _offer(kube, inputs, namespaces, places, resource)
     offer, barred = (None, found) if isinstance(found, Failure) else (found, None)
     offered = login_references(offer.contents.namespace, offer.resource.raw_spec) if offer is not None else frozenset()
     inputs.set_references(key, refs | offered | _awaited(offer, resource))
@@ -160,7 +165,11 @@ def _awaited(offer: Offer | None, resource: Resource) -> frozenset[Ref]:
         return frozenset()
     neighbours = offer.neighbours
     full = neighbours.older + len(neighbours.younger) >= offer.spec.limits.storages
-    return frozenset({(PLACE, resource.namespace, offer.resource.name)}) if full else frozenset()
+    return frozenset({_place(resource, offer.resource)}) if full else frozenset()
+
+
+def _place(resource: Resource, server: Resource) -> Ref:
+    return PLACE, resource.namespace, server.name
 
 
 def note(inputs: "References[Key, Ref]", key: Key, contents: Contents, refs: Iterable[Ref], digest: Digest) -> None:
@@ -170,7 +179,9 @@ def note(inputs: "References[Key, Ref]", key: Key, contents: Contents, refs: Ite
             inputs.read(key, ref, version_of(contents.found.get(ref), digest))
 
 
-async def _offer(kube: Reading, namespaces: Namespaces, places: Places, resource: Resource) -> Offer | Failure | None:
+async def _offer(
+    kube: Reading, inputs: "References[Key, Ref]", namespaces: Namespaces, places: Places, resource: Resource
+) -> Offer | Failure | None:
     """Return the CipherServer that the storage may use, None where it names none, or why it may not use the one that it
     names.
 
@@ -195,6 +206,10 @@ async def _offer(kube: Reading, namespaces: Namespaces, places: Places, resource
     except Failure as failure:
         return Offer(server, failure, Contents(namespaces.servers, Scope.SERVER, {}))
     refs = login_references(namespaces.servers, server.raw_spec)
+    # Before they are read: what the watch tells of them meanwhile is noted for those alone that are known to read them,
+    # and a place that gets free is told to those that are known to wait.
+    place = frozenset({_place(resource, server)} if spec.limits.storages is not None else ())
+    inputs.set_references(resource.key, inputs.references(resource.key) | refs | place)
     contents = await read_contents(kube, namespaces.servers, Scope.SERVER, refs)
     return Offer(server, spec, contents, await _neighbours(kube, places, resource, server.name, spec))
 

@@ -22,7 +22,7 @@ from cipher_operator.queue.needs import Busy
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.attempt import attempt
-from cipher_operator.reconcile.builds import Builds
+from cipher_operator.reconcile.builds import NOT_ITS_OWN, Builds
 from cipher_operator.reconcile.conclude import (
     REFUSED_FOR,
     api_refused,
@@ -31,16 +31,17 @@ from cipher_operator.reconcile.conclude import (
     planned,
     ready,
     refused,
+    tellable,
     unforeseen,
 )
 from cipher_operator.reconcile.decide import Intent, decide, parse
 from cipher_operator.reconcile.history import History
-from cipher_operator.reconcile.inputs import Key
+from cipher_operator.reconcile.inputs import Key, server_of
 from cipher_operator.reconcile.prove import prove, test
 from cipher_operator.reconcile.publish import holds, publish
 from cipher_operator.reconcile.report.events import held_sentence
 from cipher_operator.reconcile.report.requeue import requeue
-from cipher_operator.reconcile.result import Ended, PasswordChange, Result
+from cipher_operator.reconcile.result import Ended, Result
 from cipher_operator.reconcile.run_id import begin_run
 from cipher_operator.reconcile.sessions import Sessions, offer_of
 from cipher_operator.reconcile.snapshot import Snapshot, read_snapshot, unread
@@ -109,7 +110,8 @@ class Reconciler:
             logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
             return Next(after=None)
         try:
-            following = await self._told(snapshot, ticket, started)
+            with around.at_work.on(server_of(snapshot.resource.raw_spec), key):
+                following = await self._told(snapshot, ticket, started)
         except ApiUnavailable as error:
             if not error.alone:
                 raise
@@ -150,18 +152,25 @@ class Reconciler:
         following = requeue(result, around.rules.interval, around.rules.progress_deadline)
         if not result.quiet:
             around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started), following)
+            if (history := self._histories.get(resource.key)) is not None:
+                self._histories[resource.key] = history.told()
         return following
 
     async def _within_limit(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result | Ended:
         """Return the result, or the end of a storage that is let go. `stored` as for `ensure_finalizers`."""
         limit = self._around.rules.reconcile_timeout
+        untold = self._history(snapshot.resource).untold
         try:
             async with asyncio.timeout(limit):
                 if snapshot.resource.deleting:
                     self._builds.cancel(snapshot.resource.key)
-                    sessions, ca = self._around.sessions(ticket), self._history(snapshot.resource).ca
-                    return await finalize.finish(self._around, snapshot, sessions, ca)
-                return discreet(snapshot, await self._reconcile(snapshot, ticket, stored))
+                    return await self._finish(snapshot, ticket)
+                if snapshot.observed:
+                    self._builds.cancel(snapshot.resource.key)
+                result = await self._reconcile(snapshot, ticket, stored)
+                if result.reason in NOT_ITS_OWN:
+                    self._builds.cancel(snapshot.resource.key)
+                return untold.beside(discreet(snapshot, result))
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
@@ -173,14 +182,29 @@ class Reconciler:
         except Exception:
             logger.exception("a run failed unexpectedly", extra={"storage": "/".join(snapshot.resource.key)})
             failure = unforeseen()
-        return refused(snapshot, failure)
+        # With what this run has done by then.
+        return self._history(snapshot.resource).untold.beside(refused(snapshot, failure))
+
+    async def _finish(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
+        """Carry out a deletion; its end tells of all that was dropped, however many tries it took."""
+        resource = snapshot.resource
+
+        def removed(lines: tuple[str, ...]) -> None:
+            self._remember(resource, self._history(resource).removed(lines))
+
+        sessions, ca = self._around.sessions(ticket), self._history(resource).ca
+        end = await finalize.finish(self._around, snapshot, sessions, removed, ca)
+        return replace(end, dropped=self._history(resource).dropped) if isinstance(end, Ended) else end
 
     async def _reconcile(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result:
         around, resource = self._around, snapshot.resource
         spec = parse(snapshot, around.rules)
         if isinstance(spec, Failure):
             return refused(snapshot, spec)
-        held = await finalize.ensure_finalizers(around, snapshot, spec, stored)
+        try:
+            held = await finalize.ensure_finalizers(around, snapshot, spec, stored)
+        except Failure as failure:
+            return refused(snapshot, failure)
         history = self._history(resource)
         intent = decide(
             snapshot, spec, history, around.rules, now=around.now(), fresh=around.generate(), digest=around.digest
@@ -199,6 +223,8 @@ class Reconciler:
         except Failure as failure:
             return refused(snapshot, failure)
         report = await self._converge(sessions, intent)
+        done = tellable(intent, report, report.executed)
+        self._remember(snapshot.resource, self._history(snapshot.resource).did(done, report.taken_over))
         if report.failure is not None:
             return failed(snapshot, intent, report, report.failure)
         history = self._history(snapshot.resource)
@@ -231,8 +257,7 @@ class Reconciler:
         published = await publish(self._around, snapshot, intent, report)
         if isinstance(published, Failure):
             return failed(snapshot, intent, report, published)
-        rotated = self._around.now() if intent.change is PasswordChange.ROTATED else None
-        self._remember(resource, proven.history.published(rotated))
+        self._remember(resource, proven.history.published(intent.change, self._around.now()))
         if building is not None:
             return failed(snapshot, intent, report, building)
         return ready(intent, proven, published, spared=spared, now=self._around.now())

@@ -15,6 +15,7 @@ from cipher_operator.queue.following import Next
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import sessions
+from cipher_operator.reconcile.at_work import AtWork
 from cipher_operator.reconcile.digest import Digest
 from cipher_operator.reconcile.inputs import Key, Ref
 from cipher_operator.reconcile.losses import Losses
@@ -65,6 +66,7 @@ class Surroundings:
     enqueue: Callable[[Key], None]
     permit: Permit = unlimited
     losses: Losses = field(default_factory=Losses)
+    at_work: AtWork = field(default_factory=AtWork)
 
     def sessions(self, ticket: Ticket) -> sessions.Sessions:
         """Return the sessions of the run that this task is."""

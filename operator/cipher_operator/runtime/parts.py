@@ -38,6 +38,7 @@ from cipher_operator.queue.needs import API
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
 from cipher_operator.queue.ticket import Ticket
+from cipher_operator.reconcile.at_work import AtWork
 from cipher_operator.reconcile.attempt import api_failed
 from cipher_operator.reconcile.contents import read_input, version_of
 from cipher_operator.reconcile.digest import Digest
@@ -159,6 +160,7 @@ class Parts:
             generate=generate_password,
             enqueue=queue.enqueue,
             permit=permit,
+            at_work=AtWork(lambda server: servers_queue.enqueue(("", server))),
         )
         runs, server_runs = make_runs(around), ServerReconciler(around)
         inputs_queue: Queue[Ref] = Queue(

@@ -1,7 +1,6 @@
-// Command controlplane is four programs in one binary: etcd, kube-apiserver,
-// kube-controller-manager and kubectl. The name it is called by (a symbolic
-// link) decides which one it is. One binary is built once and shares its code,
-// which is several times cheaper than building the four apart.
+// Command controlplane is three programs in one binary: etcd, kube-apiserver
+// and kube-controller-manager. The name it is called by (a symbolic link)
+// decides which one it is. One binary is linked once and shares its code.
 package main
 
 import (
@@ -11,7 +10,6 @@ import (
 
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	"k8s.io/component-base/cli"
-	"k8s.io/kubectl/pkg/cmd"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 
@@ -27,10 +25,8 @@ func main() {
 		os.Exit(cli.Run(apiserver.NewAPIServerCommand()))
 	case "kube-controller-manager":
 		os.Exit(cli.Run(controllermanager.NewControllerManagerCommand()))
-	case "kubectl":
-		os.Exit(cli.Run(cmd.NewDefaultKubectlCommand()))
 	default:
-		fmt.Fprintf(os.Stderr, "%s: call this through a link named etcd, kube-apiserver, kube-controller-manager or kubectl\n", name)
+		fmt.Fprintf(os.Stderr, "%s: call this through a link named etcd, kube-apiserver or kube-controller-manager\n", name)
 		os.Exit(2)
 	}
 }

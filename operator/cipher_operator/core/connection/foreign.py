@@ -39,6 +39,23 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]{2,}={0,2}")
 _DOCUMENT = "holds a JSON document, which is not read"
 SPLIT_IT = "Let the tool that writes the Secret give each value a key (External Secrets: `dataFrom` with `extract`)"
 
+FORM = "postgresql://USER:PASSWORD@HOST/DATABASE"
+_TAKEN_FOR = tuple(
+    (re.compile(pattern, re.IGNORECASE), said)
+    for pattern, said in (
+        (r"\{", f" It seems to be a JSON document, which is not read. {SPLIT_IT}."),
+        (r"postgres(?:ql)?://", " Write the scheme in lower case."),
+        (r"jdbc:", " A JDBC URL is not read: name the key of the plain one, such as `uri`, or write it anew."),
+        (r"postgres(?:ql)?\+[a-z0-9_]+://", " Take the driver's name out of the scheme."),
+        (r"psql ", " Take only the URL out of the command, without quotes."),
+        (
+            r"(?:export )?[a-z_][a-z0-9_]{0,63}=['\"]?postgres(?:ql)?://",
+            " Take off what stands before it: a value has no name and no `=`.",
+        ),
+    )
+)
+"""What a value begins with that is pasted where a URL belongs, and what to say of it."""
+
 
 def proposal(data: Mapping[str, bytes], keys: SecretKeys, host_in_spec: bool) -> str | None:
     """Return a sentence that says which fields make this Secret readable; None where it is like none of these tools'.
@@ -88,19 +105,13 @@ def encoded_again(texts: Iterable[str]) -> bool:
 
 
 def not_a_url(text: str) -> str:
-    """Return what to say, beside the rule, of a value that does not begin as a URL; '' where nothing is known."""
-    head = text[:MAX_DOCUMENT].lstrip()
-    if head.startswith("{"):
-        return f" It seems to be a JSON document, which is not read. {SPLIT_IT}."
-    if head.startswith("jdbc:"):
-        return " A JDBC URL is not read: name the key of the plain one, such as `uri`, or write it anew."
-    if re.match(r"postgres(?:ql)?\+[a-z0-9_]+://", head):
-        return " Take the driver's name out of the scheme."
-    if head.startswith("psql "):
-        return " Take only the URL out of the command, without quotes."
+    """Return what to say, beside the rule, of a value that does not begin as a URL."""
+    head = text[:MAX_DOCUMENT].lstrip(" \t\r\n")
+    if _without_invisible(head) != head and _without_invisible(head).startswith(SCHEMES):
+        return " A character that nobody sees stands before it, such as a byte order mark: write the value anew."
     if (inner := _decoded(head)) is not None and inner.startswith(SCHEMES):
         return " It is base64 once more: in `data` a value is encoded once, in `stringData` not at all."
-    return ""
+    return next((said for looks, said in _TAKEN_FOR if looks.match(head)), f" Write it as {FORM}.")
 
 
 def is_placeholder(password: str) -> bool:
@@ -130,6 +141,11 @@ def _text(value: bytes | None) -> str | None:
         return value.decode() if value is not None else None
     except UnicodeDecodeError:
         return None
+
+
+def _without_invisible(text: str) -> str:
+    """Return the text from its first character on that can be seen."""
+    return text.lstrip("".join(char for char in dict.fromkeys(text[:8]) if not char.isprintable() or char.isspace()))
 
 
 def _decodes(text: str) -> bool:

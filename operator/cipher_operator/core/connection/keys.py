@@ -44,7 +44,8 @@ def read_individual(data: Mapping[str, bytes], connection: Connection) -> Indivi
     needed = (*(() if connection.host else (keys.host,)), keys.user, keys.password)
     values = {key: text_of(data, key) or "" for key in (*needed, keys.port, keys.database)}
     _check_present(data, connection, needed, values)
-    for key in needed:
+    for key in (*needed, keys.database):
+        # The name of a database stands in status and events: with such a document its password would.
         if said := foreign.check_document(values[key], f"Secret key `{key}`"):
             refuse(said)
     if foreign.encoded_again(text for key in (*needed, keys.port) if (text := values[key])):

@@ -94,7 +94,8 @@ def refuse_read_only(desired: Desired, observed: Observed) -> None:
         raise Failure(
             Reason.READ_ONLY_SERVER,
             "the server is read-only (a standby, or default_transaction_read_only is on); point the connection Secret "
-            f"at the writer endpoint, or free the server's disk{read_only_setting(desired, observed)}",
+            "at the writer endpoint, free the server's disk, or take the setting back (pg_settings.source says where "
+            f"it is made){read_only_setting(desired, observed)}",
             stage=ConditionType.CONNECTED,
         )
 

@@ -49,6 +49,13 @@ def ended(end: Ended) -> Iterator[Event]:
     if end.kept:
         why = f" ({end.why})" if end.why else ""
         yield Event(NORMAL, "Kept", f"Left on the server{why}: {', '.join(end.kept)}")
+    if end.missed:
+        yield Event(
+            WARNING,
+            "NothingDropped",
+            "Nothing of this storage was found where its connection leads to: an earlier try dropped it, or that is "
+            "another server now, and what was made for it stands where it was, with all rows",
+        )
 
 
 def held_sentence(kind: str, name: str) -> str:
