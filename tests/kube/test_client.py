@@ -126,18 +126,23 @@ async def test_nobody_there_is_unavailable_and_names_no_address(tmp_path: Path) 
 async def test_a_server_in_trouble_is_unavailable(tmp_path: Path, status: str) -> None:
     async with http_server(lambda number: reply(status, '{"reason":"Timeout"}')) as (url, requests):
         async with KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)})) as kube:
-            with pytest.raises(ApiUnavailable, match="Timeout"):
+            with pytest.raises(ApiUnavailable, match="Timeout") as raised:
                 await kube.get("/version")
         assert len(requests) == 1
+    assert raised.value.alone is (status[:3] == "500"), "it may be one object that cannot be read"
 
 
 async def test_silence_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "TIMEOUT", 0.1)
     async with http_server(lambda number: b"") as (url, requests):
         async with KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)})) as kube:
-            with pytest.raises(ApiUnavailable, match=r"no answer within 0\.1 s"):
+            with pytest.raises(ApiUnavailable, match=r"no answer within 0\.1 s") as read:
                 await kube.get("/version")
-        assert len(requests) == 1
+            with pytest.raises(ApiUnavailable, match=r"no answer within 0\.1 s") as write:
+                await kube.post("/version", {})
+        assert len(requests) == 2
+    assert not read.value.alone
+    assert write.value.alone, "a webhook that is asked about one object may hang"
 
 
 async def test_a_get_is_sent_again_once_after_a_reset(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ cannot be read by anybody."""
 
 import pytest
 
+from cipher_operator.kube.port import ApiUnavailable
 from cipher_operator.reconcile.conclude import REFUSED_FOR
 from support.runs import NAMESPACE, SERVERS
 from support.tenants import PROD, Tenants
@@ -51,7 +52,7 @@ async def test_it_is_said_once_it_lasts(tenants: Tenants, case: str, before: str
     assert await tenants.look() == ("True", "Ready"), "it begins to count anew"
 
 
-BROKEN = "the Kubernetes API fails to read what the spec names, or keeps for it (500 InternalError)"
+BROKEN = "the Kubernetes API fails on an object that the spec names, or that is kept for it (500 InternalError)"
 
 
 @pytest.mark.parametrize("namespace", [NAMESPACE, SERVERS], ids=["in the storage's namespace", "in the operator's own"])
@@ -77,6 +78,30 @@ async def test_so_is_a_secret_that_the_api_server_cannot_decrypt(
     tenants.api.mend()
     tenants.seconds += 60
     assert await tenants.look() == ("True", "Ready")
+
+
+async def test_so_is_an_app_secret_for_which_an_admission_webhook_hangs(tenants: Tenants) -> None:
+    """Its run waited ten seconds, and closed the API server's lane for all, again and again; nothing was said of it."""
+
+    def hang() -> None:
+        raise ApiUnavailable("no answer within 10 s", alone=True)
+
+    tenants.platform()
+    await tenants.ready_tenant()
+    tenants.api.delete("secrets", "chat-cipher")
+    tenants.api.fault("POST", "/secrets", act=hang)
+    assert await tenants.look() == ("True", "Ready"), "it may be a moment"
+    tenants.seconds += REFUSED_FOR
+    assert await tenants.look() == ("False", "Unknown")
+    assert "an admission webhook that hangs be mended" in tenants.api.condition("chat")["message"]
+    assert tenants.lanes.reachable, "others are run"
+    tenants.api.mend()
+    for _ in range(2):
+        await tenants.look()
+    assert tenants.told() == ("True", "Ready")
+    tenants.api.delete("secrets", "chat-cipher")
+    tenants.api.fault("POST", "/secrets", act=hang)
+    assert await tenants.look() == ("True", "Ready"), "it begins to count anew"
 
 
 async def test_an_api_server_that_does_not_answer_says_nothing_of_a_storage(tenants: Tenants) -> None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from cipher_operator.kube.decoding import decode
+from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Json
 from cipher_operator.kube.redaction import redacted
 from cipher_operator.kube.refusals import ADMISSION, WEBHOOK_AWAY
@@ -34,7 +35,9 @@ def decode_answer(
         # No outage of the API server: others' requests go through. The rest of the sentence is an address.
         message = away[0]
     elif status >= 500 or status == 429:
-        raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=seconds_asked(headers.get("Retry-After")))
+        asked = seconds_asked(headers.get("Retry-After"))
+        alone = not is_everybodys(status)
+        raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=asked, alone=alone)
     elif status == 400 and not ADMISSION.search(message):
         # What cannot be decoded is quoted by the decoder, in pieces that nobody finds again.
         message = ""

@@ -129,7 +129,8 @@ class KubeClient:
             content: bytes = await answer.read()
         except TimeoutError:
             self._count(method, None)
-            raise ApiUnavailable(f"no answer within {seconds:g} s") from None
+            # A write waits for the webhooks that are asked about this one object, each as long as 30 s.
+            raise ApiUnavailable(f"no answer within {seconds:g} s", alone=method != "GET") from None
         except (aiohttp.ClientError, OSError) as error:
             self._count(method, None)
             raise _unavailable(error) from None

@@ -33,12 +33,14 @@ class ApiUnavailable(Exception):
     """No usable answer from the API server: network, timeout, 5xx or 429. Trying again later is right.
 
     `status` is the HTTP code, None where there was no answer; `retry_after` are the seconds that the server asks to
-    wait, None where it does not.
+    wait, None where it does not. `alone` says that it may be about one object, while others' requests are answered.
     """
 
-    def __init__(self, text: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, text: str, *, status: int | None = None, retry_after: float | None = None, alone: bool = False
+    ) -> None:
         super().__init__(text)
-        self.status, self.retry_after = status, retry_after
+        self.status, self.retry_after, self.alone = status, retry_after, alone
 
 
 class Reading(Protocol):

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Awaitable
 
 from cipher_operator.core.permit import NotLeading
-from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.needs import API
@@ -35,8 +34,8 @@ async def attempt(work: Awaitable[Next], ticket: Ticket, about: dict[str, str]) 
 def api_failed(ticket: Ticket, error: ApiUnavailable, about: dict[str, str]) -> None:
     """Say in the queue that a run had no answer of the API server: it is everybody's trouble, or perhaps its own, which
     nobody else would tell of."""
-    if is_everybodys(error.status):
-        ticket.failed(API, error, retry_after=error.retry_after)
-    else:
+    if error.alone:
         logger.warning("the Kubernetes API failed: %s; trying again", error, extra=about)
         ticket.failed_alone(error)
+    else:
+        ticket.failed(API, error, retry_after=error.retry_after)

@@ -148,8 +148,9 @@ def api_refused(error: ApiError | ApiUnavailable, namespace: str) -> Failure:
     for those in a namespace that is not the storage's."""
     if isinstance(error, ApiUnavailable):
         why = (
-            f"the Kubernetes API fails to read what the spec names, or keeps for it ({error}), as a Secret that it "
-            "cannot decrypt: look at its log, then delete what it names there and create it anew"
+            f"the Kubernetes API fails on an object that the spec names, or that is kept for it ({error}); look at its "
+            "log: a Secret that it cannot decrypt must be deleted and created anew, an admission webhook that hangs be "
+            "mended"
         )
         return Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
     why = f"the Kubernetes API refused a request of the operator: {error.reason}; look at its RBAC and quotas"

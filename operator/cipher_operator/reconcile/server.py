@@ -20,7 +20,6 @@ from cipher_operator.kube.cipherstorages import begun_tenants, held_tenants
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.finalizers import add, remove
 from cipher_operator.kube.objects import Standing
-from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.claims import claims
@@ -96,7 +95,7 @@ class ServerReconciler:
         try:
             following = await self._look(key, ticket)
         except (ApiError, ApiUnavailable) as error:
-            if isinstance(error, ApiUnavailable) and is_everybodys(error.status):
+            if isinstance(error, ApiUnavailable) and not error.alone:
                 raise
             body = await get_server(around.kube, name)
             lasts = around.monotonic() - self._refused.setdefault(name, around.monotonic())

@@ -15,7 +15,6 @@ from cipher_operator.core.orders import Orders
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.events import Recorder
-from cipher_operator.kube.outage import is_everybodys
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.queue.following import Next
@@ -59,7 +58,7 @@ class Reconciler:
         self._around = around
         self._histories: dict[Key, History] = {}
         self._unreadable: dict[Key, float] = {}
-        """Since when, in monotonic seconds, the inputs of a storage may not be read."""
+        """Since when, in monotonic seconds, a storage's runs end at what the API server cannot read or write for it."""
         self._builds = Builds(around.enqueue)
         self._recorder = Recorder(around.kube, around.now)
 
@@ -97,21 +96,28 @@ class Reconciler:
                 around.kube, around.inputs, around.namespaces, around.places, key, around.digest
             )
         except (ApiError, ApiUnavailable) as error:
-            if isinstance(error, ApiUnavailable) and is_everybodys(error.status):
+            if isinstance(error, ApiUnavailable) and not error.alone:
                 raise
             return await self._unread(key, error, ticket, started)
-        self._unreadable.pop(key, None)
         if snapshot is None:
             self.forget(key)
             return Next(gone=True)
         if snapshot.suspended and not snapshot.resource.deleting:
             # The status stays as it was, as Flux does it.
             self._builds.cancel(key)
+            self._unreadable.pop(key, None)
             around.counters.suspended(key)
             logger.info("suspended by spec.suspend", extra={"storage": "/".join(key)})
             return Next(after=None)
-        with around.at_work.on(server_of(snapshot.resource.raw_spec), key):
-            return await self._told(snapshot, ticket, started)
+        try:
+            with around.at_work.on(server_of(snapshot.resource.raw_spec), key):
+                following = await self._told(snapshot, ticket, started)
+        except ApiUnavailable as error:
+            if not error.alone:
+                raise
+            return await self._unread(key, error, ticket, started)
+        self._unreadable.pop(key, None)
+        return following
 
     async def _told(self, snapshot: Snapshot, ticket: Ticket, started: float) -> Next:
         """Run, tell of it, and return when to look again."""
@@ -126,8 +132,8 @@ class Reconciler:
         return await self._end(resource, result, teller, started)
 
     async def _unread(self, key: Key, error: ApiError | ApiUnavailable, ticket: Ticket, started: float) -> Next:
-        """Tell of a storage whose inputs the operator may not read, or the API server cannot, once that has lasted, and
-        let one go that needs none. Raises the error before."""
+        """Tell of a storage whose inputs the operator may not read, or of which the API server cannot read or write
+        something, once that has lasted, and let one go that needs none. Raises the error before."""
         around = self._around
         body = await get_storage(around.kube, *key)
         resource = parse_resource(body or {})
