@@ -17,6 +17,8 @@ from cipher_operator.api.shape import FIELDS
 from cipher_operator.postgres.error_table import SQLSTATES, Meaning
 from cipher_operator.postgres.error_texts import TEXTS
 from cipher_operator.reconcile import doors
+from cipher_operator.reconcile.conclude import GAP_SECONDS
+from cipher_operator.reconcile.prove import GAPS
 from devcluster.longrun import SetupError
 from devcluster.pgbouncer import find_pgbouncer
 from support.cipher_client import work_as_cipher
@@ -141,10 +143,11 @@ async def test_a_door_that_refused_the_login_is_not_ready_because_it_falls_silen
     with behind(runs, "the pods'", settings={"auth_type": "trust"}):
         await runs.run()
         assert runs.says() == REFUSED
-        for number in range(2):
+        for number in range(GAPS + 1):
             runs.ask(value=str(number))
-            await runs.run()
+            following = await runs.run()
             assert runs.says() == REFUSED, runs.message()
+        assert following.after is not None and following.after > 10 * GAP_SECONDS, "it comes to rest"
         assert runs.api.data("chat-cipher") is None
 
 

@@ -74,7 +74,8 @@ def app_door(
         ref=supabase.project_ref(admin.host, admin.user),
         channel_binding=binding,
         target_session_attrs=None if elsewhere else admin.target_session_attrs,
-        other=elsewhere or (tls, certificates) != (own, admin.ca),
+        # Pods ask for TLS with PostgreSQL's own request alone, which not everything takes that takes it directly.
+        other=elsewhere or (tls, certificates) != (own, admin.ca) or admin.ssl_negotiation == "direct",
     )
 
 

@@ -105,7 +105,7 @@ UNANSWERED = Meaning(
     R.CONNECT_TIMEOUT,
     "Something took the connection, and no login came of it in time: a pooler that is paused or does not reach its "
     "server, a proxy or service mesh before a closed way, or a server that hangs.",
-    "Look at what stands there, and open the way from it to the server.",
+    "Open the way from what stands there to the server, or look at why that hangs.",
 )
 LOST = Meaning(R.DISCONNECTED, "The connection broke off.")
 NOT_POSTGRES = Meaning(R.NOT_POSTGRES, "What answers at that host and port does not speak PostgreSQL's protocol.")

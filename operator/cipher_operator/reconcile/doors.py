@@ -40,6 +40,7 @@ _OF_THE_DOOR = (
     *((f"`spec.connection.{field}", f"`spec.app.{field}") for field in ("caRef", "host", "port", "sslMode")),
 )
 """What is said of the operator's way in, and what that is at the pods' door."""
+_FIELDS = "`spec.app.host`, `spec.app.port`"
 _ANY = "Cipher's client goes to any of them, whatever `target_session_attrs` says"
 
 
@@ -53,7 +54,18 @@ class PodsWay:
     way: AdminConnection
     other: bool
     strict: bool
+    indirect: bool = False
+    """The operator comes in with `sslnegotiation=direct`, and pods go to the same place without."""
     started: float | None = None
+
+    def failed(self, where: str) -> str:
+        """Return what begins the message of a login test there that failed."""
+        if not self.indirect:
+            return f"The login test at {where} failed"
+        return (
+            f"The login test at {where} failed, without `sslnegotiation=direct`, which Cipher's client does not know "
+            "(name a way in that takes PostgreSQL's own request for TLS in `spec.app.host` and `spec.app.port`)"
+        )
 
 
 def pods_way(intent: Intent, login: str, *, ssl_in_use: bool) -> PodsWay | None:
@@ -63,7 +75,10 @@ def pods_way(intent: Intent, login: str, *, ssl_in_use: bool) -> PodsWay | None:
         return None
     door, credentials = intent.door(ssl_in_use=ssl_in_use), intent.credentials(login)
     way = door_login(door, intent.admin, credentials) if door.other else app_login(intent.admin, credentials)
-    return PodsWay(way, door.other, strict=verify is DoorVerification.ALWAYS)
+    admin = intent.admin
+    indirect = admin.ssl_negotiation == "direct" and (door.host, door.port) == (admin.host, admin.port)
+    # The operator has just been there: that nobody answers pods is an answer.
+    return PodsWay(way, door.other, strict=indirect or verify is DoorVerification.ALWAYS, indirect=indirect)
 
 
 async def test_doors(
@@ -92,11 +107,11 @@ async def test_doors(
         async with sessions.open(door.way, intent.desired.database, purpose="login") as session:
             there = await prove_login(session, intent.desired, login)
     except Failure as failure:
-        told = _of_door(failure, "The login test at the pods' door (`spec.app.host`, `spec.app.port`) failed")
+        told = _of_door(failure, door.failed(f"the pods' door ({_FIELDS})"))
         return (None, told) if failure.reason in UNREACHABLE and not door.strict else (told, None)
     elsewhere = None
     if started not in (None, there):
-        elsewhere = _elsewhere("the pods' door (`spec.app.host`, `spec.app.port`)")
+        elsewhere = _elsewhere(f"the pods' door ({_FIELDS})")
     return (elsewhere, None) if door.strict else (None, elsewhere)
 
 
@@ -146,7 +161,7 @@ async def _test_each(
     try:
         sessions.enter(door.way)
     except Failure as known:
-        return of_login(known, "The login test at the pods' host failed"), None
+        return of_login(known, door.failed("the pods' host")), None
     away: list[Failure] = []
     reader: Failure | None = None
     elsewhere: Failure | None = None
@@ -160,7 +175,7 @@ async def _test_each(
         if failure.reason in UNREACHABLE and not door.strict:
             away.append(failure)
         elif failure.reason is not Reason.READ_ONLY_SERVER:
-            where = f"The login test at one of the {len(addresses)} addresses of the pods' host failed"
+            where = door.failed(f"one of the {len(addresses)} addresses of the pods' host")
             return (_of_door if door.other else of_login)(failure, where), None
         else:
             reader = _reader(failure, len(addresses))

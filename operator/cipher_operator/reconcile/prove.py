@@ -140,7 +140,8 @@ def _still_said(before: Proof | None, of: Subject, door: Failure) -> Failure | N
     if door.reason not in UNREACHABLE:
         return None
     said = before.failure
-    return Remembered(said.reason, said.message, stage=said.stage, sqlstate=said.sqlstate)
+    # Somebody was asked: it counts as a test that failed, and the next one comes later.
+    return Failure(said.reason, said.message, stage=said.stage, sqlstate=said.sqlstate)
 
 
 def _ways(intent: Intent, report: Report, login: str) -> Iterator[AdminConnection]:
