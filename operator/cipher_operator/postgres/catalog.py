@@ -30,7 +30,7 @@ _SERVER = (
   'version', p.v, 'database', current_database(), 'recovery', pg_is_in_recovery(),
   'readonly', current_setting('transaction_read_only') = 'on',
   'started', """
-    + STARTED
+    + STARTED.as_string(None)
     + """, 'product', left(version(), 100),
   'configured', extract(epoch FROM pg_conf_load_time()),
   'replication', CASE WHEN current_setting('synchronous_standby_names', true) <> '' THEN (SELECT jsonb_build_object(

@@ -44,7 +44,7 @@ def look(schema: str) -> sql.Composed:
         schema=sql.Literal(schema),
         tables=sql.Literal(list(TABLE_NAMES)),
         indexes=sql.Literal(list(INDEX_NAMES)),
-        started=sql.SQL(STARTED),
+        started=STARTED,
     )
 
 
