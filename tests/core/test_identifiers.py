@@ -159,7 +159,6 @@ TEMPLATES = {
     ("core/sql/steps.py", "mend_table"): "a Change",
     ("postgres/catalog.py", "catalog_query"): "constants of the module",
     ("postgres/rights.py", "look"): "constants of the module",
-    ("postgres/proof_sql.py", "look"): "the constant of postgres/catalog_started.py",
     ("postgres/proof_sql.py", "_fill"): "constants of core/cipher_sql.py",
 }
 
