@@ -4,6 +4,7 @@ kopf itself on a control plane of these tests' own, through a door that answers 
 """
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from cipher_operator.kube import outage
 from cipher_operator.runtime.gateways import NotAnswered, read_whole, wait_as_asked
 from devcluster import ControlPlane
 from support.cluster import Namespace, install
@@ -166,3 +168,28 @@ async def test_kopf_goes_on(
         namespace.storage("later")
         await operator.until(lambda: operator.stand_in.count((namespace.name, "later")) == 1)
     assert len(given) == TIMES
+
+
+@pytest.mark.cluster
+async def test_a_server_that_begins_with_a_refusal_is_not_back(
+    plane: ControlPlane,
+    account: Path,
+    namespace: Namespace,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that has just started answers 403 until it knows who may what, and 429 or 503 between."""
+    caplog.set_level(logging.INFO, "cipher_operator")
+    monkeypatch.setattr(outage, "LASTS", 0.0)
+    statuses = [503, 403, 503]
+
+    def judge(request: web.Request) -> int | None:
+        return statuses.pop(0) if of_kopf(request) and ASKED["a list"](request) and statuses else None
+
+    namespace.storage("chat")
+    async with front(account, judge, tmp_path / "kubeconfig") as door, running(door) as operator:
+        await operator.ready()
+        await operator.until(lambda: operator.stand_in.count((namespace.name, "chat")) == 1)
+    said = [record.getMessage() for record in caplog.records if "the Kubernetes API" in record.getMessage()]
+    assert (statuses, len(said)) == ([], 2), said

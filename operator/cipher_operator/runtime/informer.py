@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from http import HTTPStatus
 from typing import Any
 
 import aiohttp
@@ -177,7 +178,9 @@ class Informer:
         try:
             response = await handler(request)
             status = response.status
-            self._outage.end()
+            if status < HTTPStatus.BAD_REQUEST:
+                # One that has just started refuses for a moment what it allows later, and is not back by that.
+                self._outage.end()
             return response
         except NotAnswered as error:
             status = error.status
