@@ -59,9 +59,12 @@ LENGTHY = (
     "reconcile/test_fitness.py",
     "reconcile/test_one_hour.py",
     "reconcile/test_permit.py",
+    "reconcile/test_poolers.py",
+    "reconcile/test_proof_due.py",
     "reconcile/test_several_addresses.py",
     "reconcile/test_switches.py",
     "reconcile/test_tenant",
+    "reconcile/test_written_otherwise.py",
     "test_cli.py",
     "test_run_order.py",
 )
