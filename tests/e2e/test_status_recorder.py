@@ -13,7 +13,7 @@ from cipher_operator.kube.port import JSON_PATCH
 from devcluster import ControlPlane
 from devcluster.stored import Follower, Stored
 from support import argo_agreement
-from support.cluster import Namespace, install
+from support.cluster import Namespace
 from support.memory_api import MemoryApi
 from support.nesting import create_nested
 from support.servers import LEAST
@@ -27,11 +27,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    """A cluster of its own: what is broken here on purpose must not be found in that of the other tests."""
-    with ControlPlane(controller_manager=False) as own:
-        install(own)
-        yield own
+def plane(own_plane: ControlPlane) -> ControlPlane:
+    return own_plane
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Settings that change how a server writes what it is asked for: what is read is the same."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,21 +23,12 @@ SETTINGS = {
     "array_nulls": "off",
     "xmloption": "'document'",
 }
-_numbers = iter(range(10_000))
 
 
 @pytest.fixture(scope="module", params=[13, 16], ids=lambda major: f"pg{major}")
 def server(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with PostgresServer(request.param) as running:
         yield running
-
-
-@pytest.fixture
-async def runs(server: PostgresServer) -> AsyncIterator[Runs]:
-    number = next(_numbers)
-    made = Runs(server, f"written_{number}", instance=f"written-{number}")
-    yield made
-    await made.close()
 
 
 @pytest.mark.parametrize("name", SETTINGS)

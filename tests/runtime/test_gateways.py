@@ -5,7 +5,7 @@ kopf itself on a control plane of these tests' own, through a door that answers 
 
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from cipher_operator.kube import outage
 from cipher_operator.runtime.gateways import NotAnswered, read_whole, wait_as_asked
 from devcluster import ControlPlane
-from support.cluster import Namespace, install
+from support.cluster import Namespace
 from support.front import broken_off, front
 from support.stand_in import OWN, running
 
@@ -26,10 +26,8 @@ TIMES = 2
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane(controller_manager=False) as own:
-        install(own)
-        yield own
+def plane(own_plane: ControlPlane) -> ControlPlane:
+    return own_plane
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from aiohttp import web
 
 from cipher_operator import __version__
 from devcluster import ControlPlane
-from support.cluster import ROOT, Namespace, install
+from support.cluster import ROOT, Namespace
 from support.front import front
 from support.stand_in import OWN, running
 
@@ -22,10 +21,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
-def plane() -> Iterator[ControlPlane]:
-    with ControlPlane(controller_manager=False) as own:
-        install(own)
-        yield own
+def plane(own_plane: ControlPlane) -> ControlPlane:
+    return own_plane
 
 
 @pytest.fixture

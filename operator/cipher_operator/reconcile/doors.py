@@ -58,6 +58,10 @@ class PodsWay:
     """The operator comes in with `sslnegotiation=direct`, and pods go to the same place without."""
     started: float | None = None
 
+    def is_elsewhere(self, started: float) -> bool:
+        """Return whether a server that was started then is not the operator's; its own start may not be known."""
+        return self.started not in (None, started)
+
     def failed(self, where: str) -> str:
         """Return what begins the message of a login test there that failed."""
         if not self.indirect:
@@ -109,9 +113,7 @@ async def test_doors(
     except Failure as failure:
         told = _of_door(failure, door.failed(f"the pods' door ({_FIELDS})"))
         return (None, told) if failure.reason in UNREACHABLE and not door.strict else (told, None)
-    elsewhere = None
-    if started not in (None, there):
-        elsewhere = _elsewhere(f"the pods' door ({_FIELDS})")
+    elsewhere = _elsewhere(f"the pods' door ({_FIELDS})") if door.is_elsewhere(there) else None
     return (elsewhere, None) if door.strict else (None, elsewhere)
 
 
@@ -168,7 +170,7 @@ async def _test_each(
     for address in addresses:
         found = await _test_at(sessions, replace(door.way, address=address), desired, login)
         if not isinstance(found, Failure):
-            if door.started not in (None, found):
+            if door.is_elsewhere(found):
                 elsewhere = _elsewhere(f"one of the {len(addresses)} addresses of the pods' host")
             continue
         failure = found
