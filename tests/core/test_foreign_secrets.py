@@ -166,6 +166,27 @@ def test_a_password_that_only_looks_like_json_is_a_password(word: str) -> None:
     assert read(data, PLAIN).password == Password(word)
 
 
+CROSSED = {
+    "the login's name and the password the wrong way round": (keys(user="password", password="username"), "user"),
+    "the password twice": (keys(user="PGPASSWORD", password="PGPASSWORD"), "user"),
+    "the password as the host": (keys(host="password"), "host"),
+    "the password as the port": (keys(port="password"), "port"),
+    "the password as the database": (keys(database="password"), "database"),
+    "the login's name twice": (keys(user="username", password="username"), "password"),
+}
+"""What is named, and the field that is not what its name says."""
+
+
+@pytest.mark.parametrize(("named", "field"), CROSSED.values(), ids=CROSSED)
+def test_a_password_is_not_read_as_a_name_that_people_see(named: SecretKeys, field: str) -> None:
+    told = {key: LOGIN.password.encode() for key in KEYS["password"]} | {"username": b"postgres"}
+    filled = {getattr(DEFAULT_KEYS, each): b"5432" if each == "port" else b"x" for each in KEYS}
+    failure = refused(filled | told, replace(PLAIN if field != "host" else SPEC, keys=named))
+    assert failure.reason is Reason.INVALID_SPEC
+    assert failure.message.startswith(f"`spec.connection.secretRef.keys.{field}` names the key")
+    assert failure.message.endswith("Name another key.")
+
+
 def twice(text: str) -> bytes:
     return base64.b64encode(text.encode())
 

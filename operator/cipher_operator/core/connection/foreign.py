@@ -79,6 +79,20 @@ def proposal(data: Mapping[str, bytes], keys: SecretKeys, host_in_spec: bool) ->
     return f"Set {fields[0]}." if fields else None
 
 
+def crossed(keys: SecretKeys) -> str | None:
+    """Return what to say of a field that names another one's key; None where none does.
+
+    A password that is read as the name of a login would stand in status, events and the server's log.
+    """
+    named = {field: getattr(keys, field) for field in KEYS}
+    for field, key in named.items():
+        whose = "password" if field != "password" else "user"
+        if key in KEYS[whose]:
+            meant = "a password" if whose == "password" else "a login's name"
+            return f"`spec.connection.secretRef.keys.{field}` names the key `{key}`, which is {meant}. Name another key."
+    return None
+
+
 def check_document(text: str, what: str) -> str | None:
     """Return what to say of a value that is a JSON document with a login in it; None for any other."""
     return f"{what} {_DOCUMENT}. {SPLIT_IT}." if is_document(text) else None

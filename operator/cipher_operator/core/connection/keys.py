@@ -41,6 +41,8 @@ def read_individual(data: Mapping[str, bytes], connection: Connection) -> Indivi
     Raises Failure: SECRET_KEY_MISSING, INVALID_URL for a value of the Secret, INVALID_SPEC for one of the spec.
     """
     keys = connection.keys
+    if said := foreign.crossed(keys):
+        raise Failure(Reason.INVALID_SPEC, said, stage=ConditionType.CONNECTED)
     needed = (*(() if connection.host else (keys.host,)), keys.user, keys.password)
     values = {key: text_of(data, key) or "" for key in (*needed, keys.port, keys.database)}
     _check_present(data, connection, needed, values)
