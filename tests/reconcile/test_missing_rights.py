@@ -134,13 +134,19 @@ async def test_all_that_one_look_lacks_is_said_at_once(tenants: Tenants) -> None
     assert tenants.api.condition("chat")["message"] == said
 
 
-async def test_force_delete_needs_no_right_to_read(tenants: Tenants) -> None:
+@pytest.mark.parametrize("code", [403, 500], ids=["no right", "nobody can read it"])
+async def test_force_delete_needs_no_right_to_read_and_is_named(tenants: Tenants, code: int) -> None:
     tenants.platform(limits={"deletionPolicies": ["Delete"]})
     await tenants.ready_tenant(deletionPolicy="Delete")
-    forbid(tenants, NAMESPACE)
+    tenants.api.answer(code, "InternalError", verb="GET", path=f"/namespaces/{NAMESPACE}/secrets/")
     tenants.api.delete("cipherstorages", "chat")
     await tenants.look()
     assert tenants.api.read("cipherstorages", "chat") is not None
+    tenants.seconds += REFUSED_FOR
+    assert await tenants.look() == ("False", "Unknown")
+    message = tenants.api.condition("chat")["message"]
+    assert message.startswith("The deletion waits: the Kubernetes API ")
+    assert message.endswith('To leave everything on the server, set annotation `storage.cipher.dev/force-delete: "true"`')
     tenants.api.annotate("chat", "force-delete", "true")
     await tenants.look()
     assert tenants.api.read("cipherstorages", "chat") is None

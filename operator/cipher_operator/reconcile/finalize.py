@@ -190,6 +190,16 @@ async def finish(
     return Ended(_told(snapshot, removal.lines), removal.kept, why or "", missed)
 
 
+def waiting(failure: Failure) -> Failure:
+    """Return what a deletion waits for, with the way out beside it."""
+    if ANNOTATION_FORCE_DELETE in failure.message:
+        return failure
+    return failure.saying(
+        f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
+        f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
+    )
+
+
 def untouched(snapshot: Snapshot) -> str | None:
     """Return what keeps the deletion from touching the server, None where nothing does."""
     resource = snapshot.resource
@@ -253,12 +263,7 @@ def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     """Return the end of a deletion that waits."""
     assert removal.failure is not None
     found = removal.failure.at(ConditionType.CONNECTED)
-    failure = shown(snapshot, found)
-    if ANNOTATION_FORCE_DELETE not in failure.message:
-        failure = failure.saying(
-            f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
-            f'annotation `{ANNOTATION_FORCE_DELETE}: "true"`'
-        )
+    failure = waiting(shown(snapshot, found))
     assert failure.stage is not None
     return Result(
         failure=failure,

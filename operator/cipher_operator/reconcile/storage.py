@@ -143,7 +143,9 @@ class Reconciler:
         if around.monotonic() - self._unreadable.setdefault(key, started) < REFUSED_FOR or body is None:
             raise error
         teller = Teller(around.kube, self._recorder, resource, around.now, around.rules.progress_deadline)
-        return await self._end(resource, Result(failure=api_refused(error, key[0])), teller, started)
+        refusal = api_refused(error, key[0])
+        failure = finalize.waiting(refusal) if resource.deleting else refusal
+        return await self._end(resource, Result(failure=failure), teller, started)
 
     async def _end(self, resource: Resource, result: Result, teller: Teller, started: float) -> Next:
         """Tell of a run, and return when to look again."""
@@ -175,6 +177,7 @@ class Reconciler:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
             ticket.hung(failure)
+            failure = finalize.waiting(failure) if snapshot.resource.deleting else failure
         except ApiError as error:
             failure = api_refused(error, snapshot.resource.namespace)
         except (Busy, NotLeading, ApiUnavailable):
