@@ -2,11 +2,15 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from psycopg import sql
 
 from cipher_operator.api.names import SERVER_KIND
+from cipher_operator.postgres.session import Session
+from cipher_operator.queue.needs import Busy
 from cipher_operator.reconcile.at_work import AtWork
 from cipher_operator.reconcile.inputs import PLACE, Key, Ref, references
 from support.memory_api import Refused
@@ -221,3 +225,39 @@ async def test_what_was_dropped_is_told_where_the_storage_could_not_be_let_go_at
     assert (await runs.run()).gone
     (note,) = told(runs, "Dropped")
     assert "DROP DATABASE" in note
+
+
+@pytest.mark.parametrize("cut", [TimeoutError(), RuntimeError("x"), Busy()], ids=["too slow", "unforeseen", "put off"])
+async def test_a_run_that_is_cut_off_tells_later_what_it_did(
+    runs: Runs, cut: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.admin_secret()
+    runs.storage(deletionPolicy="Delete")
+    told = []
+    for statement in ("CREATE TABLE", "DROP ROLE"):
+        if statement == "DROP ROLE":
+            runs.api.delete("cipherstorages", "chat")
+        with cut_off(monkeypatch, statement, cut), contextlib.suppress(Busy):
+            await runs.run()
+        for _ in range(3):
+            if runs.api.read("cipherstorages", "chat") is not None:
+                await runs.run()
+        told.append(" ".join(message for _, message in runs.api.events()))
+    assert "CREATE ROLE" in told[0] and "CREATE DATABASE" in told[0] and "CREATE TABLE" in told[0]
+    assert "DROP DATABASE" in told[1] and "DROP ROLE" in told[1]
+    assert "NothingDropped" not in {reason for reason, _ in runs.api.events()}
+
+
+@contextlib.contextmanager
+def cut_off(monkeypatch: pytest.MonkeyPatch, statement: str, error: Exception) -> Iterator[None]:
+    """Raise an error in the place of the first message that has a statement, after all before it ran."""
+    execute = Session.execute
+
+    async def cutting(self: Session, query: sql.Composed, *args: Any, **more: Any) -> Any:
+        if statement in query.as_string():
+            raise error
+        return await execute(self, query, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "execute", cutting)
+        yield

@@ -146,7 +146,7 @@ async def test_force_delete_needs_no_right_to_read_and_is_named(tenants: Tenants
     assert await tenants.look() == ("False", "Unknown")
     message = tenants.api.condition("chat")["message"]
     assert message.startswith("The deletion waits: the Kubernetes API ")
-    assert message.endswith('To leave everything on the server, set annotation `storage.cipher.dev/force-delete: "true"`')
+    assert message.endswith('everything on the server, set annotation `storage.cipher.dev/force-delete: "true"`')
     tenants.api.annotate("chat", "force-delete", "true")
     await tenants.look()
     assert tenants.api.read("cipherstorages", "chat") is None

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 
 import psycopg
@@ -22,19 +21,17 @@ from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
 from cipher_operator.core.tenure import exceeded, refuse_beyond
 from cipher_operator.postgres.apply import apply
+from cipher_operator.postgres.databases import Connect, maintenance_databases
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.mend import mend
 from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import Session
 
-Connect = Callable[[str], AbstractAsyncContextManager[Session]]
-"""Opens an admin session in the named database; raises Failure, stage Connected."""
 Prove = Callable[[Orders, Awaitable[None]], Awaitable[Failure | None]]
 """Tests the login of these orders and returns what refuses it. It may log in at once; the second argument tells when
 the tables stand. Raises nothing."""
 
-DEFAULT_MAINTENANCE = "postgres"
 EXTENSION_REFUSED = frozenset({"42501", "0A000", "58P01", "22023", "F0000"})
 """SQLSTATE of CREATE EXTENSION where the privilege, or the extension's files, are not there."""
 
@@ -76,6 +73,7 @@ async def converge(
     maintenance: str | None,
     write: bool = True,
     prove: Prove | None = None,
+    cut: Callable[[Report], None] = lambda report: None,
 ) -> Report:
     """Make the server as desired and return what was found and done; with `write` False, only plan.
 
@@ -94,6 +92,9 @@ async def converge(
             await run.finish(prove)
     except Failure as raised:
         failure = raised
+    except BaseException:
+        cut(run.report(None))
+        raise
     return run.report(failure)
 
 
@@ -292,9 +293,3 @@ class _Run:
         if refused and error.sqlstate in EXTENSION_REFUSED:
             return unavailable(self._desired, refused, error.sqlstate)
         return classify(error, Attempt(server.database, server.admin.name)).at(stage)
-
-
-def maintenance_databases(given: str | None, target: str) -> list[str]:
-    """Return where to look before the database exists: the URL's own database, else `postgres`."""
-    candidates = [given, DEFAULT_MAINTENANCE]
-    return list(dict.fromkeys(name for name in candidates if name and name != target))

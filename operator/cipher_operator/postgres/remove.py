@@ -20,10 +20,10 @@ from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.bounded import Silent
+from cipher_operator.postgres.databases import Connect, maintenance_databases
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.preamble import LOOKING
-from cipher_operator.postgres.provision import Connect, maintenance_databases
 from cipher_operator.postgres.races import in_rounds
 from cipher_operator.postgres.session import STATEMENT_SECONDS, Session
 
@@ -63,8 +63,17 @@ class Removal:
     failure: Failure | None = None
 
 
-async def remove(connect: Connect, desired: Desired, orders: Orders, *, maintenance: str | None) -> Removal:
+async def remove(
+    connect: Connect,
+    desired: Desired,
+    orders: Orders,
+    *,
+    maintenance: str | None,
+    cut: Callable[[tuple[str, ...]], None] = lambda lines: None,
+) -> Removal:
     """Drop what the storage created. Raises no Failure: it is in what is returned.
+
+    A deletion that is cancelled, or ends by anything else, hands the lines that ran to `cut`.
 
     Looks inside the database first, since relations of others block the deletion; a database that is gone has
     nothing to look into. Nothing is touched where the marker is missing or another's.
@@ -74,6 +83,9 @@ async def remove(connect: Connect, desired: Desired, orders: Orders, *, maintena
         await removing.run(maintenance)
     except Failure as failure:
         return Removal(tuple(removing.lines), removing.kept, failure)
+    except BaseException:
+        cut(tuple(removing.lines))
+        raise
     return Removal(tuple(removing.lines), removing.kept)
 
 

@@ -170,19 +170,23 @@ async def finish(
 ) -> Result | Ended:
     """Carry out a deletion and let the object go; return its end, or what it waits for. Raises ApiError, Busy.
 
-    `removed` is called with the SQL lines that ran, before anything else may fail. `ca` is the CA that was used last,
-    for a deletion that finds no more.
+    `removed` is called with the SQL lines that ran, before anything else may fail, and where the deletion is cut off.
+    `ca` is the CA that was used last, for a deletion that finds no more.
     """
     resource = snapshot.resource
     if FINALIZER not in resource.finalizers:
         return Ended()
     removal, why = Removal(kept=("everything",)), untouched(snapshot)
+
+    def ran(lines: tuple[str, ...]) -> None:
+        removed(_told(snapshot, lines))
+
     if why is None:
         try:
-            removal = await _remove(around, snapshot, sessions, ca)
+            removal = await _remove(around, snapshot, sessions, ca, ran)
         except Failure as failure:
             removal = replace(removal, failure=failure)
-    removed(_told(snapshot, removal.lines))
+    ran(removal.lines)
     if removal.failure is not None:
         return _waits(removal, snapshot)
     await release(around.kube, resource, around.namespaces.servers)
@@ -208,7 +212,13 @@ def untouched(snapshot: Snapshot) -> str | None:
     return "`spec.suspend`" if snapshot.suspended else None
 
 
-async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, ca: str | None) -> Removal:
+async def _remove(
+    around: Surroundings,
+    snapshot: Snapshot,
+    sessions: Sessions,
+    ca: str | None,
+    ran: Callable[[tuple[str, ...]], None],
+) -> Removal:
     """Drop what the storage created. Raises Failure where there is no way to the server."""
     resource = snapshot.resource
     spec = settled(snapshot)
@@ -227,6 +237,7 @@ async def _remove(around: Surroundings, snapshot: Snapshot, sessions: Sessions, 
         desired,
         Orders(established=bool(resource.status.get("database"))),
         maintenance=admin.database,
+        cut=ran,
     )
 
 

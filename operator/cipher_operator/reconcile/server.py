@@ -23,7 +23,7 @@ from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.port import ApiError, ApiUnavailable
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.postgres.claims import claims
-from cipher_operator.postgres.provision import DEFAULT_MAINTENANCE
+from cipher_operator.postgres.databases import DEFAULT_MAINTENANCE
 from cipher_operator.postgres.rights import Rights, look
 from cipher_operator.queue.following import Next
 from cipher_operator.queue.needs import Busy

@@ -225,9 +225,13 @@ class Reconciler:
             sessions.enter(intent.admin, offer_of(intent.spec.tenant))
         except Failure as failure:
             return refused(snapshot, failure)
-        report = await self._converge(sessions, intent)
-        done = tellable(intent, report, report.executed)
-        self._remember(snapshot.resource, self._history(snapshot.resource).did(done, report.taken_over))
+
+        def did(report: Report) -> None:
+            done = tellable(intent, report, report.executed)
+            self._remember(snapshot.resource, self._history(snapshot.resource).did(done, report.taken_over))
+
+        report = await self._converge(sessions, intent, did)
+        did(report)
         if report.failure is not None:
             return failed(snapshot, intent, report, report.failure)
         history = self._history(snapshot.resource)
@@ -265,7 +269,7 @@ class Reconciler:
             return failed(snapshot, intent, report, building)
         return ready(intent, proven, published, spared=spared, now=self._around.now())
 
-    async def _converge(self, sessions: Sessions, intent: Intent) -> Report:
+    async def _converge(self, sessions: Sessions, intent: Intent, cut: Callable[[Report], None]) -> Report:
         """Make the server as desired; the login of a first run is tested beside, where there is a slot for it."""
 
         async def beside(orders: Orders, tables: Awaitable[None]) -> Failure | None:
@@ -280,6 +284,7 @@ class Reconciler:
             maintenance=intent.admin.database,
             write=not intent.observe,
             prove=beside if first and sessions.may_open_beside(intent.admin) else None,
+            cut=cut,
         )
 
     def _history(self, resource: Resource) -> History:

@@ -88,8 +88,8 @@ def crossed(keys: SecretKeys) -> str | None:
     for field, key in named.items():
         whose = "password" if field != "password" else "user"
         if key in KEYS[whose]:
-            meant = "a password" if whose == "password" else "a login's name"
-            return f"`spec.connection.secretRef.keys.{field}` names the key `{key}`, which is {meant}. Name another key."
+            of = "a password" if whose == "password" else "a login's name"
+            return f"`spec.connection.secretRef.keys.{field}` names the key `{key}`, which is {of}. Name another key."
     return None
 
 
