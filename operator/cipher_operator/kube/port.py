@@ -24,6 +24,9 @@ class ApiError(Exception):
     API's word for a cause and its field. `str()` names status and reason only.
     """
 
+    alone = True
+    """As in ApiUnavailable: a refusal is always about what was asked for."""
+
     def __init__(self, status: int, reason: str, message: str = "", causes: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(f"{status} {reason}")
         self.status, self.reason, self.message, self.causes = status, reason, message, causes

@@ -95,7 +95,7 @@ class ServerReconciler:
         try:
             following = await self._look(key, ticket)
         except (ApiError, ApiUnavailable) as error:
-            if isinstance(error, ApiUnavailable) and not error.alone:
+            if not error.alone:
                 raise
             body = await get_server(around.kube, name)
             lasts = around.monotonic() - self._refused.setdefault(name, around.monotonic())

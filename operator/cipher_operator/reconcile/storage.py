@@ -96,7 +96,7 @@ class Reconciler:
                 around.kube, around.inputs, around.namespaces, around.places, key, around.digest
             )
         except (ApiError, ApiUnavailable) as error:
-            if isinstance(error, ApiUnavailable) and not error.alone:
+            if not error.alone:
                 raise
             return await self._unread(key, error, ticket, started)
         if snapshot is None:
