@@ -60,8 +60,12 @@ def test_a_value_within_a_text_ends_where_it_ends(levels: int) -> None:
 
 @pytest.mark.parametrize("cut", [1, 3_000, 50_000])
 def test_what_is_not_whole_is_no_value(cut: int) -> None:
+    """From Python 3.13 on the decoder goes so deep that it says so itself, in its own words."""
+    text = deep(LEVELS)[:-cut]
     with pytest.raises(ValueError, match="too early"):
-        decode_next(deep(LEVELS)[:-cut], 0)
+        flattened(text)
+    with pytest.raises(ValueError):
+        decode_next(text, 0)
 
 
 @pytest.mark.parametrize("size", [61, 5_000, 10_000_000])
