@@ -279,7 +279,6 @@ def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     return Result(
         failure=failure,
         reached=STAGES[: STAGES.index(failure.stage)],
-        executed=_told(snapshot, removal.lines),
         statements=len(removal.lines),
         remembered=isinstance(removal.failure, Remembered),
         cause=found,
