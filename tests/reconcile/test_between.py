@@ -105,6 +105,19 @@ async def test_a_server_that_is_deleted_beside_a_first_run_is_held_or_not_begun_
         assert await tenants.look() == ("True", "Ready")
 
 
+async def test_a_server_that_goes_at_once_is_not_available_as_any_other(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete"]})
+    before = tenants.there()
+    tenants.tenant(deletionPolicy="Delete")
+
+    def deleted() -> None:
+        tenants.api.delete("cipherservers", PROD, namespace="")
+
+    tenants.api.fault("PATCH", "/cipherstorages/chat$", act=deleted, times=1)
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    assert (tenants.there(), finalizers(tenants, "cipherstorages", "chat")) == (before, [])
+
+
 async def test_a_server_that_waited_for_a_run_is_told_of_its_end() -> None:
     told: list[str] = []
     at_work, server = AtWork(told.append), (SERVER_KIND, "", PROD)
@@ -290,6 +303,19 @@ async def test_a_run_that_is_cut_off_tells_later_what_it_did(
     assert "CREATE ROLE" in told[0] and "CREATE DATABASE" in told[0] and "CREATE TABLE" in told[0]
     assert "DROP DATABASE" in told[1] and "DROP ROLE" in told[1]
     assert "NothingDropped" not in {reason for reason, _ in runs.api.events()}
+
+
+@pytest.mark.parametrize("cut", [TimeoutError(), RuntimeError("x")], ids=["too slow", "unforeseen"])
+async def test_a_deletion_that_is_cut_off_names_the_way_out(
+    runs: Runs, cut: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runs.ready(deletionPolicy="Delete")
+    runs.api.delete("cipherstorages", "chat")
+    with cut_off(monkeypatch, "DROP ROLE", cut):
+        await runs.run()
+    assert runs.message().startswith("The deletion waits: ")
+    assert 'force-delete: "true"' in runs.message()
+    assert (await runs.run()).gone
 
 
 async def test_a_run_that_is_cut_off_between_two_mends_tells_later_of_the_first(

@@ -184,6 +184,7 @@ class Reconciler:
         except Exception:
             logger.exception("a run failed unexpectedly", extra={"storage": "/".join(snapshot.resource.key)})
             failure = unforeseen()
+            failure = finalize.waiting(failure) if snapshot.resource.deleting else failure
         return refused(snapshot, failure)
 
     async def _finish(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
