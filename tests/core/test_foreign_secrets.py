@@ -173,13 +173,16 @@ CROSSED = {
     "the password as the port": (keys(port="password"), "port"),
     "the password as the database": (keys(database="password"), "database"),
     "the login's name twice": (keys(user="username", password="username"), "password"),
+    "a password of a name of its own twice": (keys(user="our-password", password="our-password"), "user"),
+    "such a password as the database": (keys(database="our-password", password="our-password"), "database"),
+    "the key of the operator's own password": (keys(database=DEFAULT_KEYS.password), "database"),
 }
 """What is named, and the field that is not what its name says."""
 
 
 @pytest.mark.parametrize(("named", "field"), CROSSED.values(), ids=CROSSED)
 def test_a_password_is_not_read_as_a_name_that_people_see(named: SecretKeys, field: str) -> None:
-    told = {key: LOGIN.password.encode() for key in KEYS["password"]} | {"username": b"postgres"}
+    told = {key: LOGIN.password.encode() for key in (*KEYS["password"], "our-password")} | {"username": b"postgres"}
     filled = {getattr(DEFAULT_KEYS, each): b"5432" if each == "port" else b"x" for each in KEYS}
     failure = refused(filled | told, replace(PLAIN if field != "host" else SPEC, keys=named))
     assert failure.reason is Reason.INVALID_SPEC

@@ -127,9 +127,10 @@ async def test_a_server_in_trouble_is_unavailable(tmp_path: Path, status: str) -
     async with http_server(lambda number: reply(status, '{"reason":"Timeout"}')) as (url, requests):
         async with KubeClient(await load_access({"KUBECONFIG": kubeconfig(tmp_path, url)})) as kube:
             with pytest.raises(ApiUnavailable, match="Timeout") as raised:
-                await kube.get("/version")
+                await kube.get("/api/v1/namespaces/team/secrets/pg")
         assert len(requests) == 1
     assert raised.value.alone is (status[:3] == "500"), "it may be one object that cannot be read"
+    assert not raised.value.alone or raised.value.namespace == "team"
 
 
 async def test_silence_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,10 +140,11 @@ async def test_silence_is_unavailable(tmp_path: Path, monkeypatch: pytest.Monkey
             with pytest.raises(ApiUnavailable, match=r"no answer within 0\.1 s") as read:
                 await kube.get("/version")
             with pytest.raises(ApiUnavailable, match=r"no answer within 0\.1 s") as write:
-                await kube.post("/version", {})
+                await kube.post("/api/v1/namespaces/team/secrets", {})
         assert len(requests) == 2
     assert not read.value.alone
     assert write.value.alone, "a webhook that is asked about one object may hang"
+    assert (read.value.namespace, write.value.namespace) == ("", "team")
 
 
 async def test_a_get_is_sent_again_once_after_a_reset(tmp_path: Path) -> None:

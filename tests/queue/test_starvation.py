@@ -233,7 +233,7 @@ async def test_an_api_server_that_answers_probes_and_no_runs_is_not_hammered(alo
     async def limited(world: World, key: Key, ticket: Ticket) -> Next:
         requests.append(world.clock.now())
         if alone:
-            ticket.failed_alone("500")
+            ticket.failed_alone("500", key[0])
         else:
             ticket.failed(API, "429")
         return Next(failed=True)
@@ -255,7 +255,7 @@ async def test_who_has_an_object_that_the_api_server_fails_on_holds_up_nobody(ob
         await world.clock.sleep(0.05)
         if key[0] == "shop":
             return Next(after=300.0)
-        ticket.failed_alone("500 InternalError")
+        ticket.failed_alone("500 InternalError", key[0])
         return Next(failed=True)
 
     world = World(run=run)

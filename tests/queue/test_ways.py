@@ -95,3 +95,41 @@ async def test_what_changes_while_it_is_learnt_is_not_taken_for_what_it_was() ->
     seen = await began(world, "second")
     await world.queue.drain(0)
     assert seen
+
+
+@pytest.mark.parametrize("how", ["they change", "they go", "one is learnt while its key changes"])
+async def test_ways_that_nobody_names_any_more_are_forgotten(how: str) -> None:
+    """Each host that a spec has ever named would stay, for as long as its Secret does."""
+    world = Server({})
+    slow = how == "one is learnt while its key changes"
+
+    async def work(_: World, key: Key, ticket: Ticket) -> Next:
+        await world.clock.sleep(1.0 if slow else 0.0)
+        ticket.enter(("db", 5432), "admin")
+        return Next(after=300.0)
+
+    world.run = work
+    for number in range(50):
+        name = "chat" if how != "they go" else f"chat-{number}"
+        spec = {"connection": {**BUSY, "host": f"{number}.example.com"}}
+        world.queue.enqueue(("ns", name), changed=True, way=way("ns", spec))
+        await world.clock.advance(0.5 if slow else 10.0)
+        if how == "they go":
+            world.queue.forget(("ns", name))
+    await world.clock.advance(100.0)
+    assert len(world.queue._ways) <= 1
+    await world.queue.drain(0)
+
+
+async def test_who_has_another_server_since_its_run_began_waits_for_the_first_no_more() -> None:
+    """What the run has learnt is what was before: it was taken for what the next one needs."""
+    world = Server({"chat": BUSY, "other": BUSY})
+    world.asks("chat")
+    assert await began(world, "chat")
+    world.asks("other")
+    world.connections["chat"] = OTHERS["another host"]
+    world.asks("chat")
+    await world.clock.advance(60.0)
+    assert world.count(("of-other", "other")) == 1
+    assert world.count(("of-chat", "chat")) == 2, "while the other one is in the only slot"
+    await world.queue.drain(0)

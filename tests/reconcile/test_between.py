@@ -12,6 +12,7 @@ from cipher_operator.api.names import SERVER_KIND
 from cipher_operator.postgres.session import Session
 from cipher_operator.queue.needs import Busy
 from cipher_operator.reconcile.at_work import AtWork
+from cipher_operator.reconcile.conclude import REFUSED_FOR
 from cipher_operator.reconcile.inputs import PLACE, Key, Ref, references
 from support.memory_api import Refused
 from support.runs import NAMESPACE, SERVERS, Runs
@@ -102,6 +103,19 @@ async def test_a_server_that_is_deleted_beside_a_first_run_is_held_or_not_begun_
     else:
         assert tenants.told() == ("True", "Ready")
         assert await tenants.look() == ("True", "Ready")
+
+
+async def test_a_server_that_goes_at_once_is_not_available_as_any_other(tenants: Tenants) -> None:
+    tenants.platform(limits={"deletionPolicies": ["Delete"]})
+    before = tenants.there()
+    tenants.tenant(deletionPolicy="Delete")
+
+    def deleted() -> None:
+        tenants.api.delete("cipherservers", PROD, namespace="")
+
+    tenants.api.fault("PATCH", "/cipherstorages/chat$", act=deleted, times=1)
+    assert await tenants.look() == ("False", "ServerNotAvailable")
+    assert (tenants.there(), finalizers(tenants, "cipherstorages", "chat")) == (before, [])
 
 
 async def test_a_server_that_waited_for_a_run_is_told_of_its_end() -> None:
@@ -203,6 +217,21 @@ async def test_what_a_run_did_that_could_not_tell_of_it_is_told_by_the_next(
     assert len(told(runs, "Created")) == 1
 
 
+async def test_what_a_run_did_is_told_by_the_one_that_says_what_the_api_server_fails_on(runs: Runs) -> None:
+    runs.admin_secret()
+    runs.storage()
+    runs.api.answer(500, "InternalError", verb="POST", path="/namespaces/ns/secrets")
+    for _ in range(2):
+        await runs.run()
+        runs.seconds += REFUSED_FOR
+    assert runs.says() == ("False", "Unknown")
+    (note,) = told(runs, "Created")
+    assert "CREATE DATABASE" in note
+    runs.api.mend()
+    await runs.until(lambda: runs.says() == ("True", "Ready"))
+    assert len(told(runs, "Created")) == 1
+
+
 async def test_a_rotation_that_could_not_be_told_of_is_told_by_the_next_run(runs: Runs) -> None:
     await runs.ready()
     before = runs.secret()["password"]
@@ -215,6 +244,34 @@ async def test_a_rotation_that_could_not_be_told_of_is_told_by_the_next_run(runs
     assert runs.secret()["password"] == rotated
     (note,) = told(runs, "PasswordRotated")
     assert "CREATE ROLE" in note and rotated not in note
+
+
+async def test_a_rotation_that_could_not_be_told_of_is_told_after_runs_that_fail(runs: Runs) -> None:
+    await runs.ready()
+    runs.ask("rotate")
+    runs.api.fault("PATCH", "/cipherstorages/chat/status", times=1, network=True)
+    await runs.run()
+    runs.api.delete("secrets", "pg-admin")
+    await runs.run()
+    assert runs.says()[0] == "False" and told(runs, "PasswordRotated") == []
+    runs.admin_secret()
+    await runs.until(lambda: runs.says() == ("True", "Ready"))
+    assert len(told(runs, "PasswordRotated")) == 1
+    await runs.run()
+    assert len(told(runs, "PasswordRotated")) == 1
+
+
+async def test_a_password_that_was_set_again_is_told_where_its_proof_is_put_off(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runs.ready()
+    runs.sql(f"ALTER ROLE {runs.secret()['username']} PASSWORD 'another'")
+    runs.ask()
+    with cut_off(monkeypatch, "SAVEPOINT cipher_start", Busy()), contextlib.suppress(Busy):
+        await runs.run()
+    await runs.until(lambda: runs.says() == ("True", "Ready"))
+    (note,) = told(runs, "DriftHealed")
+    assert "PASSWORD '***'" in note
 
 
 async def test_what_was_dropped_is_told_where_the_storage_could_not_be_let_go_at_once(runs: Runs) -> None:
@@ -246,6 +303,33 @@ async def test_a_run_that_is_cut_off_tells_later_what_it_did(
     assert "CREATE ROLE" in told[0] and "CREATE DATABASE" in told[0] and "CREATE TABLE" in told[0]
     assert "DROP DATABASE" in told[1] and "DROP ROLE" in told[1]
     assert "NothingDropped" not in {reason for reason, _ in runs.api.events()}
+
+
+@pytest.mark.parametrize("cut", [TimeoutError(), RuntimeError("x")], ids=["too slow", "unforeseen"])
+async def test_a_deletion_that_is_cut_off_names_the_way_out(
+    runs: Runs, cut: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runs.ready(deletionPolicy="Delete")
+    runs.api.delete("cipherstorages", "chat")
+    with cut_off(monkeypatch, "DROP ROLE", cut):
+        await runs.run()
+    assert runs.message().startswith("The deletion waits: ")
+    assert 'force-delete: "true"' in runs.message()
+    assert (await runs.run()).gone
+
+
+async def test_a_run_that_is_cut_off_between_two_mends_tells_later_of_the_first(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await runs.ready()
+    for table in ("cipher_store", "cipher_list_metadata"):
+        runs.sql(f"ALTER TABLE {table} ALTER created_at DROP NOT NULL, ALTER updated_at DROP NOT NULL", runs.database)
+    runs.ask()
+    with cut_off(monkeypatch, '"updated_at" SET NOT NULL', Busy()), contextlib.suppress(Busy):
+        await runs.run()
+    await runs.until(lambda: runs.says() == ("True", "Ready"))
+    said = " ".join(told(runs, "DriftHealed"))
+    assert said.count("SET NOT NULL") == 4
 
 
 @contextlib.contextmanager

@@ -80,6 +80,18 @@ async def test_so_is_a_secret_that_the_api_server_cannot_decrypt(
     assert await tenants.look() == ("True", "Ready")
 
 
+async def test_a_server_s_secret_that_cannot_be_decrypted_holds_up_none_but_its_tenants(tenants: Tenants) -> None:
+    """It is one object, whoever reads it: as many namespaces closed the API server's lane for everybody."""
+    tenants.platform()
+    for number in range(20):
+        tenants.tenant(namespace=f"team-{number}")
+    tenants.api.answer(500, "InternalError", verb="GET", path=f"/namespaces/{SERVERS}/secrets/")
+    for number in range(20):
+        await tenants.look(namespace=f"team-{number}")
+        assert tenants.lanes.reachable, "others are run"
+    assert tenants.outages == []
+
+
 async def test_so_is_an_app_secret_for_which_an_admission_webhook_hangs(tenants: Tenants) -> None:
     """Its run waited ten seconds, and closed the API server's lane for all, again and again; nothing was said of it."""
 

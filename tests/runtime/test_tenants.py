@@ -182,6 +182,7 @@ def test_a_follower_keeps_what_it_sees_and_runs_it_when_it_leads(world: World) -
     assert world.touched == [CHAT]
     world.server(3)
     assert sorted(world.touched) == [OTHER, CHAT, CHAT], "looked at first by who leads next"
+    assert world.storages.relearnt == [PROD, PROD], "and where it leads is another's now"
     world.namespace("shop", cipher="yes")
     world.tenants.lead()
     assert world.servers.taken() == [("", "prod")]

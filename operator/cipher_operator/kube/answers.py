@@ -17,9 +17,15 @@ MAX_RETRY_AFTER = 60.0
 
 
 def decode_answer(
-    status: int, headers: Mapping[str, str], content: bytes, request: Json | list[Json] | None = None
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    request: Json | list[Json] | None = None,
+    *,
+    path: str = "",
 ) -> Json:
-    """Return the object in an answer. Raises ApiError, and ApiUnavailable for 429, for 5xx, and for what is no object.
+    """Return the object in an answer to what was asked for at `path`. Raises ApiError, and ApiUnavailable for 429, for
+    5xx, and for what is no object.
 
     Nothing of the data of a Secret that was sent stands in what is raised.
     """
@@ -37,7 +43,7 @@ def decode_answer(
     elif status >= 500 or status == 429:
         asked = seconds_asked(headers.get("Retry-After"))
         alone = not is_everybodys(status)
-        raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=asked, alone=alone)
+        raise ApiUnavailable(f"{status} {reason}", status=status, retry_after=asked, alone=alone, path=path)
     elif status == 400 and not ADMISSION.search(message):
         # What cannot be decoded is quoted by the decoder, in pieces that nobody finds again.
         message = ""

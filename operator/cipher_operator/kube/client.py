@@ -130,14 +130,14 @@ class KubeClient:
         except TimeoutError:
             self._count(method, None)
             # A write waits for the webhooks that are asked about this one object, each as long as 30 s.
-            raise ApiUnavailable(f"no answer within {seconds:g} s", alone=method != "GET") from None
+            raise ApiUnavailable(f"no answer within {seconds:g} s", alone=method != "GET", path=path) from None
         except (aiohttp.ClientError, OSError) as error:
             self._count(method, None)
             raise _unavailable(error) from None
         self._count(method, answer.status)
         if answer.status == 401:
             self._access.expire()
-        return decode_answer(answer.status, answer.headers, content, body)
+        return decode_answer(answer.status, answer.headers, content, body, path=path)
 
     @contextlib.asynccontextmanager
     async def _stream(

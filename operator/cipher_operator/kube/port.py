@@ -4,6 +4,7 @@ Everything that reads or writes objects is written against `Kube`. `KubeClient` 
 give something else that answers alike.
 """
 
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
@@ -15,6 +16,9 @@ METADATA_LIST = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v
 """What to accept where an object's content is not needed."""
 
 Json = dict[str, Any]
+
+
+_NAMESPACE = re.compile(r"/namespaces/([^/?]+)")
 
 
 class ApiError(Exception):
@@ -36,14 +40,24 @@ class ApiUnavailable(Exception):
     """No usable answer from the API server: network, timeout, 5xx or 429. Trying again later is right.
 
     `status` is the HTTP code, None where there was no answer; `retry_after` are the seconds that the server asks to
-    wait, None where it does not. `alone` says that it may be about one object, while others' requests are answered.
+    wait, None where it does not. `alone` says that it may be about what was asked for at `path`, while others' requests
+    are answered.
     """
 
     def __init__(
-        self, text: str, *, status: int | None = None, retry_after: float | None = None, alone: bool = False
+        self,
+        text: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        alone: bool = False,
+        path: str = "",
     ) -> None:
         super().__init__(text)
         self.status, self.retry_after, self.alone = status, retry_after, alone
+        within = _NAMESPACE.search(path)
+        self.namespace = within[1] if within is not None else ""
+        """That of what was asked for; '' of what is in none."""
 
 
 class Reading(Protocol):

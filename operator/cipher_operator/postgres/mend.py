@@ -15,15 +15,14 @@ NULLS_LEFT = "23502"
 """SQLSTATE of SET NOT NULL where rows hold NULL."""
 
 
-async def mend(session: Session, plan: Plan, *, words: bool = True) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Run each mend in a transaction of its own, fenced and within the operator's limits; return the SQL lines that
-    ran, and a warning for each that did not.
+async def mend(session: Session, plan: Plan, *, done: list[str], words: bool = True) -> tuple[str, ...]:
+    """Run each mend in a transaction of its own, fenced and within the operator's limits; return a warning for each
+    that did not run. To `done` come the SQL lines that did, also where a later one ends it.
 
     A refused one keeps nothing from being Ready: Cipher has worked with the table as it is. Without `words` a warning
     has none of the server's own, which name anything. Raises Failure where the session is lost, or somebody else works
     on the storage.
     """
-    lines: list[str] = []
     warnings: list[str] = []
     for each in plan.mends:
         (line,) = lines_of((each.step,))[1:-1]
@@ -37,8 +36,8 @@ async def mend(session: Session, plan: Plan, *, words: bool = True) -> tuple[tup
                 raise failure.at(ConditionType.SCHEMA_APPLIED) from None
             warnings.append(_refused(each, line, failure, failure.message if words else str(failure.reason)))
         else:
-            lines.append(line)
-    return tuple(lines), tuple(warnings)
+            done.append(line)
+    return tuple(warnings)
 
 
 def _refused(mend: Mend, line: str, failure: Failure, why: str) -> str:

@@ -272,9 +272,12 @@ class _Run:
     async def _mend(self, session: Session, missing: Plan) -> Observed:
         """Try what nothing depends on, and return what is observed then."""
         self._missing = None
-        lines, refused = await mend(session, missing, words=self._desired.tenant is None)
-        self._executed.extend(lines)
-        self._statements += len(lines)
+        lines: list[str] = []
+        try:
+            refused = await mend(session, missing, done=lines, words=self._desired.tenant is None)
+        finally:
+            self._executed.extend(lines)
+            self._statements += len(lines)
         observed = await observe(session, self._desired)
         left = plan(self._desired, self._orders, observed)
         self._missing = replace(left, warnings=(*left.warnings, *refused))

@@ -20,6 +20,8 @@ class Entry:
     needs: tuple[Need, ...] | None = None
     """What its last run entered; None where that is not known, or may have changed."""
     way: Hashable | None = None
+    changed: bool = False
+    """Its needs may be others than those that the run under way meets."""
     task: "asyncio.Task[None] | None" = None
     dirty: bool = False
     timer: Timer | None = None

@@ -12,7 +12,7 @@ FIRST_SLOTS = 2
 """Of a lane that has not shown yet that it works: one silent server shall not take eight workers."""
 
 ALONE = 8
-"""Runs in a row that meet what may be one object of each: so many, most of another namespace each, are no chance."""
+"""Runs in a row that meet what may be one object of each: so many, most in another namespace each, are no chance."""
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Lane:
     suspect: bool = False
     """Its runs fail without an answer, or it has just come back: one try at a time, until one ends well."""
     alone: list[str] = field(default_factory=list)
-    """Of the API server's: the namespaces of runs in a row that it failed for what may be one object of each."""
+    """Of the API server's: the namespaces of what it failed on, in runs in a row, that may be one object of each."""
     strikes: int = 0
     """Outages in a row, without a full recovery between them."""
     since: float | None = None
@@ -143,8 +143,8 @@ class Lane:
         self.cause, self.capacity, self.suspect = None, 1, True
 
     def fails_others(self, namespace: str) -> bool:
-        """Note that it fails on what may be one object, as a Secret that cannot be decrypted, and return whether it is
-        more than that. Who has such an object shall hold up nobody."""
+        """Note that it fails on what may be one object in a namespace, as a Secret that cannot be decrypted, and return
+        whether it is more than that. Such an object shall hold up none but who needs it, however many these are."""
         self.alone.append(namespace)
         del self.alone[:-ALONE]
         return len(set(self.alone)) > ALONE // 2

@@ -148,7 +148,7 @@ class Lanes:
         self._freed()
 
     def failed(self, name: Name, cause: object, retry_after: float | None = None, alone: str | None = None) -> None:
-        """Take note of a server that gave no answer, perhaps to a namespace `alone`: it is asked by one probe."""
+        """Take note of a server that gave no answer, perhaps of a namespace `alone`: it is asked by one probe."""
         lane = self._of(name)
         if lane.cause is not None or self._closed or (alone is not None and not lane.fails_others(alone)):
             return

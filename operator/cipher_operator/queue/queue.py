@@ -55,7 +55,7 @@ class Queue(Generic[K]):
         self._entries: dict[K, Entry] = {}
         self._ready: Ready[K] = Ready(workers, workers_per_namespace, observer)
         self._ways: Ways[K] = Ways()
-        self._residents: Residents[K] = Residents(namespace)
+        self._residents: Residents[K] = Residents(namespace, self._ways.drop)
         self._waits: Waits[K] = Waits()
         self._blank: Blank[K] = Blank()
         self._running, self._share = 0, Share(workers)
@@ -89,7 +89,7 @@ class Queue(Generic[K]):
             return
         entry = self._entries.setdefault(key, Entry())
         if changed:
-            entry.needs, entry.way = None, way or entry.way
+            entry.needs, entry.way, entry.changed = None, way or entry.way, True
             self._residents.go(key, entry.way, lanes_of(self._ways.needs(entry.way) or ()))
         after = max(after, entry.rest(self._clock.now()))
         if after > 0:
@@ -193,8 +193,8 @@ class Queue(Generic[K]):
             self._start(*picked)
 
     def _start(self, key: K, group: Group, urgent: bool) -> None:
-        entry = self._entries[key]
-        entry.dirty, namespace = False, self._namespace(key)
+        entry, namespace = self._entries[key], self._namespace(key)
+        entry.dirty = entry.changed = False
         entry.begin(self._clock.now())
         self._waits.settle(key, frozenset())
         # What was planned before this run is what this run does.
@@ -240,7 +240,7 @@ class Queue(Generic[K]):
     def _after(self, key: K, entry: Entry, ticket: Ticket, following: Next | None, *, busy: bool) -> None:
         if ticket.needs:
             self._settle(key, entry, ticket.needs)
-        elif following is not None and not following.failed:
+        elif following is not None and not following.failed and not entry.changed:
             # It came to its end without a server, as where it is suspended.
             entry.needs = ()
             self._residents.forget(key)
@@ -279,9 +279,10 @@ class Queue(Generic[K]):
             self._waits.settle(key, needs)
 
     def _settle(self, key: K, entry: Entry, needs: tuple[Need, ...]) -> None:
-        """Note what a key needs."""
-        entry.needs = needs
-        self._residents.settle(key, lanes_of(needs))
+        """Note what a key needs, unless that has changed since its run began."""
+        if not entry.changed:
+            entry.needs = needs
+            self._residents.settle(key, lanes_of(needs))
 
     def _plan(self, key: K, entry: Entry, seconds: float) -> None:
         due = self._clock.now() + seconds

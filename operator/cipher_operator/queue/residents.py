@@ -10,10 +10,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Residents(Generic[K]):
-    """The keys by lane. `namespace` tells whose one is: '' of nobody's, which never makes a lane a shared one."""
+    """The keys by lane. `namespace` tells whose one is: '' of nobody's, which never makes a lane a shared one. `left`
+    is called with a way that no key names any more."""
 
-    def __init__(self, namespace: Callable[[K], str]) -> None:
-        self._namespace = namespace
+    def __init__(self, namespace: Callable[[K], str], left: Callable[[Hashable], None] = lambda way: None) -> None:
+        self._namespace, self._left = namespace, left
         self._lanes: dict[K, frozenset[Name]] = {}
         self._keys: dict[Name, set[K]] = {}
         self._namespaces: dict[Name, Counter[str]] = {}
@@ -81,6 +82,7 @@ class Residents(Generic[K]):
             self._members[way].discard(key)
             if not self._members[way]:
                 del self._members[way]
+                self._left(way)
 
     def _count(self, name: Name, namespace: str, more: int) -> None:
         counts = self._namespaces.setdefault(name, Counter())

@@ -101,11 +101,11 @@ class Ticket:
         self._wait(name, None)
         self._lanes.failed(name, cause, retry_after)
 
-    def failed_alone(self, cause: object) -> None:
-        """Say that the API server failed on what may be an object of this run alone. It waits for nothing but its own
-        next try."""
+    def failed_alone(self, cause: object, namespace: str) -> None:
+        """Say that the API server failed on what may be one object, of this namespace. The run waits for nothing but
+        its own next try."""
         self._failed.add(API)
-        self._lanes.failed(API, cause, alone=self._namespace)
+        self._lanes.failed(API, cause, alone=namespace)
 
     def hung(self, cause: object) -> None:
         """Say that this run was cut off while it waited for its servers. One that had let it in is neither away nor

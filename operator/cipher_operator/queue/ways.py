@@ -27,6 +27,9 @@ class Ways(Generic[K]):
         """The ways that are known or learnt, by what they lead through."""
         self._learning: dict[Hashable, K] = {}
 
+    def __len__(self) -> int:
+        return sum(map(len, self._through.values()))
+
     def needs(self, way: Hashable | None) -> tuple[Need, ...] | None:
         """Return what is needed on a way, None where that is not known."""
         return self._needs.get(way)
@@ -49,28 +52,27 @@ class Ways(Generic[K]):
         return True
 
     def leave(self, way: Hashable, key: K) -> None:
-        """Note that a key learns a way no more, whether it has or not."""
+        """Note that a key learns a way no more, where it has not learnt it."""
         if self._learning.get(way) != key:
             return
-        del self._learning[way]
-        if way not in self._needs:
-            self._drop(way)
+        self.drop(way)
 
     def forget(self, through: Hashable) -> bool:
         """Forget what is known, or about to be learnt, of all that leads through something, which has changed; return
         whether there was anything."""
         ways = tuple(self._through.get(through, ()))
         for way in ways:
-            self._needs.pop(way, None)
-            self._learning.pop(way, None)
-            self._drop(way)
+            self.drop(way)
         return bool(ways)
 
-    def _drop(self, way: Hashable) -> None:
-        through = _through(way)
-        self._through[through].discard(way)
-        if not self._through[through]:
-            del self._through[through]
+    def drop(self, way: Hashable) -> None:
+        """Forget what is known, or about to be learnt, of one way."""
+        self._needs.pop(way, None)
+        self._learning.pop(way, None)
+        ways = self._through.get(_through(way), set())
+        ways.discard(way)
+        if not ways:
+            self._through.pop(_through(way), None)
 
 
 def _through(way: Hashable) -> Hashable:

@@ -36,6 +36,6 @@ def api_failed(ticket: Ticket, error: ApiUnavailable, about: dict[str, str]) -> 
     nobody else would tell of."""
     if error.alone:
         logger.warning("the Kubernetes API failed: %s; trying again", error, extra=about)
-        ticket.failed_alone(error)
+        ticket.failed_alone(error, error.namespace)
     else:
         ticket.failed(API, error, retry_after=error.retry_after)

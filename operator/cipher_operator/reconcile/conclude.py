@@ -6,7 +6,7 @@ from datetime import datetime
 from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.certificates import certificate_blocks
-from cipher_operator.core.discretion import masked, told_to_tenants
+from cipher_operator.core.discretion import told_to_tenants
 from cipher_operator.core.plan.plan import noted
 from cipher_operator.core.rotation import seconds_to_rotation
 from cipher_operator.core.secret import read_app_secret
@@ -50,10 +50,7 @@ def failed(snapshot: Snapshot, intent: Intent, report: Report, failure: Failure,
         handled=answered(snapshot.resource),
         unpublished=unpublished(snapshot),
         warnings=report.warnings,
-        executed=tellable(intent, report, report.executed),
         statements=report.statements,
-        taken_over=report.taken_over,
-        change=intent.change,
         cas=_cas(intent),
         soon=GAP_SECONDS if again_soon else None,
         # Pods have what was published before: nothing is said against that yet.
@@ -79,19 +76,12 @@ def planned(snapshot: Snapshot, intent: Intent, report: Report) -> Result:
     """Return the end of a run in Observe mode."""
     reached = STAGES[:1] if report.pending else STAGES[:4]
     return Result(
-        plan=tellable(intent, report, report.pending),
+        plan=intent.tellable(report.pending, report.observed),
         reached=reached,
         handled=answered(snapshot.resource),
         warnings=report.warnings,
         unpublished=unpublished(snapshot),
     )
-
-
-def tellable(intent: Intent, report: Report, lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return SQL as whoever reads the storage's status may know it: a tenant without the administrator's name."""
-    if intent.spec.tenant is None or report.observed is None:
-        return lines
-    return masked(lines, report.observed.server.admin.name)
 
 
 def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool, now: datetime) -> Result:
@@ -129,10 +119,7 @@ def ready(intent: Intent, proven: Proven, published: Published, *, spared: bool,
         handled=handled,
         ignored=tuple(impossible.values()),
         warnings=(*intent.of_the_way(), *report.warnings, *published.warnings, *door_warning(proven.proof), *retest),
-        executed=tellable(intent, report, report.executed),
         statements=report.statements,
-        taken_over=report.taken_over,
-        change=intent.change,
         cas=_cas(intent),
         soon=soon,
     )

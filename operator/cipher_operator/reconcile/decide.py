@@ -18,6 +18,7 @@ from cipher_operator.core.connection.password import Password
 from cipher_operator.core.credentials import Known, wanted_credential
 from cipher_operator.core.desired import Desired, desired_from
 from cipher_operator.core.door import AppCredentials, AppEndpoint, app_door, check_publishable
+from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.requests import Requests
 from cipher_operator.core.rotation import rotation_due, seconds_of_rest
@@ -72,6 +73,12 @@ class Intent:
     def credentials(self, login: str) -> AppCredentials:
         """Return the published password as that of a login."""
         return AppCredentials(login, self.password)
+
+    def tellable(self, lines: tuple[str, ...], observed: Observed | None) -> tuple[str, ...]:
+        """Return SQL as whoever reads the storage's status may know it: a tenant without the administrator's name."""
+        if self.spec.tenant is None or observed is None:
+            return lines
+        return discretion.masked(lines, observed.server.admin.name)
 
     @property
     def password(self) -> Password:

@@ -55,7 +55,7 @@ async def ensure_finalizers(
     elif FINALIZER not in resource.finalizers:
         stored(await add_finalizer(kube, resource, FINALIZER))
         # Looked at again when the storage itself is held: from now on another storage's release leaves it there.
-        ways = [await _found_again(kube, resource, each) for each in ways]
+        ways = [await _found_again(kube, resource, spec, each) for each in ways]
     for held in ways:
         if not held.deleting and IN_USE_FINALIZER not in held.finalizers:
             await add(kube, held, IN_USE_FINALIZER)
@@ -82,7 +82,7 @@ async def _still_open(kube: Kube, before: Holdable, server: str) -> Holdable:
     return now
 
 
-async def _found_again(kube: Kube, resource: Resource, way: Holdable) -> Holdable:
+async def _found_again(kube: Kube, resource: Resource, spec: Spec, way: Holdable) -> Holdable:
     """Return what leads to the server as it is now. Where it went meanwhile, nothing was created: the storage is held
     for nothing then. Raises Failure."""
     found = await find(kube, way.path)
@@ -90,6 +90,8 @@ async def _found_again(kube: Kube, resource: Resource, way: Holdable) -> Holdabl
         return found
     if (storage := await find(kube, storage_path(*resource.key))) is not None and storage.uid == resource.uid:
         await remove(kube, storage, FINALIZER)
+    if spec.tenant is not None:
+        raise unavailable(spec.tenant.server)
     raise Failure(
         Reason.SECRET_NOT_FOUND,
         f"'{way.name}', which `spec.connection` names, was deleted a moment ago; create it, and this storage goes on "
@@ -279,7 +281,6 @@ def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     return Result(
         failure=failure,
         reached=STAGES[: STAGES.index(failure.stage)],
-        executed=_told(snapshot, removal.lines),
         statements=len(removal.lines),
         remembered=isinstance(removal.failure, Remembered),
         cause=found,

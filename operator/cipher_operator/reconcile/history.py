@@ -16,21 +16,16 @@ MOST_UNTOLD = 100
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """What runs have done that came to no word about it: the SQL lines, what was taken over, and why another password
-    is published."""
+    """What was done and is still to be told, by whichever run comes to that: the SQL lines, what was taken over, and
+    why another password is published."""
 
     executed: tuple[str, ...] = ()
     taken_over: tuple[str, ...] = ()
     change: PasswordChange | None = None
 
-    def beside(self, result: Result) -> Result:
-        """Return the result of a later run, which tells of it, too."""
-        return replace(
-            result,
-            executed=(*self.executed, *result.executed),
-            taken_over=tuple(dict.fromkeys((*self.taken_over, *result.taken_over))),
-            change=result.change or self.change,
-        )
+    def told_with(self, result: Result) -> Result:
+        """Return the result that tells of it."""
+        return replace(result, executed=self.executed, taken_over=self.taken_over, change=self.change)
 
 
 NOTHING = Untold()
@@ -63,15 +58,17 @@ class History:
             return self
         before = self.untold
         lines = (*before.executed, *executed)[-MOST_UNTOLD:]
-        return replace(self, untold=replace(before, executed=lines, taken_over=(*before.taken_over, *taken_over)))
+        taken = tuple(dict.fromkeys((*before.taken_over, *taken_over)))
+        return replace(self, untold=replace(before, executed=lines, taken_over=taken))
 
     def removed(self, lines: tuple[str, ...]) -> "History":
         """Return the history after a try of a deletion."""
         return replace(self, dropped=(*self.dropped, *lines)[-MOST_UNTOLD:])
 
-    def told(self) -> "History":
-        """Return the history after everything was told."""
-        return self if self.untold is NOTHING else replace(self, untold=NOTHING)
+    def told(self, result: Result) -> "History":
+        """Return the history after a result told of everything; only one that is no failure tells of a password."""
+        change = self.untold.change if result.failure is not None else None
+        return replace(self, untold=NOTHING if change is None else Untold(change=change))
 
     def settled(self, login: str) -> "History":
         """Return the history where the pending password is that of this login, and set."""

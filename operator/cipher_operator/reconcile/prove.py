@@ -64,7 +64,13 @@ async def prove(
     if refusal is not None and _may_set_again(intent, history, refusal, of):
         history = replace(history, set_again=of.digest, refusals=0)
         remember(history)
-        report = await _set_again(sessions, intent, report)
+
+        def did(again: Report) -> None:
+            nonlocal history
+            history = history.did(intent.tellable(again.executed, again.observed), again.taken_over)
+            remember(history)
+
+        report = await _set_again(sessions, intent, report, did)
         refusal, of = report.failure, subject(sessions, intent, report)
         if refusal is None:
             refusal = await test(sessions, intent, login)
@@ -169,8 +175,9 @@ def _may_set_again(intent: Intent, history: History, refusal: Failure, of: Subje
     )
 
 
-async def _set_again(sessions: Sessions, intent: Intent, report: Report) -> Report:
-    """Set the password of a login that the server refused, and return the report of both runs together."""
+async def _set_again(sessions: Sessions, intent: Intent, report: Report, did: Callable[[Report], None]) -> Report:
+    """Set the password of a login that the server refused, and return the report of both runs together. `did` is called
+    with that of the second, also where it is cut off."""
     credential = report.orders.credential
     assert credential is not None  # only a login of ours is set again
     again = await converge(
@@ -178,7 +185,9 @@ async def _set_again(sessions: Sessions, intent: Intent, report: Report) -> Repo
         intent.desired,
         replace(report.orders, credential=replace(credential, change=True), established=True),
         maintenance=intent.admin.database,
+        cut=did,
     )
+    did(again)
     for way in _ways(intent, again, login_of(intent, again)):
         sessions.forget_verdict(way)
     return replace(

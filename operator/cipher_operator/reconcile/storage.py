@@ -31,7 +31,6 @@ from cipher_operator.reconcile.conclude import (
     planned,
     ready,
     refused,
-    tellable,
     unforeseen,
 )
 from cipher_operator.reconcile.decide import Intent, decide, parse
@@ -153,15 +152,15 @@ class Reconciler:
         around.losses.saw(resource.key, result.reason)
         following = requeue(result, around.rules.interval, around.rules.progress_deadline)
         if not result.quiet:
-            around.counters.run(resource.key, await teller.tell(result, around.monotonic() - started), following)
+            told = self._history(resource).untold.told_with(result)
+            around.counters.run(resource.key, await teller.tell(told, around.monotonic() - started), following)
             if (history := self._histories.get(resource.key)) is not None:
-                self._histories[resource.key] = history.told()
+                self._histories[resource.key] = history.told(told)
         return following
 
     async def _within_limit(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result | Ended:
         """Return the result, or the end of a storage that is let go. `stored` as for `ensure_finalizers`."""
         limit = self._around.rules.reconcile_timeout
-        untold = self._history(snapshot.resource).untold
         try:
             async with asyncio.timeout(limit):
                 if snapshot.resource.deleting:
@@ -172,7 +171,7 @@ class Reconciler:
                 result = await self._reconcile(snapshot, ticket, stored)
                 if result.reason in NOT_ITS_OWN:
                     self._builds.cancel(snapshot.resource.key)
-                return untold.beside(discreet(snapshot, result))
+                return discreet(snapshot, result)
         except TimeoutError:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
@@ -185,8 +184,8 @@ class Reconciler:
         except Exception:
             logger.exception("a run failed unexpectedly", extra={"storage": "/".join(snapshot.resource.key)})
             failure = unforeseen()
-        # With what this run has done by then.
-        return self._history(snapshot.resource).untold.beside(refused(snapshot, failure))
+            failure = finalize.waiting(failure) if snapshot.resource.deleting else failure
+        return refused(snapshot, failure)
 
     async def _finish(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
         """Carry out a deletion; its end tells of all that was dropped, however many tries it took."""
@@ -227,7 +226,7 @@ class Reconciler:
             return refused(snapshot, failure)
 
         def did(report: Report) -> None:
-            done = tellable(intent, report, report.executed)
+            done = intent.tellable(report.executed, report.observed)
             self._remember(snapshot.resource, self._history(snapshot.resource).did(done, report.taken_over))
 
         report = await self._converge(sessions, intent, did)

@@ -52,6 +52,7 @@ class Tenants:
             self._known.pop(name)
         else:
             self._known[name] = now
+        self._storages.relearn(ref)
         if self._follows:
             # The first list brings each once, and tells of no change.
             if before is not None:
@@ -61,7 +62,6 @@ class Tenants:
                 self._inputs.forget(("", name))
             return
         self._servers.enqueue(("", name), changed=True)
-        self._storages.relearn(ref)
         for key in self._inputs.users(ref):
             self._storages.enqueue(key, urgent=False, changed=True, way=ref)
 

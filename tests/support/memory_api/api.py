@@ -290,7 +290,7 @@ class MemoryApi:
             answer = self.send(method, path, body, **options)
         except Refused as refused:
             answer = refused.answer
-        return decode_answer(answer.status, answer.headers, json.dumps(answer.body).encode(), body)
+        return decode_answer(answer.status, answer.headers, json.dumps(answer.body).encode(), body, path=path)
 
     def _admit(self, verb: str, where: Place, body: Json) -> None:
         for policy in self.policies:

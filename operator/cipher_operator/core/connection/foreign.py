@@ -84,13 +84,17 @@ def crossed(keys: SecretKeys) -> str | None:
 
     A password that is read as the name of a login would stand in status, events and the server's log.
     """
-    named = {field: getattr(keys, field) for field in KEYS}
-    for field, key in named.items():
-        whose = "password" if field != "password" else "user"
-        if key in KEYS[whose]:
-            of = "a password" if whose == "password" else "a login's name"
-            return f"`spec.connection.secretRef.keys.{field}` names the key `{key}`, which is {of}. Name another key."
-    return None
+    shown = {getattr(keys, field): field for field in KEYS if field != "password"}
+    if (known := next((key for key in shown if key in KEYS["password"]), None)) is not None:
+        return _names(shown[known], known, "a password")
+    if keys.password in KEYS["user"]:
+        return _names("password", keys.password, "a login's name")
+    # Whatever its name: the spec says what it is.
+    return _names(shown[keys.password], keys.password, "a password") if keys.password in shown else None
+
+
+def _names(field: str, key: str, what: str) -> str:
+    return f"`spec.connection.secretRef.keys.{field}` names the key `{key}`, which is {what}. Name another key."
 
 
 def check_document(text: str, what: str) -> str | None:

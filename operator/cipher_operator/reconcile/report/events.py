@@ -13,6 +13,24 @@ NORMAL, WARNING = "Normal", "Warning"
 _SILENT = ("SET LOCAL ROLE", "COMMENT ON")
 """Whose role runs a statement, and the marker, are no news to a person."""
 
+_CHANGES = {
+    PasswordChange.ROTATED: (
+        NORMAL,
+        "PasswordRotated",
+        "A new password is published, the one before stays valid until the next",
+    ),
+    PasswordChange.SECRET_LOST: (
+        WARNING,
+        "SecretRecreated",
+        "The app Secret was missing or unusable: a new password is published",
+    ),
+    PasswordChange.BROUGHT: (
+        NORMAL,
+        "PasswordChanged",
+        "The password in `user.passwordSecretRef` counts now, the one before no longer",
+    ),
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -32,6 +50,8 @@ def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
         yield from _done(resource, result, before)
     else:
         yield from _created(result)
+        if result.change is not None and result.failure is None:
+            yield _changed(result.change)
     for sentence in result.ignored:
         yield Event(WARNING, "RequestIgnored", sentence)
     good = result.failure is None and not result.plan
@@ -82,21 +102,21 @@ def ready_of(resource: Resource) -> Condition | None:
 def _done(resource: Resource, result: Result, before: Condition) -> Iterator[Event]:
     shown = [line for line in result.executed if not line.startswith(_SILENT)]
     lines = " ".join(shown)
-    if result.change is PasswordChange.ROTATED:
-        note = f"A new password is published, the one before stays valid until the next; {lines}"
-        yield Event(NORMAL, "PasswordRotated", note)
-    elif result.change is PasswordChange.SECRET_LOST:
-        note = f"The app Secret was missing or unusable: a new password is published; {lines}"
-        yield Event(WARNING, "SecretRecreated", note)
-    elif result.change is PasswordChange.BROUGHT:
-        note = f"The password in `user.passwordSecretRef` counts now, the one before no longer; {lines}"
-        yield Event(NORMAL, "PasswordChanged", note)
+    if result.change is not None:
+        yield _changed(result.change, lines)
     elif shown and "revokePrevious" in result.handled:
         yield Event(NORMAL, "PreviousRevoked", f"The login that is not published may no longer log in; {lines}")
     elif shown and before.observed_generation == resource.generation:
         yield Event(WARNING, "DriftHealed", f"The server had drifted; {lines}")
     else:
         yield from _created(result)
+
+
+def _changed(change: PasswordChange, lines: str = "") -> Event:
+    """Return the Event of a password that is another one; `lines` are those that made it so, '' where they were told
+    before."""
+    type_, reason, note = _CHANGES[change]
+    return Event(type_, reason, f"{note}; {lines}" if lines else note)
 
 
 def _created(result: Result) -> Iterator[Event]:
