@@ -549,6 +549,27 @@ async def test_the_platform_team_reads_how_many_do_not_find_their_data(tenants: 
     assert tenants.server_ready()["message"] == before["message"]
 
 
+@pytest.mark.parametrize(("drift", "says"), [(False, ("True", "Observed")), (True, ("False", "ChangesPending"))])
+async def test_one_that_only_observes_finds_its_data_again(
+    tenants: Tenants, drift: bool, says: tuple[str, str]
+) -> None:
+    tenants.platform()
+    await tenants.ready_tenant()
+    with PostgresServer(16) as other:
+        tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": other.admin_url(sslmode="disable")}, namespace=SERVERS)
+        tenants.spec(managementPolicy="Observe")
+        assert await tenants.look() == ("False", "DatabaseLost")
+        await tenants.look_at_server()
+        assert "DatabaseLost" in tenants.server_ready()["message"]
+    url = tenants.server.admin_url(sslmode="disable")
+    tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": url}, namespace=SERVERS)
+    if drift:
+        tenants.sql("DROP TABLE cipher_lists", tenants.secret()["database"])
+    assert await tenants.look() == says
+    await tenants.look_at_server()
+    assert "DatabaseLost" not in tenants.server_ready()["message"]
+
+
 async def test_two_servers_for_one_host_do_not_meet(tenants: Tenants) -> None:
     tenants.platform(maxConnections=3)
     tenants.api.secret("twin-admin", {"CIPHER_PG_URL": tenants.server.admin_url(sslmode="disable")}, namespace=SERVERS)

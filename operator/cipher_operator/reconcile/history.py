@@ -7,7 +7,7 @@ from datetime import datetime
 from cipher_operator.api.spec import CAKind, DeletionPolicy, Spec
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.orders import Credential
-from cipher_operator.reconcile.proof import Proof
+from cipher_operator.reconcile.proof import PasswordSet, Proof
 from cipher_operator.reconcile.result import PasswordChange, Result
 
 MOST_UNTOLD = 100
@@ -40,8 +40,8 @@ class History:
     brought: str | None = None
     """Digest of the user's own password that was set last."""
     proof: Proof | None = None
-    set_again: str | None = None
-    """Digest of the refused login whose password was set again: that is done once, from then on it is only tested."""
+    password_set: PasswordSet | None = None
+    """The password that was set and is not proven yet: that is done once, from then on it is only tested."""
     ca: str | None = None
     """The CA in a ConfigMap that a deletion will need: that of a namespace takes it first, and nobody holds it."""
     rotated: datetime | None = None
@@ -83,7 +83,7 @@ class History:
     def proven(self, proof: Proof) -> "History":
         """Return the history after a test."""
         refusals = 0 if proof.passed else self.refusals + (not proof.remembered)
-        return replace(self, proof=proof, refusals=refusals, set_again=None if proof.passed else self.set_again)
+        return replace(self, proof=proof, refusals=refusals, password_set=None if proof.passed else self.password_set)
 
     def connected(self, admin: AdminConnection, spec: Spec) -> "History":
         """Return the history after the administrator has logged in."""

@@ -5,6 +5,9 @@ from collections.abc import Iterable
 from cipher_operator.api.reasons import Reason
 from cipher_operator.reconcile.inputs import Key
 
+_FOUND = frozenset({Reason.READY, Reason.OBSERVED, Reason.CHANGES_PENDING})
+"""What a run ends with that has found the data: what is not ready for a plan alone has lost none."""
+
 
 class Losses:
     """The storages whose last run ended with DatabaseLost, of this process: none before it has looked at them."""
@@ -16,7 +19,7 @@ class Losses:
         """Note how a run of a storage ended. What was only refused or disturbed says nothing of the data."""
         if reason == Reason.DATABASE_LOST:
             self._lost.add(key)
-        elif reason == Reason.READY:
+        elif reason in _FOUND:
             self._lost.discard(key)
 
     def forget(self, key: Key) -> None:

@@ -16,6 +16,20 @@ class Subject:
     started: float | None = None
     judged: str | None = None
 
+    @property
+    def password(self) -> "PasswordSet":
+        """Return which setting of a password this is about."""
+        return PasswordSet(self.digest, self.rev)
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordSet:
+    """A password that was set: a Subject's digest, and the marker's revision that was written with it. A server with
+    another revision has lost it, as one does that took over without the last transactions."""
+
+    digest: str
+    rev: int | None
+
 
 @dataclass(frozen=True, slots=True)
 class Proof:

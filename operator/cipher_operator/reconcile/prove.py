@@ -7,6 +7,7 @@ from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.door import app_login, door_login
+from cipher_operator.core.marker import parse_marker
 from cipher_operator.core.plan.fitness import judged_by_proof
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
@@ -34,7 +35,7 @@ class Proven:
         with the tables showed once it was let in."""
         failure = self.proof.failure
         let_in = failure is not None and failure.reason is Reason.SCHEMA_CONFLICT
-        return self.history.set_again == self.proof.of.digest and self.history.refusals < GAPS and not let_in
+        return self.history.password_set == self.proof.of.password and self.history.refusals < GAPS and not let_in
 
 
 async def prove(
@@ -62,16 +63,18 @@ async def prove(
         return Proven(before, report, history)
     refusal = report.refusal if report.tested else await test(sessions, intent, login)
     if refusal is not None and _may_set_again(intent, history, refusal, of):
-        history = replace(history, set_again=of.digest, refusals=0)
-        remember(history)
 
         def did(again: Report) -> None:
             nonlocal history
             history = history.did(intent.tellable(again.executed, again.observed), again.taken_over)
             remember(history)
 
-        report = await _set_again(sessions, intent, report, did)
-        refusal, of = report.failure, subject(sessions, intent, report)
+        again = await _set_again(sessions, intent, report, did)
+        of = subject(sessions, intent, again)
+        # One that failed before has set nothing, and is tried again.
+        history = _after_setting(sessions, intent, again, history, of)
+        remember(history)
+        report, refusal = _together(report, again), again.failure
         if refusal is None:
             refusal = await test(sessions, intent, login)
     door, own = None, refusal is None
@@ -106,8 +109,8 @@ def subject(sessions: Sessions, intent: Intent, report: Report) -> Subject:
     observed = report.observed
     if observed is None:
         return Subject(digest)
-    owner = observed.roles.get(intent.desired.owner)
-    marker = owner.marker if owner is not None and not intent.desired.shared else None
+    # As it was written last: a run that failed behind that has not looked again.
+    marker = parse_marker(report.orders.standing) if not intent.desired.shared else None
     judged = sessions.digest(*judged_by_proof(observed, login))
     return Subject(digest, marker.rev if marker is not None else None, observed.server.started, judged)
 
@@ -162,7 +165,7 @@ def _after_setting(sessions: Sessions, intent: Intent, report: Report, history: 
     """Return the history where this run has set the password: from now on it is only tested."""
     if not any("PASSWORD '***'" in line for line in report.executed):
         return history
-    history = replace(history, set_again=of.digest, refusals=0).settled(login_of(intent, report))
+    history = replace(history, password_set=of.password, refusals=0).settled(login_of(intent, report))
     return history if intent.brought is None else replace(history, brought=sessions.digest(intent.brought))
 
 
@@ -171,13 +174,13 @@ def _may_set_again(intent: Intent, history: History, refusal: Failure, of: Subje
         refusal.reason is Reason.AUTHENTICATION_FAILED
         and not isinstance(refusal, Remembered)
         and not intent.desired.shared
-        and history.set_again != of.digest
+        and history.password_set != of.password
     )
 
 
 async def _set_again(sessions: Sessions, intent: Intent, report: Report, did: Callable[[Report], None]) -> Report:
-    """Set the password of a login that the server refused, and return the report of both runs together. `did` is called
-    with that of the second, also where it is cut off."""
+    """Set the password of a login that the server refused, and return the report of that. `did` is called with it, also
+    where it is cut off."""
     credential = report.orders.credential
     assert credential is not None  # only a login of ours is set again
     again = await converge(
@@ -190,6 +193,10 @@ async def _set_again(sessions: Sessions, intent: Intent, report: Report, did: Ca
     did(again)
     for way in _ways(intent, again, login_of(intent, again)):
         sessions.forget_verdict(way)
+    return again
+
+
+def _together(report: Report, again: Report) -> Report:
     return replace(
         again,
         executed=(*report.executed, *again.executed),
