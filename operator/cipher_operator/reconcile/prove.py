@@ -62,10 +62,12 @@ async def prove(
         return Proven(before, report, history)
     refusal = report.refusal if report.tested else await test(sessions, intent, login)
     if refusal is not None and _may_set_again(intent, history, refusal, of):
-        history = replace(history, set_again=of.digest, refusals=0)
-        remember(history)
         report = await _set_again(sessions, intent, report)
         refusal, of = report.failure, subject(sessions, intent, report)
+        if _has_set(report):
+            # What did not come to that is tried again: it was no try.
+            history = replace(history, set_again=of.digest, refusals=0)
+            remember(history)
         if refusal is None:
             refusal = await test(sessions, intent, login)
     door, own = None, refusal is None
@@ -154,10 +156,15 @@ def _ways(intent: Intent, report: Report, login: str) -> Iterator[AdminConnectio
 
 def _after_setting(sessions: Sessions, intent: Intent, report: Report, history: History, of: Subject) -> History:
     """Return the history where this run has set the password: from now on it is only tested."""
-    if not any("PASSWORD '***'" in line for line in report.executed):
+    if not _has_set(report):
         return history
     history = replace(history, set_again=of.digest, refusals=0).settled(login_of(intent, report))
     return history if intent.brought is None else replace(history, brought=sessions.digest(intent.brought))
+
+
+def _has_set(report: Report) -> bool:
+    """Return whether the login's password was set."""
+    return any("PASSWORD '***'" in line for line in report.executed)
 
 
 def _may_set_again(intent: Intent, history: History, refusal: Failure, of: Subject) -> bool:
