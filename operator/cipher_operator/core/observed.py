@@ -97,6 +97,8 @@ class Role:
     """'' for all databases, '=' for the desired one; each `name=value`."""
     in_admin: bool = False
     """It is a member of the session's role, which so can be none of it."""
+    grants: bool = False
+    """The session has its ADMIN option, since PostgreSQL 16 by itself or inherited: without that, no GRANT takes it."""
 
     @property
     def marker(self) -> Marker | None:
@@ -263,6 +265,7 @@ def _role(name: str, role: Mapping[str, Any]) -> Role:
         in_owner=role["in_owner"],
         settings={scope: tuple(values) for scope, values in role["settings"].items()},
         in_admin=role["in_admin"],
+        grants=role["grants"],
     )
 
 

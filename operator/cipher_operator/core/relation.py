@@ -72,6 +72,8 @@ class Relation:
     owner_comment: str | None
     owner_usage: bool
     owner_admin: bool
+    owner_grants: bool
+    """The session may make itself a member of its owner, as for a role of ours."""
     owner_superuser: bool
     owner_has_all: bool
     """Its owner has every privilege on it: even those can be taken away."""
@@ -115,6 +117,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
         owner_comment=raw["owner_comment"],
         owner_usage=raw["owner_usage"],
         owner_admin=raw["owner_admin"],
+        owner_grants=raw["owner_grants"],
         owner_superuser=raw["owner_rolsuper"],
         owner_has_all=raw["owner_has_all"],
         comment=raw["comment"],

@@ -11,6 +11,7 @@ from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import claims_of, dropping_prefix
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
+from cipher_operator.postgres.catalog_memberships import granting
 from cipher_operator.postgres.catalog_relations import PUBLICATION, RELATIONS
 from cipher_operator.postgres.catalog_started import STARTED
 
@@ -53,7 +54,8 @@ _SERVER = (
 """
 )
 
-_ROLES = """
+_ROLES = (
+    """
 'roles', COALESCE((SELECT jsonb_object_agg(r.rolname, jsonb_build_object(
     'login', r.rolcanlogin,
     'elevated', r.rolsuper OR r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls,
@@ -63,6 +65,9 @@ _ROLES = """
     'usage', pg_has_role(r.oid, 'USAGE'),
     'set', CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, 'SET') ELSE pg_has_role(r.oid, 'MEMBER') END,
     'admin', pg_has_role(r.oid, 'MEMBER WITH ADMIN OPTION'),
+    'grants', """
+    + granting("r.oid")
+    + """,
     'in_admin', pg_has_role(r.oid, p.admin_oid, 'MEMBER'),
     'in_owner', p.owner_oid IS NOT NULL AND r.oid <> p.owner_oid AND pg_has_role(r.oid, p.owner_oid, 'USAGE')
        AND CASE WHEN p.v >= 160000 THEN pg_has_role(r.oid, p.owner_oid, 'SET') ELSE true END,
@@ -72,6 +77,7 @@ _ROLES = """
        WHERE s.setrole = r.oid AND (s.setdatabase = 0 OR d.datname = p.db)), '{}')))
   FROM pg_roles r WHERE r.rolname = ANY (p.names)), '{}')
 """
+)
 
 _CLAIMANTS = """
 'claimants', COALESCE((SELECT jsonb_agg(r.rolname) FROM pg_roles r

@@ -9,6 +9,8 @@ publication has stands in a catalog of 15 and later, but what depends on what in
 `written` is another when a row of what a table is made of, or of what that uses, was written anew, by its xmin.
 """
 
+from cipher_operator.postgres.catalog_memberships import granting
+
 # Asked of all tables at once: else the schemas of each publication are looked for anew for each table.
 PUBLICATION = """,
 publication AS MATERIALIZED (SELECT b.oid, b.pubname, b.puballtables, b.pubupdate, b.pubdelete, b.xmin AS stamp, ARRAY(
@@ -144,6 +146,9 @@ RELATIONS = (
 'relations', COALESCE((SELECT jsonb_object_agg(c.relname, jsonb_build_object(
     'kind', c.relkind, 'owner', pg_get_userbyid(c.relowner), 'owner_usage', pg_has_role(c.relowner, 'USAGE'),
     'owner_admin', pg_has_role(c.relowner, 'MEMBER WITH ADMIN OPTION'),
+    'owner_grants', """
+    + granting("c.relowner")
+    + """,
     'owner_rolsuper', (SELECT r.rolsuper FROM pg_roles r WHERE r.oid = c.relowner),
     'owner_comment', left(shobj_description(c.relowner, 'pg_authid'), 4096),
     'owner_has_all', (SELECT bool_and(has_table_privilege(c.relowner, c.oid, w.priv))

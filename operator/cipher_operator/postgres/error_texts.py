@@ -149,6 +149,16 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
             ),
         ),
         (
+            r"too many connections for role",
+            Meaning(
+                R.TOO_MANY_CONNECTIONS,
+                "The role of {who} takes no more connections.",
+                "Close idle clients, or raise its limit: `spec.user.connectionLimit` where it is the published login, "
+                "else ALTER ROLE {login_sql} CONNECTION LIMIT -1;",
+                "53300",
+            ),
+        ),
+        (
             r"too many connections for|too many clients|connection slots are reserved|max_client_conn"
             r"|[Mm]ax client(?:s| connections) reached",
             TOO_MANY,

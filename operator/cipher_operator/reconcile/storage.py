@@ -252,8 +252,10 @@ class Reconciler:
             remember=lambda history: self._remember(resource, history),
         )
         report, refusal = proven.report, proven.proof.failure
-        # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold.
-        spared = refusal is not None and refusal.reason is Reason.TOO_MANY_CONNECTIONS and holds(intent, report)
+        # Its pods may have all that `connectionLimit` gives: that says nothing against what they hold. That there was
+        # none for the administrator, to set a refused password again, does.
+        full = refusal is not None and refusal.reason is Reason.TOO_MANY_CONNECTIONS and report.failure is None
+        spared = full and holds(intent, report)
         if refusal is not None and not spared:
             return failed(snapshot, intent, report, refusal, again_soon=proven.again_soon)
         self._builds.start(resource.key, intent, report.deferred, sessions)

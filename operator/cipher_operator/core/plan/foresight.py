@@ -70,6 +70,7 @@ def _roles(desired: Desired, observed: Observed, creating: Plan) -> dict[str, Ro
             usage=True,
             set=True,
             admin=True,
+            grants=True,
             in_owner=login,
             settings={"": (f"role={desired.owner}",), "=": (path,)} if login else {},
         )

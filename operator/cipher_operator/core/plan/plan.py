@@ -13,7 +13,7 @@ from cipher_operator.core.plan.extensions import plan_extensions
 from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
 from cipher_operator.core.plan.flaws import Mend, mends
 from cipher_operator.core.plan.grants import open_database, plan_database_access, plan_schema_access
-from cipher_operator.core.plan.privileges import elsewhere, unmanaged_warnings
+from cipher_operator.core.plan.privileges import elsewhere, refuse_steps, unmanaged_warnings
 from cipher_operator.core.plan.relations import being_built, plan_relations
 from cipher_operator.core.plan.roles import plan_roles
 from cipher_operator.core.plan.settings import read_only_setting
@@ -142,6 +142,7 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     marker = _naming_published(desired, orders, marker)
     claiming = _plan_shared if desired.shared else _plan_dedicated
     whole = claiming(desired, observed, replace(claim, marker=marker), tuple(planned))
+    refuse_steps(desired, observed, whole.steps)
     building = being_built(observed.local) if observed.local is not None else ()
     unmanaged = unmanaged_warnings(desired, observed)
     warnings = (*_warnings(observed), *unmanaged, *fitness_warnings(desired, observed, login))

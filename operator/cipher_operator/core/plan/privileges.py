@@ -5,8 +5,26 @@ from collections.abc import Iterable
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.observed import Observed
+from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.sql.composing import quoted
+from cipher_operator.core.sql.step import Kind, Step
+
+_CHANGES = frozenset(
+    {
+        Kind.CREATE_OWNER,
+        Kind.CREATE_LOGIN,
+        Kind.WRITE_MARKER,
+        Kind.SET_PASSWORD,
+        Kind.DISABLE_LOGIN,
+        Kind.INHERIT_ROLES,
+        Kind.ALTER_LOGIN,
+        Kind.SET_ACTING_ROLE,
+        Kind.RESET_SETTING,
+        Kind.SET_SEARCH_PATH,
+        Kind.DROP_ROLE,
+    }
+)
+"""Steps that create, alter, comment or drop a role of ours."""
 
 
 def lacking(what: str, remedy: str) -> Failure:
@@ -35,16 +53,39 @@ def must_inherit(observed: Observed, what: str) -> Failure:
     )
 
 
-def refuse_unmanaged(desired: Desired, observed: Observed, roles: Iterable[str]) -> None:
-    """Raise InsufficientPrivilege where the admin may not manage one of these roles: since PostgreSQL 16 that takes
-    the ADMIN option, which only the admin that created a role has by itself. The remedy is for all of ours."""
+def refuse_steps(desired: Desired, observed: Observed, planned: Iterable[Step]) -> None:
+    """Raise InsufficientPrivilege where the admin may not do to roles what these steps do."""
+    steps = tuple(planned)
+    changed = [step.on for step in steps if step.kind in _CHANGES]
+    granted = [step.on for step in steps if step.kind is Kind.JOIN_ROLE]
+    if any(step.kind is Kind.CREATE_LOGIN for step in steps):
+        granted.append(desired.owner)
+    refuse_unable(desired, observed, changed, granted)
+
+
+def refuse_unable(desired: Desired, observed: Observed, changed: Iterable[str], granted: Iterable[str]) -> None:
+    """Raise InsufficientPrivilege where the admin may not change these roles, or not make others members of those.
+
+    A change takes CREATEROLE, and since PostgreSQL 16 the ADMIN option on that role, which only the admin that created
+    it has by itself; a GRANT takes that option, until 15 either. The remedy is for all of ours.
+    """
+    server, admin, roles = observed.server, observed.server.admin, observed.roles
+    if admin.superuser:
+        return
+    changes, gives = tuple(changed), [roles[name] for name in granted if name in roles]
+    if not admin.createrole and (changes or not (server.modern or all(role.grants for role in gives))):
+        raise _no_createrole(observed)
+    if not server.modern:
+        return
     strange = _unmanaged(desired, observed)
-    if any(name in strange for name in roles):
-        admin = observed.server.admin.name
+    if any(name in strange for name in (*changes, *(role.name for role in gives))):
         raise lacking(
-            f"role '{admin}' may not manage what another admin created: role {', '.join(map(repr, strange))}",
-            _give_admin(admin, strange),
+            f"role '{admin.name}' may not manage what another admin created: role {', '.join(map(repr, strange))}",
+            _give_admin(admin.name, strange),
         )
+    if not all(role.grants for role in gives):
+        ungranted = _ungranted(desired, observed)
+        raise lacking(_not_inherited(admin.name, ungranted), _give_admin(admin.name, ungranted))
 
 
 def outlasts_upgrades(observed: Observed, name: str) -> bool:
@@ -60,14 +101,18 @@ def outlasts_upgrades(observed: Observed, name: str) -> bool:
 def unmanaged_warnings(desired: Desired, observed: Observed) -> tuple[str, ...]:
     """Return what is to be known before the first rotation needs it: an upgrade from 15 or older leaves roles without
     anybody who may manage them but superusers."""
-    strange = [] if desired.shared else _unmanaged(desired, observed)
-    if not strange:
-        return () if desired.shared else _upgrade_warnings(desired, observed)
-    admin = observed.server.admin.name
-    return (
-        f"role '{admin}' may not manage role {', '.join(map(repr, strange))}, so a rotation, a mend or a deletion will "
-        f"fail; run: {_give_admin(admin, strange)}",
-    )
+    if desired.shared:
+        return ()
+    admin, outlook = observed.server.admin, "so a rotation, a mend or a deletion will fail"
+    if not (admin.superuser or admin.createrole):
+        return (f"{_may_not_change(observed)}, {outlook}; run: {_give_createrole(admin.name)}",)
+    if strange := _unmanaged(desired, observed):
+        named = ", ".join(map(repr, strange))
+        return (f"role '{admin.name}' may not manage role {named}, {outlook}; run: {_give_admin(admin.name, strange)}",)
+    if ungranted := _ungranted(desired, observed):
+        what = _not_inherited(admin.name, ungranted)
+        return (f"{what}, so a mend or a deletion may fail; run: {_give_admin(admin.name, ungranted)}",)
+    return _upgrade_warnings(desired, observed)
 
 
 def _upgrade_warnings(desired: Desired, observed: Observed) -> tuple[str, ...]:
@@ -86,10 +131,37 @@ def _upgrade_warnings(desired: Desired, observed: Observed) -> tuple[str, ...]:
 
 def _unmanaged(desired: Desired, observed: Observed) -> list[str]:
     """Return those of our roles that the admin may not manage; until PostgreSQL 15 CREATEROLE is enough."""
+    return [role.name for role in _judged(desired, observed) if not role.admin]
+
+
+def _ungranted(desired: Desired, observed: Observed) -> list[str]:
+    """Return those of our roles that the admin may not grant, whether it manages them or not."""
+    return [role.name for role in _judged(desired, observed) if not role.grants]
+
+
+def _judged(desired: Desired, observed: Observed) -> list[Role]:
+    """Return our roles where the ADMIN option counts."""
     if observed.server.admin.superuser or not observed.server.modern:
         return []
-    there = (observed.roles[name] for name in (desired.owner, *desired.logins) if name in observed.roles)
-    return [role.name for role in there if not role.admin]
+    return [observed.roles[name] for name in (desired.owner, *desired.logins) if name in observed.roles]
+
+
+def _no_createrole(observed: Observed) -> Failure:
+    return lacking(_may_not_change(observed), _give_createrole(observed.server.admin.name))
+
+
+def _may_not_change(observed: Observed) -> str:
+    admin = observed.server.admin
+    return f"role '{admin.name}' may not change roles{elsewhere('CREATEROLE', admin.createrole_through)}"
+
+
+def _give_createrole(admin: str) -> str:
+    return f"ALTER ROLE {quoted(admin)} CREATEROLE (as a superuser)"
+
+
+def _not_inherited(admin: str, roles: Iterable[str]) -> str:
+    named = ", ".join(map(repr, roles))
+    return f"role '{admin}' may not grant role {named}: it does not inherit the ADMIN option that another role has"
 
 
 def _give_admin(admin: str, roles: Iterable[str]) -> str:

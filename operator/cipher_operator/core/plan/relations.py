@@ -125,11 +125,12 @@ def _take_over(desired: Desired, observed: Observed, name: str, relation: Relati
             raise must_inherit(observed, f"change the owner of table '{name}'")
         # A member of the owner role, it gives the table away itself.
         return [steps.join_role(relation.owner, admin.name, modern), replace(give, acting=relation.owner)]
-    if admin.createrole and (relation.owner_admin or not modern):
+    if relation.owner_grants or (admin.createrole and not modern):
         return [steps.join_role(relation.owner, admin.name, modern), give]
     raise lacking(
         f"role '{admin.name}' may not change the owner of table '{name}'",
-        f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)} (as a role that may grant it), or ALTER TABLE "
+        f"GRANT {quoted(relation.owner)} TO {quoted(admin.name)}{' WITH INHERIT TRUE, SET TRUE' if modern else ''} (as "
+        "a role that may grant it), or ALTER TABLE "
         f"{quoted(desired.schema)}.{quoted(name)} OWNER TO {quoted(desired.owner)} (as a superuser)",
     )
 

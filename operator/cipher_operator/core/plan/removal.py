@@ -13,7 +13,7 @@ from cipher_operator.core.ownership import claims_here, proven_database, standin
 from cipher_operator.core.plan.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.plan.grants import grantor, may_grant, owner_of
 from cipher_operator.core.plan.plan import Fence, Plan, refuse_read_only
-from cipher_operator.core.plan.privileges import lacking, must_inherit, refuse_unmanaged
+from cipher_operator.core.plan.privileges import lacking, must_inherit, refuse_steps, refuse_unable
 from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.sql import removals, steps
 from cipher_operator.core.sql.composing import quoted
@@ -69,6 +69,7 @@ def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: t
     if not desired.shared:
         planned.extend(_revoke(desired, observed, marker))
         planned.extend(_drop_roles(desired, observed, marker))
+    refuse_steps(desired, observed, planned)
     return Plan(tuple(planned), fence, fence, desired.owner)
 
 
@@ -88,6 +89,7 @@ def plan_outside(desired: Desired, observed: Observed, marker: Marker) -> Plan:
             marked = Fence(desired.owner, closing.text())
     if DATABASE in marker.created or observed.database is None:
         planned.extend(_drop_roles(desired, observed, marker))
+    refuse_steps(desired, observed, planned)
     return Plan(tuple(planned), fence, marked, desired.owner)
 
 
@@ -177,9 +179,7 @@ def _revoke(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
 
 
 def _drop_roles(desired: Desired, observed: Observed, marker: Marker) -> list[Step]:
-    dropped = _ours(desired, observed, marker)
-    refuse_unmanaged(desired, observed, dropped)
-    return [removals.drop_role(role) for role in dropped]
+    return [removals.drop_role(role) for role in _ours(desired, observed, marker)]
 
 
 def _ours(desired: Desired, observed: Observed, marker: Marker) -> list[str]:
@@ -194,12 +194,9 @@ def _memberships(desired: Desired, observed: Observed, *names: str) -> list[Step
     server, there = observed.server, [observed.roles[name] for name in names if name in observed.roles]
     if server.admin.superuser:
         return []
-    refuse_unmanaged(desired, observed, [role.name for role in there])
-    return [
-        steps.join_role(role.name, server.admin.name, server.modern)
-        for role in there
-        if not (role.usage or (server.by_set_role and role.set))
-    ]
+    joined = [role.name for role in there if not (role.usage or (server.by_set_role and role.set))]
+    refuse_unable(desired, observed, [role.name for role in there], joined)
+    return [steps.join_role(name, server.admin.name, server.modern) for name in joined]
 
 
 def _refuse_others_database(desired: Desired, observed: Observed) -> None:

@@ -6,7 +6,7 @@ from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
 from cipher_operator.core.plan.extensions import search_path
-from cipher_operator.core.plan.privileges import elsewhere, lacking, outlasts_upgrades, refuse_unmanaged
+from cipher_operator.core.plan.privileges import elsewhere, lacking, outlasts_upgrades, refuse_steps
 from cipher_operator.core.plan.settings import reset_settings
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted, schemas_in
@@ -47,8 +47,7 @@ def plan_roles(desired: Desired, orders: Orders, observed: Observed, claim: Clai
             planned.append(steps.join_role(login, observed.server.admin.name, modern, keep=True))
         if role is not None and not claim.holds(tokens[login]):
             adopted.append(tokens[login])
-    # A new login joins the owner role.
-    refuse_unmanaged(desired, observed, [step.on for step in planned] + [desired.owner] * len(created))
+    refuse_steps(desired, observed, planned)
     return Part(tuple(planned), tuple(created), tuple(adopted))
 
 
@@ -66,7 +65,6 @@ def _plan_owner(desired: Desired, orders: Orders, observed: Observed, modern: bo
     usable = owner is not None and owner.set and (owner.usage or observed.server.by_set_role)
     keep = outlasts_upgrades(observed, desired.owner)
     if keep or not (admin.superuser or usable):
-        refuse_unmanaged(desired, observed, [desired.owner])
         planned.append(steps.join_role(desired.owner, admin.name, modern, keep=keep))
     if owner is not None and owner.login:
         planned.append(steps.disable_login(owner.name))

@@ -47,7 +47,7 @@ def join_role(role: str, member: str, modern: bool, *, keep: bool = False) -> St
     the role after an upgrade to 16, which takes that option, and which pg_upgrade takes along."""
     options = sql.SQL(" WITH INHERIT TRUE, SET TRUE" if modern else " WITH ADMIN OPTION" if keep else "")
     statement = compose("GRANT {role} TO {member}{options}", role=role, member=member, options=options)
-    return Step(Kind.JOIN_ROLE, _ACCESS, member, (statement,))
+    return Step(Kind.JOIN_ROLE, _ACCESS, role, (statement,))
 
 
 def create_login(login: str, owner: str, password: Password, connection_limit: int) -> Step:
