@@ -1,11 +1,14 @@
 """The pods' way leads to another server than the operator's, which has login and tables too: a clone, or the server
 that the storage was moved away from. Its login test passes, so it is told by what server did it."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
+import psycopg
 import pytest
 
+from cipher_operator.core.plan import relations
 from devcluster import PostgresServer
 from support.members import Members, administered_at, resolve_to
 from support.runs import Runs
@@ -106,6 +109,29 @@ async def test_a_deletion_that_finds_nothing_says_so(runs: Runs, found: bool) ->
     assert told == ({"Dropped"} if found else {"NothingDropped"})
     left = runs.sql(f"SELECT 1 FROM pg_database WHERE datname = '{runs.database}'")
     assert left == ([] if found else [(1,)])
+
+
+async def test_a_pods_door_that_leads_elsewhere_ends_no_build(
+    runs: Runs, clone: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It began anew with each mend of the door, and an index of a large table takes an hour."""
+    monkeypatch.setattr(relations, "LARGE_PAGES", 1)
+    await runs.ready()
+    row = "SELECT 'k' || n, repeat('x', 500), now(), now() FROM generate_series(1, 500) n"
+    runs.sql(f"INSERT INTO cipher_store {row}; ANALYZE cipher_store", runs.database)
+    runs.sql("DROP INDEX idx_cipher_store_updated_at", runs.database)
+    await Members(runs.server, clone).level()
+    clone.execute("SELECT pg_promote()")
+    with psycopg.connect(runs.server.admin_url(runs.database, sslmode="disable")) as writer:
+        writer.execute("UPDATE cipher_store SET value = 'y' WHERE key = 'k1'")
+        await runs.run()
+        assert runs.says() == ("False", "BuildingIndex")
+        runs.spec(app={"host": clone.host, "port": clone.port, "verify": "Always"})
+        await runs.run()
+        assert runs.says() == ELSEWHERE, runs.message()
+        await asyncio.sleep(0.2)
+        assert runs.lanes.counts().held == 1, "it is still under way"
+        writer.rollback()
 
 
 async def moved(runs: Runs, clone: PostgresServer) -> None:

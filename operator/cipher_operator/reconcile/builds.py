@@ -19,14 +19,20 @@ PER_SERVER, PER_NAMESPACE = 2, 1
 """Builds at once, and one less than the server gives sessions. Each keeps a slot of its server while it waits for the
 transactions of whoever uses the table: with no end to them tenants' idle sessions would keep all slots."""
 
-NOT_ITS_OWN = frozenset(
+_NOT_ITS_OWN = frozenset(
     {Reason.SERVER_NOT_AVAILABLE, Reason.LIMIT_EXCEEDED, Reason.CONFLICT, Reason.TARGET_CHANGED, Reason.DATABASE_LOST}
 )
-"""What says that the storage has no business any more with what is built."""
 
 OTHERS_FIRST = "an index of a large table waits until others on this server are built; wait, it goes on by itself"
 
 logger = logging.getLogger(__name__)
+
+
+def is_not_its_own(failure: Failure) -> bool:
+    """Return whether this says that the storage has no business any more with what is built. That the pods' door leads
+    elsewhere says nothing of where the operator builds."""
+    at_door = failure.reason is Reason.TARGET_CHANGED and failure.stage is ConditionType.ACCESS_GRANTED
+    return failure.reason in _NOT_ITS_OWN and not at_door
 
 
 class Builds:

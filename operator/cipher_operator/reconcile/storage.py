@@ -22,7 +22,7 @@ from cipher_operator.queue.needs import Busy
 from cipher_operator.queue.ticket import Ticket
 from cipher_operator.reconcile import finalize
 from cipher_operator.reconcile.attempt import attempt
-from cipher_operator.reconcile.builds import NOT_ITS_OWN, Builds
+from cipher_operator.reconcile.builds import Builds, is_not_its_own
 from cipher_operator.reconcile.conclude import (
     REFUSED_FOR,
     api_refused,
@@ -169,7 +169,7 @@ class Reconciler:
                 if snapshot.observed:
                     self._builds.cancel(snapshot.resource.key)
                 result = await self._reconcile(snapshot, ticket, stored)
-                if result.reason in NOT_ITS_OWN:
+                if result.failure is not None and is_not_its_own(result.failure):
                     self._builds.cancel(snapshot.resource.key)
                 return discreet(snapshot, result)
         except TimeoutError:
