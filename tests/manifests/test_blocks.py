@@ -160,6 +160,7 @@ PROVIDERS_OWN = {
     "docs/identity.md": """
         CREATE ROLE rds_iam; CREATE ROLE "cipher@my-project.iam" LOGIN; CREATE ROLE "cipher-operator" LOGIN;
         CREATE FUNCTION pgaadauth_create_principal(text, boolean, boolean) RETURNS text RETURN 'Created';""",
+    "docs/providers/other-tools.md": 'CREATE ROLE "v-kubernetes-…"; CREATE ROLE "cipher-admin";',
 }
 """What is there on a provider's server before the page's SQL."""
 PREPARED = "docs/operations.md"
