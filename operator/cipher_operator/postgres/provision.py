@@ -81,7 +81,7 @@ async def converge(
     because a login to a missing database costs a connection and says nothing of the roles; so does a tenant's that is
     beyond his limits, for the database that his status names may be another's. In a database that this
     run created, `prove` runs beside the schema: everything of the login is there before. Raises no Failure: it is in
-    the report.
+    the report. A run that is cancelled, or ends by anything else, hands its report to `cut`.
     """
     run = _Run(connect, desired, orders, maintenance=maintenance, write=write)
     failure: Failure | None = None

@@ -196,9 +196,9 @@ async def finish(
     return Ended(_told(snapshot, removal.lines), removal.kept, why or "", missed)
 
 
-def waiting(failure: Failure) -> Failure:
-    """Return what a deletion waits for, with the way out beside it."""
-    if ANNOTATION_FORCE_DELETE in failure.message:
+def waiting(resource: Resource, failure: Failure) -> Failure:
+    """Return what a deletion waits for, with the way out beside it; a failure of anything else as it is."""
+    if not resource.deleting or ANNOTATION_FORCE_DELETE in failure.message:
         return failure
     return failure.saying(
         f"The deletion waits: {failure.message.rstrip('.')}. To leave everything on the server, set "
@@ -276,7 +276,7 @@ def _waits(removal: Removal, snapshot: Snapshot) -> Result:
     """Return the end of a deletion that waits."""
     assert removal.failure is not None
     found = removal.failure.at(ConditionType.CONNECTED)
-    failure = waiting(shown(snapshot, found))
+    failure = waiting(snapshot.resource, shown(snapshot, found))
     assert failure.stage is not None
     return Result(
         failure=failure,

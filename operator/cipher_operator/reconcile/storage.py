@@ -142,8 +142,7 @@ class Reconciler:
         if around.monotonic() - self._unreadable.setdefault(key, started) < REFUSED_FOR or body is None:
             raise error
         teller = Teller(around.kube, self._recorder, resource, around.now, around.rules.progress_deadline)
-        refusal = api_refused(error, key[0])
-        failure = finalize.waiting(refusal) if resource.deleting else refusal
+        failure = finalize.waiting(resource, api_refused(error, key[0]))
         return await self._end(resource, Result(failure=failure), teller, started)
 
     async def _end(self, resource: Resource, result: Result, teller: Teller, started: float) -> Next:
@@ -176,15 +175,14 @@ class Reconciler:
             why = f"the run did not finish within {limit:g} s; trying again"
             failure = Failure(Reason.UNKNOWN, why, stage=ConditionType.CONNECTED)
             ticket.hung(failure)
-            failure = finalize.waiting(failure) if snapshot.resource.deleting else failure
+            failure = finalize.waiting(snapshot.resource, failure)
         except ApiError as error:
             failure = api_refused(error, snapshot.resource.namespace)
         except (Busy, NotLeading, ApiUnavailable):
             raise
         except Exception:
             logger.exception("a run failed unexpectedly", extra={"storage": "/".join(snapshot.resource.key)})
-            failure = unforeseen()
-            failure = finalize.waiting(failure) if snapshot.resource.deleting else failure
+            failure = finalize.waiting(snapshot.resource, unforeseen())
         return refused(snapshot, failure)
 
     async def _finish(self, snapshot: Snapshot, ticket: Ticket) -> Result | Ended:
