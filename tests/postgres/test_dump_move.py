@@ -1,7 +1,6 @@
 """A storage whose database moves to another server with pg_dump: the roles stay behind, the rows must not be lost."""
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from cipher_operator.core.orders import Credential
 from devcluster import PostgresServer
 from devcluster.longrun import SetupError
 from devcluster.postgres_programs import find_dump_programs
+from support.dumps import program
 from support.provision import APP_PASSWORD, CIPHER_START, Provisioner, Storage, desired, plain_admin, seen, snapshot
 
 FROM, TO = 16, 18
@@ -29,18 +29,6 @@ class Dumped:
     storage: Storage
     archive: Path
     roles: str
-
-
-def program(server: PostgresServer, name: str, *arguments: str, check: bool = True) -> str:
-    """Run one of PostgreSQL's own programs against a server, as its superuser, and return what it writes."""
-    installation = find_dump_programs()
-    environment = installation.environment() | {"PGPASSWORD": server.password}
-    address = ("-h", server.host, "-p", str(server.port), "-U", server.superuser)
-    done = subprocess.run(
-        [installation.bin / name, *address, *arguments], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0 or not check, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,15 @@ from cipher_operator.api.names import ANNOTATION_RECREATE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.observed import Observed
+from cipher_operator.core.observed import Local, Observed
 from cipher_operator.core.orders import Orders
+from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.composing import quoted
 
 
 def refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
     """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
-    lost, besides = None, ""
+    lost, besides, without = None, "", "roles"
     if observed.database is None:
         raise database_gone(desired, orders)
     if not desired.shared and desired.owner not in observed.roles:
@@ -22,17 +23,27 @@ def refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
         besides = f", and {remedies.adopting(desired.tenant)}"
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
+    elif desired.shared and observed.local is not None and not marked(observed.local):
+        place = f"in schema '{desired.schema}' of database '{desired.database}'"
+        lost, without = f"no table of Cipher's {place} has this storage's marker any more", "comments"
     if lost is not None:
         tables = observed.local is not None and bool(observed.local.relations)
-        raise _moved(desired, lost) if tables else _lost(desired, lost, besides)
+        raise _moved(desired, lost, without) if tables else _lost(desired, lost, besides)
 
 
-def _moved(desired: Desired, what: str) -> Failure:
-    """Return what it means that the tables are there and the roles are not as they were: a dump was restored."""
+def marked(local: Local) -> tuple[str, ...]:
+    """Return those of Cipher's tables that carry a marker, anybody's, in their order: in Shared mode there is no role
+    that could."""
+    relations = local.relations
+    return tuple(name for name in TABLE_NAMES if name in relations and relations[name].marker is not None)
+
+
+def _moved(desired: Desired, what: str, without: str) -> Failure:
+    """Return what it means that the tables are there and what says whose they are is not: a dump was restored."""
     return Failure(
         Reason.DATABASE_LOST,
-        f"{what}, but Cipher's tables are there, as after a dump and restore without the roles; nothing was written. "
-        f"To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and "
+        f"{what}, but Cipher's tables are there, as after a dump and restore without the {without}; nothing was "
+        f"written. To take the tables over, set annotation `{ANNOTATION_RECREATE}` to a new value and "
         f"{remedies.adopting(desired.tenant)}: all rows are kept. If it is another server, "
         f"{remedies.point_elsewhere(desired.tenant)}",
         stage=ConditionType.DATABASE_READY,

@@ -1,7 +1,8 @@
 """The ownership marker: JSON in `COMMENT ON ROLE <owner>` that says whose a storage on the server is.
 
 Only comments on roles prove ownership: they need administrative rights on the role, while an app can comment
-on every object it owns. In Shared mode there is no role of ours, and the marker stands on `cipher_store`.
+on every object it owns. In Shared mode there is no role of ours, and the marker stands on each of Cipher's tables: one
+may be dropped, and the app makes it anew at its start, but all of them without a marker are another's, or lost.
 """
 
 import hashlib

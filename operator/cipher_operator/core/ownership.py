@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.lost import database_gone, refuse_lost
+from cipher_operator.core.lost import database_gone, marked, refuse_lost
 from cipher_operator.core.marker import (
     CLOSING,
     DATABASE,
@@ -73,7 +73,7 @@ def judge(desired: Desired, orders: Orders, observed: Observed) -> Claim:
             _refuse_unmarked(desired, orders, observed.roles[desired.owner])
         return Claim(standing, Marker(desired.identity, desired.place))
     if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, orders, marker):
-        raise _foreign(desired, f"role '{desired.owner}'" if not desired.shared else f"table '{MARKER_TABLE}'", marker)
+        raise _foreign(desired, f"table '{bearer(observed)}'" if desired.shared else f"role '{desired.owner}'", marker)
     marker = _true_claim(desired, orders, observed, marker)
     return Claim(standing, replace(marker, identity=desired.identity, place=desired.place))
 
@@ -115,10 +115,15 @@ def claims_here(desired: Desired, marker: Marker) -> Marker:
 def standing_comment(desired: Desired, observed: Observed) -> str | None:
     """Return the comment that carries, or would carry, our marker; None where there is none."""
     if desired.shared:
-        relation = observed.local.relations.get(MARKER_TABLE) if observed.local else None
+        relation = observed.local.relations.get(bearer(observed)) if observed.local else None
         return relation.comment if relation else None
     owner = observed.roles.get(desired.owner)
     return owner.comment if owner else None
+
+
+def bearer(observed: Observed) -> str:
+    """Return the table whose comment is the marker in Shared mode: the first that has one."""
+    return next(iter(marked(observed.local) if observed.local is not None else ()), MARKER_TABLE)
 
 
 def watched(desired: Desired, orders: Orders, observed: Observed) -> Orders:
@@ -172,14 +177,12 @@ def judge_relation(desired: Desired, orders: Orders, claim: Claim, name: str, re
         if same or _handed_over(desired, orders, relation.owner_marker):
             return
         raise _foreign(desired, where, relation.owner_marker)
-    if claim.holds(name):
-        return
-    if desired.shared and orders.established and claim.standing is None and relation.owner == desired.owner:
-        # The marker went with the one table that carries it; the app itself may have made that again, at its start.
-        return
-    if desired.shared and (marker := parse_marker(relation.comment)) is not None:
+    if desired.shared and (marker := relation.marker) is not None:
+        # Whatever the other tables say: one that was restored alone is still its owner's.
+        if marker.identity.same_storage(desired.identity) or _handed_over(desired, orders, marker):
+            return
         raise _foreign(desired, where, marker)
-    if desired.adopt_unowned:
+    if claim.holds(name) or desired.adopt_unowned:
         return
     raise Failure(
         Reason.ALREADY_EXISTS,

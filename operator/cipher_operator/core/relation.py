@@ -108,6 +108,11 @@ class Relation:
         """Return the marker in the comment of the role that owns it."""
         return parse_marker(self.owner_comment)
 
+    @property
+    def marker(self) -> Marker | None:
+        """Return the marker in its own comment, which says whose it is in Shared mode alone."""
+        return parse_marker(self.comment)
+
 
 def relation_from(raw: Mapping[str, Any]) -> Relation:
     """Return what the catalog query says of one relation. KeyError or TypeError mean a bug in the query."""

@@ -67,5 +67,6 @@ INDEX_NAMES: tuple[str, ...] = tuple(index.name for index in INDEXES)
 UPSERTED = frozenset({"cipher_store", "cipher_list_metadata"})
 """Tables whose rows Cipher writes with ON CONFLICT."""
 MARKER_TABLE = "cipher_store"
+"""In Shared mode, the table that always carries the marker; the others have copies."""
 EXTENSION_SCHEMA = "cipher_extensions"
 """Where extensions are made: the tenant must not be able to write there."""

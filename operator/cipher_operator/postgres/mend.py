@@ -1,12 +1,14 @@
 """Changes that bring tables back to what Cipher makes, and that what is in them may refuse: tried, and told."""
 
+from dataclasses import replace
+
 import psycopg
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.core.ownership import marker_changed
 from cipher_operator.core.plan.flaws import Mend
 from cipher_operator.core.plan.plan import Message, Plan
-from cipher_operator.core.sql.step import lines_of
+from cipher_operator.core.sql.step import MARKERS, lines_of
 from cipher_operator.postgres.apply import render
 from cipher_operator.postgres.errors import classify, is_fence
 from cipher_operator.postgres.session import Session
@@ -25,7 +27,7 @@ async def mend(session: Session, plan: Plan, *, done: list[str], words: bool = T
     """
     warnings: list[str] = []
     for each in plan.mends:
-        (line,) = lines_of((each.step,))[1:-1]
+        (line,) = lines_of((replace(each.step, acting=None),))
         try:
             await session.execute(render(Message((each.step,), plan.fence), plan.lock, None))
         except psycopg.Error as error:
@@ -42,6 +44,8 @@ async def mend(session: Session, plan: Plan, *, done: list[str], words: bool = T
 
 def _refused(mend: Mend, line: str, failure: Failure, why: str) -> str:
     where = f"table '{mend.table}'"
+    if mend.step.kind in MARKERS:
+        return f"{where} has no copy of the ownership marker yet: the server did not take it ({why})"
     if failure.sqlstate == NULLS_LEFT:
         return (
             f"column '{mend.column}' of {where} has lost NOT NULL, and some rows hold NULL: fill or delete them, then "

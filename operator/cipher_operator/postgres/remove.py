@@ -161,7 +161,7 @@ class _Removing:
         if marker is None:
             self._rest_outside = False
             if not _is_others_business(desired):
-                self.kept = (f"everything: nothing in database '{desired.database}' is marked as this storage's",)
+                self.kept = (f"everything: nothing in database '{desired.database}' is marked as this storage's alone",)
             return
         if marker.dropping in observed.dropping:
             # An earlier try has renamed our database: this is another.

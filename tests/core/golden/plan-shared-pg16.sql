@@ -7,3 +7,5 @@ CREATE INDEX "idx_cipher_lists_key" ON "public"."cipher_lists" USING btree ("key
 CREATE INDEX "idx_cipher_lists_created_at" ON "public"."cipher_lists" USING btree ("created_at");
 SET LOCAL ROLE NONE;
 COMMENT ON TABLE "public"."cipher_store" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","db":"cipher_db","schema":"public","created":["cipher_list_metadata","cipher_lists","cipher_store"],"rev":0}';
+COMMENT ON TABLE "public"."cipher_lists" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","db":"cipher_db","schema":"public","created":["cipher_list_metadata","cipher_lists","cipher_store"],"rev":0}';
+COMMENT ON TABLE "public"."cipher_list_metadata" IS '{"v":1,"instance":"instance-1","ns":"team","name":"chat","uid":"uid-1","db":"cipher_db","schema":"public","created":["cipher_list_metadata","cipher_lists","cipher_store"],"rev":0}';

@@ -32,7 +32,8 @@ def flaws(schema: str, table: Table, relation: Relation) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Mend:
-    """A step that may fail for what is in its table, without harm to any other; of the whole table, or a column."""
+    """A step that may fail for what is in its table, or for who holds it, without harm to any other; of the whole
+    table, or a column."""
 
     step: Step
     table: str

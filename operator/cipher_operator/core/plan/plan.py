@@ -6,9 +6,9 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import DATABASE, LOGIN, SCHEMA, Marker, parse_marker
-from cipher_operator.core.observed import Observed
+from cipher_operator.core.observed import Local, Observed
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import Claim, Part, judge, standing_comment, tokens_of_roles
+from cipher_operator.core.ownership import Claim, Part, bearer, judge, standing_comment, tokens_of_roles
 from cipher_operator.core.plan.extensions import plan_extensions
 from cipher_operator.core.plan.fitness import fitness_warnings, refuse_unfit
 from cipher_operator.core.plan.flaws import Mend, mends
@@ -17,7 +17,7 @@ from cipher_operator.core.plan.privileges import elsewhere, refuse_steps, unmana
 from cipher_operator.core.plan.relations import being_built, plan_relations
 from cipher_operator.core.plan.roles import plan_roles
 from cipher_operator.core.plan.settings import read_only_setting
-from cipher_operator.core.schema import MARKER_TABLE
+from cipher_operator.core.schema import MARKER_TABLE, TABLE_NAMES
 from cipher_operator.core.sql import steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import PASSWORDS, Step, lines_of
@@ -149,7 +149,7 @@ def plan(desired: Desired, orders: Orders, observed: Observed) -> Plan:
     return replace(
         whole,
         warnings=warnings,
-        mends=mends(desired, observed),
+        mends=(*whole.mends, *mends(desired, observed)),
         deferred=relations.deferred,
         building=building,
     )
@@ -167,14 +167,33 @@ def _plan_dedicated(desired: Desired, observed: Observed, claim: Claim, planned:
 
 
 def _plan_shared(desired: Desired, observed: Observed, claim: Claim, planned: tuple[Step, ...]) -> Plan:
-    """Return the plan that ends with its marker, on the table that it makes or finds; all of it is one message."""
+    """Return the plan that ends with its marker, on the tables that it makes or finds; all of it is one message.
+
+    Where nothing but copies of it are missing, as versions left it that marked one table, nothing depends on them.
+    """
     if observed.local is None:
         return Plan(planned, None, None, desired.owner)
     text = claim.marker.text()
-    standing = claim.standing if MARKER_TABLE in observed.local.relations else None
-    claiming = (steps.write_table_marker(desired.schema, MARKER_TABLE, text),) if text != standing else ()
-    fence = Fence(MARKER_TABLE, standing, desired.schema) if standing is not None else None
-    return Plan((*planned, *claiming), fence, Fence(MARKER_TABLE, text, desired.schema), desired.owner)
+    lacking = _lacking(observed.local, text)
+    claiming = tuple(steps.write_table_marker(desired.schema, name, text) for name in lacking)
+    fence = Fence(bearer(observed), claim.standing, desired.schema) if claim.standing is not None else None
+    marked = Fence(MARKER_TABLE, text, desired.schema)
+    if not planned and all(_is_copy(desired, *each) for each in lacking.items()):
+        return Plan((), fence, marked, desired.owner, mends=tuple(Mend(step, step.on, None) for step in claiming))
+    return Plan((*planned, *claiming), fence, marked, desired.owner)
+
+
+def _lacking(local: Local, text: str) -> dict[str, str | None]:
+    """Return the tables that lack the marker, each with its comment: a person's own words stay in place of a copy."""
+    comments = {name: local.relations[name].comment if name in local.relations else None for name in TABLE_NAMES}
+    words = {name for name, comment in comments.items() if comment is not None and parse_marker(comment) is None}
+    return {name: each for name, each in comments.items() if each != text and name not in words - {MARKER_TABLE}}
+
+
+def _is_copy(desired: Desired, table: str, comment: str | None) -> bool:
+    """Return whether a table lacks a copy and no more: a former owner's marker is no copy, and goes with his tables."""
+    marker = parse_marker(comment)
+    return table != MARKER_TABLE and (marker is None or marker.identity.same_storage(desired.identity))
 
 
 def _naming_published(desired: Desired, orders: Orders, marker: Marker) -> Marker:

@@ -7,14 +7,14 @@ from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import CLOSING, DATABASE, LOGIN, SCHEMA, Marker, parse_marker
-from cipher_operator.core.observed import Observed
+from cipher_operator.core.observed import Local, Observed
 from cipher_operator.core.orders import Orders
-from cipher_operator.core.ownership import claims_here, proven_database, standing_comment, tokens_of_roles
+from cipher_operator.core.ownership import bearer, claims_here, proven_database, standing_comment, tokens_of_roles
 from cipher_operator.core.plan.extensions import SCHEMA_TOKEN, TOKEN
 from cipher_operator.core.plan.grants import grantor, may_grant, owner_of
 from cipher_operator.core.plan.plan import Fence, Plan, refuse_read_only
 from cipher_operator.core.plan.privileges import lacking, must_inherit, refuse_steps, refuse_unable
-from cipher_operator.core.schema import EXTENSION_SCHEMA, MARKER_TABLE, TABLE_NAMES
+from cipher_operator.core.schema import EXTENSION_SCHEMA, TABLE_NAMES
 from cipher_operator.core.sql import removals, steps
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.sql.step import Step
@@ -30,8 +30,17 @@ def claimed(desired: Desired, orders: Orders, observed: Observed) -> Marker | No
     if marker is None or marker.identity != desired.identity:
         # One of the same name and another uid was made after this one, here or in another cluster.
         return None
+    if desired.shared and observed.local is not None and _others(desired, observed.local):
+        return None
     marker = claims_here(desired, marker)
     return marker if marker.dropping in observed.dropping else proven_database(desired, orders, observed, marker)
+
+
+def _others(desired: Desired, local: Local) -> bool:
+    """Return whether a table of Cipher's carries another's marker: one who took over may have written no other, as
+    versions did that marked a single table."""
+    markers = (relation.marker for relation in local.relations.values())
+    return any(marker is not None and not marker.identity.same_storage(desired.identity) for marker in markers)
 
 
 def made_extensions(marker: Marker) -> frozenset[str]:
@@ -220,7 +229,7 @@ def _fence(desired: Desired, observed: Observed) -> Fence | None:
     standing = standing_comment(desired, observed)
     if standing is None:
         return None
-    return Fence(MARKER_TABLE, standing, desired.schema) if desired.shared else Fence(desired.owner, standing)
+    return Fence(bearer(observed), standing, desired.schema) if desired.shared else Fence(desired.owner, standing)
 
 
 def _blocked(desired: Desired, foreign: tuple[str, ...]) -> Failure:

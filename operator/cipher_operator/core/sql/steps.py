@@ -28,7 +28,7 @@ def write_marker(owner: str, text: str) -> Step:
 
 
 def write_table_marker(schema: str, table: str, text: str) -> Step:
-    """Shared mode: the marker stands on a table of ours."""
+    """Shared mode: the marker stands on each table of ours."""
     statement = compose(
         "COMMENT ON TABLE {schema}.{table} IS {text}", schema=schema, table=table, text=sql.Literal(text)
     )
