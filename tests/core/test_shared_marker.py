@@ -102,6 +102,8 @@ def test_what_is_not_ours_is_refused(row: Row) -> None:
     with pytest.raises(Failure) as refused:
         plan(row.wanted, row.orders, seen(row.comments))
     assert refused.value.reason is row.gives, refused.value.message
+    # Mode Shared has neither a schema nor a user name of its choice.
+    assert "`spec.schema`" not in refused.value.message and "user name" not in refused.value.message
 
 
 @pytest.mark.parametrize("row", WRITTEN.values(), ids=WRITTEN)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.lost import database_gone, marked, refuse_lost
 from cipher_operator.core.marker import (
@@ -184,10 +185,11 @@ def judge_relation(desired: Desired, orders: Orders, claim: Claim, name: str, re
         raise _foreign(desired, where, marker)
     if claim.holds(name) or desired.adopt_unowned:
         return
+    elsewhere = remedies.clear_of(shared=desired.shared, field="`spec.schema`")
     raise Failure(
         Reason.ALREADY_EXISTS,
         f"{where} exists and is owned by role '{relation.owner}'; set `spec.adoptionPolicy: IfUnowned` to take it "
-        "over, or create a new CipherStorage with another `spec.schema`",
+        f"over, or create a new CipherStorage with another {elsewhere}",
         stage=ConditionType.SCHEMA_APPLIED,
     )
 
@@ -212,6 +214,7 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     texts = {"instance": owner.instance, "namespace": owner.namespace, "name": owner.name}
     source = ", ".join(f"{key}: {json.dumps(text)}" for key, text in texts.items())
     instance = "" if owner.instance == desired.identity.instance else " of another operator instance"
+    elsewhere = remedies.clear_of(shared=desired.shared, field="database, schema or user name")
     if _named(desired, marker):
         return Failure(
             Reason.CONFLICT,
@@ -222,7 +225,7 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
     return Failure(
         Reason.CONFLICT,
         f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; create a new "
-        "CipherStorage with another database, schema or user name, or take its objects over with "
+        f"CipherStorage with another {elsewhere}, or take its objects over with "
         f"`spec.adoptFrom: {{{source}}}`{_cluster_made_anew(desired, owner)}",
         stage=ConditionType.ACCESS_GRANTED,
     )

@@ -24,6 +24,12 @@ def adopting(tenant: Tenant | None) -> str:
     return f"{field}, which `limits.adoption` of CipherServer '{tenant.server}' must allow first"
 
 
+def clear_of(*, shared: bool, field: str) -> str:
+    """Return the field with which a new CipherStorage keeps clear of what stands there. In mode Shared the schema is
+    `public` and the login the administrator's: that leaves another database."""
+    return "`spec.database.name`" if shared else field
+
+
 def whoever_runs(tenant: Tenant) -> str:
     """Return who the administrator is."""
     return f"whoever runs CipherServer '{tenant.server}'"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
+from cipher_operator.core import remedies
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Local, Observed
 from cipher_operator.core.orders import Orders
@@ -176,6 +177,6 @@ def _conflict(desired: Desired, what: str, differences: list[str]) -> Failure:
         Reason.SCHEMA_CONFLICT,
         f"{what} in schema '{desired.schema}' of database '{desired.database}' is not Cipher's: "
         f"{'; '.join(differences)}. Change it, move it to another schema, or create a new CipherStorage with another "
-        "`spec.schema`; the operator leaves it as it is",
+        f"{remedies.clear_of(shared=desired.shared, field='`spec.schema`')}; the operator leaves it as it is",
         stage=ConditionType.SCHEMA_APPLIED,
     )
