@@ -1,5 +1,4 @@
-"""An outside hand changes a login's password between its setting and its test: it is told what was done and what to do,
-and whoever asks has the password set once more."""
+"""Somebody changes what a run stands on while it goes on: what is told of it is true, and there is a way on."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -92,3 +91,45 @@ async def test_a_password_that_was_changed_before_its_test_is_set_once_more_for_
     a_minute_passes(runs)
     await runs.run()
     assert (runs.says(), passwords_set(runs)) == (READY, 1)
+
+
+def deleted(runs: Runs) -> None:
+    runs.api.delete("secrets", "pg-admin")
+
+
+def held_by_others(runs: Runs) -> None:
+    """Deleted, and somebody else keeps it for now."""
+    runs.api.change("secrets", "pg-admin", {"metadata": {"finalizers": ["example.com/keeps"]}})
+    deleted(runs)
+
+
+def made_anew(runs: Runs) -> None:
+    deleted(runs)
+    runs.admin_secret()
+
+
+GOES = {"gone": deleted, "kept by others": held_by_others, "another one": made_anew}
+
+
+@pytest.mark.parametrize("established", [False, True], ids=["at first", "when it came to be asked for"])
+@pytest.mark.parametrize("goes", GOES)
+async def test_a_connection_secret_that_goes_before_it_is_held(runs: Runs, goes: str, established: bool) -> None:
+    runs.admin_secret()
+    runs.storage(deletionPolicy="Retain" if established else "Delete")
+    if established:
+        await runs.run()
+        assert runs.says() == READY
+        runs.spec(deletionPolicy="Delete")
+    runs.api.fault("PATCH", "/secrets/pg-admin", act=lambda: GOES[goes](runs), times=1)
+    following = await runs.run()
+    body = runs.api.read("cipherstorages", "chat")
+    assert body is not None
+    if goes == "kept by others":
+        assert runs.says() == READY, runs.message()
+        return
+    assert runs.says() == ("False", "SecretNotFound"), runs.message()
+    assert not following.failed
+    assert not body["metadata"].get("finalizers"), "it is held for nothing"
+    runs.admin_secret()
+    await runs.run()
+    assert runs.says() == READY, runs.message()
