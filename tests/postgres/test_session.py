@@ -167,7 +167,7 @@ ERRORS = [
     (
         "no room in /dev/shm",
         "",
-        "DO $$ BEGIN RAISE disk_full USING MESSAGE = 'could not resize shared memory segment \"/PostgreSQL.4711\" to "
+        'DO $$ BEGIN RAISE disk_full USING MESSAGE = \'could not resize shared memory segment "/PostgreSQL.4711" to '
         "33624064 bytes: No space left on device'; END $$",
         Reason.DISK_FULL,
         "53100",
