@@ -199,7 +199,11 @@ SQLSTATES: dict[str, Meaning] = {
     "57P02": Meaning(R.DISCONNECTED, "The server ended the connection after a crash."),
     "57P03": NOT_READY,
     "57P04": Meaning(R.DISCONNECTED, "The database was dropped while the operator worked in it."),
-    "57P05": Meaning(R.DISCONNECTED, "The server ended an idle connection."),
+    "57P05": Meaning(
+        R.DISCONNECTED,
+        "The server ended an idle connection of {who}: its `idle_session_timeout` is very short.",
+        "Lift it for that login, which may do so itself: ALTER ROLE {login_sql} SET idle_session_timeout = 0;",
+    ),
     "25P04": Meaning(
         R.LOCK_TIMEOUT,
         "A transaction of {who} did not end within its `transaction_timeout`.",

@@ -39,8 +39,8 @@ def neutralise_environment(environ: MutableMapping[str, str]) -> None:
 class Session:
     """An open connection in autocommit mode. Use as `async with await Session.open(…) as session`.
 
-    `ssl_in_use` says whether it is encrypted, `server_version` is PostgreSQL's number (160004),
-    `connections_made` counts the connections that opening it took (two where prefer or allow fell back).
+    `ssl_in_use` says whether it is encrypted, `server_version` is PostgreSQL's number (160004), `login` who has logged
+    in, `connections_made` counts the connections that opening it took (two where prefer or allow fell back).
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Session:
         self.connections_made = connections_made
         self.ssl_in_use: bool = connection.pgconn.ssl_in_use
         self.server_version: int = connection.pgconn.server_version
+        self.login: str = connection.pgconn.user.decode(errors="replace")
 
     @classmethod
     async def open(
