@@ -239,7 +239,7 @@ class _Run:
         try:
             finished = await in_rounds(session, look_and_act)
         except psycopg.Error as error:
-            raise self._explained(error, session.login) from None
+            raise self._explained(error, session.role) from None
         if not finished:
             assert self._missing is not None  # there was something left in the last round
             raise Failure(

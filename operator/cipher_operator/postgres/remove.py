@@ -144,7 +144,7 @@ class _Removing:
         try:
             await in_rounds(session, look_and_act)
         except psycopg.Error as error:
-            raise _explained(error, self._desired, session.login) from None
+            raise _explained(error, self._desired, session.role) from None
 
     async def _inside(self, session: Session) -> None:
         desired, orders = self._desired, self._orders
