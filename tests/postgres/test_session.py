@@ -164,6 +164,34 @@ ERRORS = [
     ("fence", "", "SELECT 1/0", Reason.UNKNOWN, "22012", "marker"),
     ("syntax", "", "SELEKT 'word-s3cr3t'", Reason.UNKNOWN, "42601", "does not know"),
     ("disk full", "", "DO $$ BEGIN RAISE disk_full; END $$", Reason.DISK_FULL, "53100", "disk"),
+    (
+        "no room in /dev/shm",
+        "",
+        'DO $$ BEGIN RAISE disk_full USING MESSAGE = \'could not resize shared memory segment "/PostgreSQL.4711" to '
+        "33624064 bytes: No space left on device'; END $$",
+        Reason.DISK_FULL,
+        "53100",
+        "larger /dev/shm",
+    ),
+    (
+        "temporary files",
+        "SET temp_file_limit = 0; SET work_mem = 64",
+        "SELECT count(*) FROM (SELECT g FROM generate_series(1, 20000) g ORDER BY -g OFFSET 1) s",
+        Reason.UNKNOWN,
+        "53400",
+        'ALTER ROLE "postgres" SET temp_file_limit',
+    ),
+    (
+        "another limit",
+        "",
+        "DO $$ BEGIN RAISE configuration_limit_exceeded USING MESSAGE = 'too many of these'; END $$",
+        Reason.UNKNOWN,
+        "53400",
+        "too many of these. Raise it",
+    ),
+    ("broken disk", "", "DO $$ BEGIN RAISE io_error; END $$", Reason.UNKNOWN, "58030", "restore a backup"),
+    ("damaged file", "", "DO $$ BEGIN RAISE data_corrupted; END $$", Reason.UNKNOWN, "XX001", "restore a backup"),
+    ("damaged index", "", "DO $$ BEGIN RAISE index_corrupted; END $$", Reason.UNKNOWN, "XX002", "REINDEX"),
     ("deadlock", "", "DO $$ BEGIN RAISE deadlock_detected; END $$", Reason.LOCK_TIMEOUT, "40P01", "deadlock"),
 ]
 

@@ -135,3 +135,42 @@ async def test_what_an_interrupted_build_left_is_built_anew(runs: Runs) -> None:
     await runs.run()
     assert runs.says() == ("True", "Ready")
     assert valid(runs)
+
+
+async def test_what_a_build_itself_uses_up_is_not_used_up_again_at_once(runs: Runs) -> None:
+    admin = f"admin_{runs.database}"
+    runs.sql(f"CREATE ROLE {admin} LOGIN SUPERUSER PASSWORD 'admin-pw'")
+    runs.admin_secret(user=admin, password="admin-pw")
+    await with_a_large_table(runs)
+    rows = "SELECT 'm' || n, '', now(), now() - n * interval '1 s' FROM generate_series(1, 60000) n"
+    runs.sql(f"INSERT INTO cipher_store {rows}", runs.database)
+    runs.sql(f"ALTER ROLE {admin} SET maintenance_work_mem = '1MB'")
+    runs.sql(f"ALTER ROLE {admin} SET temp_file_limit = 0")
+    runs.server.mark_log()
+
+    async def built() -> int:
+        """Run ten times, a minute apart, and return how many builds were begun."""
+        for _ in range(10):
+            runs.started.clear()
+            await runs.run()
+            if runs.condition()["reason"] == "BuildingIndex":
+                await until_it_ended(runs)
+                await runs.run()
+            assert runs.says() == ("False", "Unknown")
+            assert "temp_file_limit" in runs.message() and "reconcile-requested-at" in runs.message()
+            assert runs.condition(type_="SecretPublished")["status"] == "True", "pods go on with what they have"
+            runs.seconds += 50
+        return runs.server.log_text().count("statement: CREATE INDEX CONCURRENTLY")
+
+    assert await built() == 1
+    runs.ask("reconcile", "now")
+    assert await built() == 2, "who asks has it tried at once"
+    assert await built() == 3, "and it goes on by itself"
+    runs.sql(f"ALTER ROLE {admin} RESET temp_file_limit")
+    runs.ask("reconcile", "mended")
+    runs.started.clear()
+    await runs.run()
+    await until_it_ended(runs)
+    await runs.run()
+    assert runs.says() == ("True", "Ready")
+    assert valid(runs)

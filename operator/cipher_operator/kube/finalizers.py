@@ -43,6 +43,12 @@ async def find(kube: Kube, path: str) -> Holdable | None:
     )
 
 
+async def find_again(kube: Kube, before: Holdable) -> Holdable | None:
+    """Return an object as it is now; None where it is gone, or another one by now. Raises as `find`."""
+    found = await find(kube, before.path)
+    return found if found is not None and found.uid == before.uid else None
+
+
 async def add(kube: Kube, held: Holdable, finalizer: str) -> str:
     """Add a finalizer. Returns the object's resourceVersion when it is there; what was read is read again on a
     conflict.
@@ -64,8 +70,8 @@ async def add(kube: Kube, held: Holdable, finalizer: str) -> str:
         except ApiError as error:
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
-            found = await find(kube, now.path)
-            if found is None or found.uid != now.uid:
+            found = await find_again(kube, now)
+            if found is None:
                 raise ApiError(404, "NotFound") from None
             if found.deleting:
                 raise
@@ -97,8 +103,8 @@ async def remove(kube: Kube, held: Holdable, finalizer: str, *, as_seen: bool = 
                 return True
             if error.status not in _CONFLICT or attempt == TRIES - 1:
                 raise
-            found = await find(kube, now.path)
-            if found is None or found.uid != now.uid:
+            found = await find_again(kube, now)
+            if found is None:
                 return True
             if as_seen:
                 return False

@@ -158,6 +158,17 @@ UNTRUSTED = Meaning(
     "The server's certificate is not trusted: it is self-signed, expired, or its CA is not {trusted}.",
 )
 
+DISK_FAILS = Meaning(
+    R.UNKNOWN,
+    "The server cannot read or write its disk.{said}",
+    "Look at the server's log and its disk; restore a backup if it is broken.",
+)
+DAMAGED = Meaning(
+    R.UNKNOWN,
+    "A file of the server is damaged.{said}",
+    "Let who runs the server look at it: REINDEX where it is an index, else restore a backup.",
+)
+
 SQLSTATES: dict[str, Meaning] = {
     "28P01": AUTHENTICATION,
     "28000": Meaning(R.ACCESS_DENIED, "The server does not let {who} in.{said}"),
@@ -168,6 +179,11 @@ SQLSTATES: dict[str, Meaning] = {
     "53100": Meaning(R.DISK_FULL, "The server's disk is full."),
     "53200": Meaning(R.UNKNOWN, "The server is out of memory.", "Give the server more memory."),
     "53300": TOO_MANY,
+    "53400": Meaning(
+        R.UNKNOWN,
+        "A limit in the server's configuration is met.{said}",
+        "Raise it, as a superuser: on the server, or for {who} (ALTER ROLE … SET).",
+    ),
     "55000": NOT_ACCEPTING,
     "55006": Meaning(
         R.LOCK_TIMEOUT,
@@ -183,7 +199,11 @@ SQLSTATES: dict[str, Meaning] = {
     "57P02": Meaning(R.DISCONNECTED, "The server ended the connection after a crash."),
     "57P03": NOT_READY,
     "57P04": Meaning(R.DISCONNECTED, "The database was dropped while the operator worked in it."),
-    "57P05": Meaning(R.DISCONNECTED, "The server ended an idle connection."),
+    "57P05": Meaning(
+        R.DISCONNECTED,
+        "The server ended an idle connection of {who}: its `idle_session_timeout` is very short.",
+        "Lift it for that login, which may do so itself: ALTER ROLE {login_sql} SET idle_session_timeout = 0;",
+    ),
     "25P04": Meaning(
         R.LOCK_TIMEOUT,
         "A transaction of {who} did not end within its `transaction_timeout`.",
@@ -203,6 +223,9 @@ SQLSTATES: dict[str, Meaning] = {
         "The server does not support that.{said}",
         "Install the extension, or take it off `spec.extensions`.",
     ),
+    "58030": DISK_FAILS,
+    "XX001": DAMAGED,
+    "XX002": DAMAGED,
     "22012": Meaning(
         R.UNKNOWN,
         "The ownership marker changed while the operator worked.",

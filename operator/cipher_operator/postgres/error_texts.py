@@ -217,6 +217,26 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         (r"bouncer config error", POOLER_LOOKUP),
         (r"login rejected", POOLER_HBA),
         (
+            r"(?:resize|open|map|create) shared memory segment",
+            Meaning(
+                R.DISK_FULL,
+                "The server has no room for shared memory; its disk may have enough.",
+                "Give its container a larger /dev/shm (Docker: --shm-size; Kubernetes: an emptyDir of medium Memory at "
+                "/dev/shm).",
+                "53100",
+            ),
+        ),
+        (
+            r"temporary file size exceeds",
+            Meaning(
+                R.UNKNOWN,
+                "A statement needs more temporary files than `temp_file_limit` allows, as the index of a large table "
+                "does.",
+                "Raise it as a superuser: on the server, or with ALTER ROLE {login_sql} SET temp_file_limit.",
+                "53400",
+            ),
+        ),
+        (
             r"out of shared memory",
             Meaning(
                 R.UNKNOWN,

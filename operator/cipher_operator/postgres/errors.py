@@ -7,6 +7,7 @@ import psycopg
 from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_RECONCILE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
@@ -54,6 +55,10 @@ IN_ITS_LISTS = (
     "section [databases])."
 )
 SET_AGAIN = f"The operator sets the password again where the app Secret is its own. {IN_ITS_LISTS}"
+HAS_SET = (
+    "The operator sets the password again no more than once, and has set it; where somebody has changed it since, have "
+    f"it set once more with a new value of annotation `{ANNOTATION_RECONCILE}`. {IN_ITS_LISTS}"
+)
 UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
 
 

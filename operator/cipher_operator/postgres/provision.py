@@ -239,7 +239,7 @@ class _Run:
         try:
             finished = await in_rounds(session, look_and_act)
         except psycopg.Error as error:
-            raise self._explained(error) from None
+            raise self._explained(error, session.role) from None
         if not finished:
             assert self._missing is not None  # there was something left in the last round
             raise Failure(
@@ -283,11 +283,11 @@ class _Run:
         self._missing = replace(left, warnings=(*left.warnings, *refused))
         return observed
 
-    def _explained(self, error: psycopg.Error) -> Failure:
+    def _explained(self, error: psycopg.Error, login: str) -> Failure:
         """Return the Failure, at the first stage that the plan works on: which statement of a message it was is not
         told, so nothing from there on is proven."""
         if self._missing is None or self._observed is None:
-            return classify(error)
+            return classify(error, Attempt(self._desired.database, login))
         if is_fence(error):
             return marker_changed()
         steps, server = self._missing.steps, self._observed.server

@@ -144,7 +144,7 @@ class _Removing:
         try:
             await in_rounds(session, look_and_act)
         except psycopg.Error as error:
-            raise _explained(error, self._desired) from None
+            raise _explained(error, self._desired, session.role) from None
 
     async def _inside(self, session: Session) -> None:
         desired, orders = self._desired, self._orders
@@ -219,7 +219,7 @@ def _one_line(text: str | None) -> str:
     return "; ".join((text or "the server does not say which")[:MAX_DETAIL].splitlines()[:SHOWN])
 
 
-def _explained(error: psycopg.Error, desired: Desired) -> Failure:
+def _explained(error: psycopg.Error, desired: Desired, login: str) -> Failure:
     """Return DeletionBlocked for what others made dependent on our objects, else the usual failure."""
     if is_fence(error):
         return marker_changed()
@@ -232,4 +232,4 @@ def _explained(error: psycopg.Error, desired: Desired) -> Failure:
             stage=ConditionType.SCHEMA_APPLIED,
             sqlstate="2BP01",
         )
-    return classify(error, Attempt(desired.database)).at(ConditionType.DATABASE_READY)
+    return classify(error, Attempt(desired.database, login)).at(ConditionType.DATABASE_READY)

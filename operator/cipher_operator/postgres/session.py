@@ -13,6 +13,7 @@ from psycopg import pq, sql
 
 from cipher_operator.core.connection.admin import VERIFYING, AdminConnection
 from cipher_operator.core.connection.password import Password
+from cipher_operator.core.connection.supabase import role_of
 from cipher_operator.core.permit import Permit, unlimited
 from cipher_operator.postgres.bounded import BoundedConnection, Silent
 from cipher_operator.postgres.dial import DialPolicy, resolve
@@ -39,8 +40,8 @@ def neutralise_environment(environ: MutableMapping[str, str]) -> None:
 class Session:
     """An open connection in autocommit mode. Use as `async with await Session.open(…) as session`.
 
-    `ssl_in_use` says whether it is encrypted, `server_version` is PostgreSQL's number (160004),
-    `connections_made` counts the connections that opening it took (two where prefer or allow fell back).
+    `ssl_in_use` says whether it is encrypted, `server_version` is PostgreSQL's number (160004), `role` that of the
+    login, `connections_made` counts the connections that opening it took (two where prefer or allow fell back).
     """
 
     def __init__(
@@ -49,12 +50,14 @@ class Session:
         connections_made: int,
         files: contextlib.ExitStack,
         permit: Permit = unlimited,
+        role: str = "",
     ) -> None:
         self._connection = connection
         self._files, self._permit = files, permit
         self.connections_made = connections_made
         self.ssl_in_use: bool = connection.pgconn.ssl_in_use
         self.server_version: int = connection.pgconn.server_version
+        self.role = role
 
     @classmethod
     async def open(
@@ -101,7 +104,7 @@ class Session:
                 failure = classify(error, attempt)
             else:
                 # Kept until the end: a cancellation opens a second connection and verifies again.
-                return cls(connection, opening.made, files.pop_all(), permit)
+                return cls(connection, opening.made, files.pop_all(), permit, role_of(admin.host, admin.user))
         raise failure
 
     @property

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.names import ANNOTATION_RECONCILE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.permit import NotLeading
 from cipher_operator.core.sql.step import Step
@@ -18,6 +19,11 @@ BUILD_SECONDS = 3_600.0
 PER_SERVER, PER_NAMESPACE = 2, 1
 """Builds at once, and one less than the server gives sessions. Each keeps a slot of its server while it waits for the
 transactions of whoever uses the table: with no end to them tenants' idle sessions would keep all slots."""
+
+USED_UP = frozenset({"53100", "53200", "53400"})
+"""SQLSTATEs of disk, memory, and a limit such as `temp_file_limit`: a build takes much of each before it fails, and
+others have to do with what is left."""
+REST_SECONDS = 900.0
 
 _NOT_ITS_OWN = frozenset(
     {Reason.SERVER_NOT_AVAILABLE, Reason.LIMIT_EXCEEDED, Reason.CONFLICT, Reason.TARGET_CHANGED, Reason.DATABASE_LOST}
@@ -39,10 +45,12 @@ class Builds:
     """The builds under way, one per storage. Each holds a slot of its server's lane, and no worker; who finds no place
     is run again when a build ends."""
 
-    def __init__(self, ended: Callable[[Key], None]) -> None:
-        self._ended = ended
+    def __init__(self, ended: Callable[[Key], None], monotonic: Callable[[], float]) -> None:
+        self._ended, self._monotonic = ended, monotonic
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._failures: dict[Key, Failure] = {}
+        self._rests: dict[Key, tuple[float, object]] = {}
+        """Until when, in monotonic seconds, and for which way in, what failed is not tried again."""
         self._servers: dict[Key, object] = {}
         """Where the builds under way are."""
         self._waiting: set[Key] = set()
@@ -53,7 +61,15 @@ class Builds:
             return Failure(Reason.BUILDING_INDEX, Reason.BUILDING_INDEX.advice, stage=ConditionType.SCHEMA_APPLIED)
         if key in self._waiting:
             return Failure(Reason.BUILDING_INDEX, OTHERS_FIRST, stage=ConditionType.SCHEMA_APPLIED)
+        if key in self._rests and self._monotonic() < self._rests[key][0]:
+            return self._failures.get(key)
+        self._rests.pop(key, None)
         return self._failures.pop(key, None)
+
+    def asked(self, key: Key) -> None:
+        """Try at once what failed: somebody asks, or it is another matter."""
+        if self._rests.pop(key, None) is not None:
+            self._failures.pop(key, None)
 
     def start(self, key: Key, intent: Intent, steps: Sequence[Step], sessions: Sessions) -> None:
         """Build what a run has put off, unless that is under way or others come first."""
@@ -61,6 +77,8 @@ class Builds:
         server, slots = sessions.lane(intent.admin), sessions.slots(intent.admin)
         if self._servers.get(key, server) != server:
             self.cancel(key)
+        if key in self._rests and (not steps or self._rests[key][1] != _way(intent, sessions)):
+            self.asked(key)
         if not steps or key in self._tasks or key in self._failures:
             return
         if not self._has_place(key, server, slots):
@@ -90,6 +108,7 @@ class Builds:
     def cancel(self, key: Key) -> None:
         """End a build: the storage goes, is left alone, or has another server."""
         self._failures.pop(key, None)
+        self._rests.pop(key, None)
         self._waiting.discard(key)
         self._servers.pop(key, None)
         if (task := self._tasks.pop(key, None)) is not None:
@@ -101,10 +120,21 @@ class Builds:
         self._servers.clear()
         self._waiting.clear()
         self._failures.clear()
+        self._rests.clear()
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _resting(self, key: Key, way: object, failure: Failure) -> Failure:
+        """Return why a build failed, as it is told; one that used up what the server has rests before the next."""
+        if failure.sqlstate not in USED_UP:
+            return failure
+        self._rests[key] = self._monotonic() + REST_SECONDS, way
+        return failure.saying(
+            f"An index of a large table was not built: {failure.message.rstrip('.')}. It is tried again after "
+            f"{REST_SECONDS / 60:g} min, and at once with a new value of annotation `{ANNOTATION_RECONCILE}`"
+        )
 
     async def _build(
         self, key: Key, intent: Intent, steps: tuple[Step, ...], sessions: Sessions, *, only_slot: bool
@@ -124,7 +154,7 @@ class Builds:
                 stage=ConditionType.SCHEMA_APPLIED,
             )
         except Failure as failure:
-            self._failures[key] = failure.at(ConditionType.SCHEMA_APPLIED)
+            self._failures[key] = self._resting(key, _way(intent, sessions), failure.at(ConditionType.SCHEMA_APPLIED))
         except NotLeading:
             logger.info("an index build ended: this process does not lead any more")
         except Exception:
@@ -132,3 +162,8 @@ class Builds:
         if self._tasks.get(key) is this:
             del self._tasks[key], self._servers[key]
             self._ended(key)
+
+
+def _way(intent: Intent, sessions: Sessions) -> object:
+    """Return which server a build is on, and as whom."""
+    return sessions.lane(intent.admin), sessions.credential(intent.admin)

@@ -13,8 +13,8 @@ from cipher_operator.core.discretion import masked, unavailable
 from cipher_operator.core.orders import Orders
 from cipher_operator.kube.cipherservers import holdable, servers
 from cipher_operator.kube.cipherstorages import add_finalizer, remove_finalizer, storage_path, storages
-from cipher_operator.kube.finalizers import TRIES, Holdable, add, find, remove
-from cipher_operator.kube.port import Json, Kube
+from cipher_operator.kube.finalizers import TRIES, Holdable, add, find, find_again, remove
+from cipher_operator.kube.port import ApiError, Json, Kube
 from cipher_operator.kube.secrets import secret_path
 from cipher_operator.postgres.remove import Removal
 from cipher_operator.postgres.remove import remove as remove_from_server
@@ -38,6 +38,7 @@ async def ensure_finalizers(
     ApiError, ApiUnavailable, and Failure where the way in went after it was read.
     """
     kube, home, resource = around.kube, around.namespaces.servers, snapshot.resource
+    again = False
     if spec.management_policy is not ManagementPolicy.MANAGE:
         if FINALIZER in resource.finalizers:
             await release(kube, resource, home)
@@ -54,11 +55,8 @@ async def ensure_finalizers(
         return ()
     elif FINALIZER not in resource.finalizers:
         stored(await add_finalizer(kube, resource, FINALIZER))
-        # Looked at again when the storage itself is held: from now on another storage's release leaves it there.
-        ways = [await _found_again(kube, resource, spec, each) for each in ways]
-    for held in ways:
-        if not held.deleting and IN_USE_FINALIZER not in held.finalizers:
-            await add(kube, held, IN_USE_FINALIZER)
+        again = True
+    ways = [await _held(kube, resource, spec, each, again=again) for each in ways]
     kind = SERVER_KIND if spec.tenant is not None else SECRET
     return tuple((kind, held.name) for held in ways if held.deleting)
 
@@ -76,23 +74,37 @@ def _ways(snapshot: Snapshot, spec: Spec) -> list[Holdable]:
 
 async def _still_open(kube: Kube, before: Holdable, server: str) -> Holdable:
     """Return a CipherServer as it is now. Raises Failure where it takes no new storage any more."""
-    now = await find(kube, before.path)
-    if now is None or now.uid != before.uid or now.deleting:
+    now = await find_again(kube, before)
+    if now is None or now.deleting:
         raise unavailable(server)
     return now
 
 
-async def _found_again(kube: Kube, resource: Resource, spec: Spec, way: Holdable) -> Holdable:
-    """Return what leads to the server as it is now. Where it went meanwhile, nothing was created: the storage is held
-    for nothing then. Raises Failure."""
-    found = await find(kube, way.path)
-    if found is not None:
-        return found
-    if (storage := await find(kube, storage_path(*resource.key))) is not None and storage.uid == resource.uid:
+async def _held(kube: Kube, resource: Resource, spec: Spec, way: Holdable, *, again: bool) -> Holdable:
+    """Hold what leads to the server, unless somebody deletes it, and return it. Looked at `again` where the storage is
+    held just now: another storage's release leaves it there from then on. Raises Failure where it went."""
+    found = await find(kube, way.path) if again else way
+    if found is not None and not found.deleting and IN_USE_FINALIZER not in found.finalizers:
+        try:
+            await add(kube, found, IN_USE_FINALIZER)
+        except ApiError:
+            found = await find_again(kube, found)
+            if found is not None and not found.deleting:
+                raise
+    if found is None:
+        raise await _went(kube, resource, spec, way)
+    return found
+
+
+async def _went(kube: Kube, resource: Resource, spec: Spec, way: Holdable) -> Failure:
+    """Return what a run ends with whose way to the server went. Where it is the first, nothing was created: the storage
+    is held for nothing then."""
+    storage = await find(kube, storage_path(*resource.key)) if FINALIZER not in resource.finalizers else None
+    if storage is not None and storage.uid == resource.uid:
         await remove(kube, storage, FINALIZER)
     if spec.tenant is not None:
-        raise unavailable(spec.tenant.server)
-    raise Failure(
+        return unavailable(spec.tenant.server)
+    return Failure(
         Reason.SECRET_NOT_FOUND,
         f"'{way.name}', which `spec.connection` names, was deleted a moment ago; create it, and this storage goes on "
         "at once",

@@ -9,6 +9,7 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.door import app_login, door_login
 from cipher_operator.core.marker import parse_marker
 from cipher_operator.core.plan.fitness import judged_by_proof
+from cipher_operator.postgres.errors import HAS_SET, SET_AGAIN
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.reconcile.decide import Intent
@@ -57,6 +58,10 @@ async def prove(
     history = _after_setting(sessions, intent, report, history, of)
     remember(history)
     acted, asked = bool(report.executed) or intent.existing is None, "reconcile" in intent.requests.new
+    if asked and history.refusals >= GAPS:
+        # It was given the time that poolers need. Whoever asks says that it may be another by now.
+        history = replace(history, password_set=None)
+        remember(history)
     before = history.proof
     needed = report.tested or due(before, of, acted=acted, asked=asked, now=now, interval=interval)
     if before is not None and not needed:
@@ -77,6 +82,7 @@ async def prove(
         report, refusal = _together(report, again), again.failure
         if refusal is None:
             refusal = await test(sessions, intent, login)
+    refusal = _once_set(refusal) if refusal is not None and history.password_set == of.password else refusal
     door, own = None, refusal is None
     if own:
         refusal, door = await test_doors(
@@ -137,6 +143,13 @@ async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable
     except Failure as failure:
         return of_login(failure, "The login test with the app's own password failed")
     return None
+
+
+def _once_set(refusal: Failure) -> Failure:
+    """Return a refusal as it is told of a password that was set, and is only tested from then on."""
+    kind = Remembered if isinstance(refusal, Remembered) else Failure
+    message = refusal.message.replace(SET_AGAIN, HAS_SET)
+    return kind(refusal.reason, message, stage=refusal.stage, sqlstate=refusal.sqlstate)
 
 
 def _still_said(before: Proof | None, of: Subject, door: Failure) -> Failure | None:

@@ -58,7 +58,7 @@ class Reconciler:
         self._histories: dict[Key, History] = {}
         self._unreadable: dict[Key, float] = {}
         """Since when, in monotonic seconds, a storage's runs end at what the API server cannot read or write for it."""
-        self._builds = Builds(around.enqueue)
+        self._builds = Builds(around.enqueue, around.monotonic)
         self._recorder = Recorder(around.kube, around.now)
 
     def forget(self, key: Key) -> None:
@@ -256,6 +256,8 @@ class Reconciler:
         spared = full and holds(intent, report)
         if refusal is not None and not spared:
             return failed(snapshot, intent, report, refusal, again_soon=proven.again_soon)
+        if "reconcile" in intent.requests.new:
+            self._builds.asked(resource.key)
         self._builds.start(resource.key, intent, report.deferred, sessions)
         building = self._builds.failure(resource.key)
         if building is not None and intent.existing is None:
