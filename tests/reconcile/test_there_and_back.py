@@ -1,12 +1,14 @@
 """The address leads from one server to a copy that has not all of it (a standby that was behind when it was promoted),
 and back: what was lost on the way is said or made again, nothing of others is touched, and the way back is Ready."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from cipher_operator.core.plan import relations
 from devcluster import PostgresServer
 from support.runs import Runs
 from support.switched import Switched, part
@@ -156,3 +158,39 @@ async def test_an_heir_whose_adoption_is_lost_says_why_and_is_ready_back_home(
     address.server = primary
     await runs.until(lambda: runs.says("heir") == READY, "heir")
     runs.app("heir-cipher").close()
+
+
+async def test_an_index_is_not_built_on_a_server_that_nobody_looked_at(
+    runs: Runs, primary: PostgresServer, copy: PostgresServer, address: Switched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table there is another's by now."""
+    monkeypatch.setattr(relations, "LARGE_PAGES", 1)
+    await runs.ready()
+    row = "SELECT 'k' || n, repeat('x', 500), now(), now() FROM generate_series(1, 500) n"
+    runs.sql(f"INSERT INTO cipher_store {row}; ANALYZE cipher_store", runs.database)
+    runs.sql("DROP INDEX idx_cipher_store_updated_at", runs.database)
+    part(primary, copy)
+    copy.execute("SELECT pg_promote()")
+    copy.execute(f"COMMENT ON ROLE app_{runs.database}_chat_owner IS 'another'")
+    looked = 0
+
+    def fails_over(user: str) -> None:
+        nonlocal looked
+        looked += user == primary.superuser
+        if looked == 2:
+            address.server = copy
+
+    address.connecting = fails_over
+    await runs.run()
+    async with asyncio.timeout(30.0):
+        while not runs.started:
+            await asyncio.sleep(0.02)
+    index = "SELECT 1 FROM pg_class WHERE relname = 'idx_cipher_store_updated_at'"
+    assert copy.execute(index, database=runs.database) == []
+    address.connecting, address.server = lambda user: None, primary
+    await later(runs)
+    async with asyncio.timeout(30.0):
+        while runs.says() != READY:
+            await runs.run()
+            await asyncio.sleep(0.02)
+    assert primary.execute(index, database=runs.database) == [(1,)]
