@@ -54,6 +54,8 @@ class Server:
     database: str
     read_only: bool
     admin: Admin
+    standby: bool = False
+    """It follows another server, and may not have heard of what was made there."""
     started: float = 0.0
     """When the postmaster started, in seconds since the epoch."""
     configured: float = 0.0
@@ -207,6 +209,7 @@ def decode(raw: Mapping[str, Any]) -> Observed:
             database=server["database"],
             read_only=server["recovery"] or server["readonly"],
             admin=admin_from(server["admin"]),
+            standby=server["recovery"],
             started=server["started"],
             configured=server["configured"],
             product=server["product"],

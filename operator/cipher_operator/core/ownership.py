@@ -219,7 +219,8 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
         return Failure(
             Reason.CONFLICT,
             f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}, which has taken it back "
-            "since `spec.adoptFrom` was carried out; to take it over once more, remove that field and set it again",
+            "since `spec.adoptFrom` was carried out, or the server has lost that (a restore, a failover); to take it "
+            "over once more, remove that field and set it again",
             stage=ConditionType.ACCESS_GRANTED,
         )
     return Failure(

@@ -1,8 +1,16 @@
 """Where a run looks for its storage: how a database is entered, and which before the storage's own is there."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 
+import psycopg
+
+from cipher_operator.api.failures import Failure
+from cipher_operator.core.desired import Desired
+from cipher_operator.core.observed import Observed
+from cipher_operator.core.plan.plan import refuse_read_only
+from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.session import Session
 
 Connect = Callable[[str], AbstractAsyncContextManager[Session]]
@@ -15,3 +23,19 @@ def maintenance_databases(given: str | None, target: str) -> list[str]:
     """Return where to look before the database exists: the URL's own database, else `postgres`."""
     candidates = [given, DEFAULT_MAINTENANCE]
     return list(dict.fromkeys(name for name in candidates if name and name != target))
+
+
+async def seen_from(connect: Connect, databases: Iterable[str], desired: Desired) -> Observed | None:
+    """Return what the first of these databases that lets us in shows of the server; None where none does."""
+    for database in databases:
+        with contextlib.suppress(Failure, psycopg.Error):
+            async with connect(database) as session:
+                return await observe(session, desired, inside=False)
+    return None
+
+
+async def refuse_standby(connect: Connect, databases: Iterable[str], desired: Desired) -> None:
+    """Raise ReadOnlyServer where the server is a standby, as these databases of it show."""
+    observed = await seen_from(connect, databases, desired)
+    if observed is not None and observed.server.standby:
+        refuse_read_only(desired, observed)

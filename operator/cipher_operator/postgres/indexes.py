@@ -9,6 +9,7 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.sql.step import Step
+from cipher_operator.postgres.catalog_started import STARTED
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.limits import own_limits, standing_limit
 from cipher_operator.postgres.preamble import LOOKING
@@ -17,18 +18,23 @@ from cipher_operator.postgres.session import Session
 LOCK_MS, ONLY_SLOT_LOCK_MS = 600_000, 20_000
 """A concurrent build waits for every transaction that is older than it, and nobody waits for it meanwhile; where it has
 the only connection to the server, everybody does."""
+_STARTED = sql.SQL("SELECT ") + STARTED
 TIMED_OUT = frozenset({"57014", "55P03", "25P04"})
 """SQLSTATE of a statement, a lock and a transaction that took too long."""
 
 
-async def build_indexes(session: Session, steps: Sequence[Step], *, only_slot: bool = False) -> None:
+async def build_indexes(
+    session: Session, steps: Sequence[Step], *, only_slot: bool = False, started: float | None = None
+) -> None:
     """Build what a run deferred, one after another; the session is the caller's to close, and to be used no more.
-    `only_slot`: all others wait for it.
+    `only_slot`: all others wait for it. `started` is when the server was on which the run found them missing.
 
     What another session has built meanwhile is left alone. Raises Failure, stage SchemaApplied: BuildingIndex where
-    another session is at it.
+    another session is at it, Disconnected on another server: the table there may be another's.
     """
     try:
+        if started not in (None, float((await session.execute(LOOKING + _STARTED))[-1][0][0])):
+            raise _another_server()
         own = await own_limits(session, lock_ms=ONLY_SLOT_LOCK_MS if only_slot else LOCK_MS)
     except psycopg.Error as error:
         raise _explained(error) from None
@@ -82,6 +88,15 @@ async def _stopped(session: Session, step: Step, error: psycopg.Error, *, own: b
         f"operator cannot lift that. Point the connection Secret at the server itself, or run: {remedy}",
         stage=ConditionType.SCHEMA_APPLIED,
         sqlstate=error.sqlstate,
+    )
+
+
+def _another_server() -> Failure:
+    return Failure(
+        Reason.DISCONNECTED,
+        "another server answers than the one that lacked an index a moment ago: a failover, a restart, or a host name "
+        "whose addresses lead to several servers. Nothing was built on it; trying again",
+        stage=ConditionType.SCHEMA_APPLIED,
     )
 
 

@@ -21,7 +21,7 @@ from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
 from cipher_operator.core.tenure import exceeded, refuse_beyond
 from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.databases import Connect, maintenance_databases
+from cipher_operator.postgres.databases import Connect, maintenance_databases, refuse_standby, seen_from
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.mend import mend
@@ -105,7 +105,7 @@ class _Run:
         self, connect: Connect, desired: Desired, orders: Orders, *, maintenance: str | None, write: bool
     ) -> None:
         self._connect, self._desired, self._orders, self._write = connect, desired, orders, write
-        self._maintenance = maintenance
+        self._others = maintenance_databases(maintenance, desired.database)
         self._observed: Observed | None = None
         self._missing: Plan | None = None
         self._executed: list[str] = []
@@ -144,7 +144,7 @@ class _Run:
 
     async def prepare(self) -> None:
         """Make roles and database where the database is missing."""
-        for database in maintenance_databases(self._maintenance, self._desired.database):
+        for database in self._others:
             try:
                 async with self._connect(database) as session:
                     self._seen_from = database
@@ -189,9 +189,13 @@ class _Run:
             await self.prepare()
             if self._observed is None:
                 return exceeded(tenant.heir)
-        if self._observed is None:
+        if self._observed is None and self._kept_out is not None:
             # Without a database to create it from, what keeps us out of that one is what must be mended.
-            return self._kept_out or database_gone(self._desired, self._orders)
+            return self._kept_out
+        if self._observed is None:
+            # A standby that says so may not have heard of it.
+            await refuse_standby(self._connect, self._others, self._desired)
+            return database_gone(self._desired, self._orders)
         if self._seen_from is not None and await self._stands(self._seen_from):
             return out_of_sight(self._desired)
         # The next look, with both eyes on what is there then, comes soon.
@@ -201,13 +205,10 @@ class _Run:
             stage=ConditionType.DATABASE_READY,
         )
 
-    async def _stands(self, seen_from: str) -> bool:
+    async def _stands(self, database: str) -> bool:
         """Return whether the database is there, seen from another once more."""
-        try:
-            async with self._connect(seen_from) as session:
-                return (await observe(session, self._desired, inside=False)).database is not None
-        except (Failure, psycopg.Error):
-            return False
+        observed = await seen_from(self._connect, [database], self._desired)
+        return observed is not None and observed.database is not None
 
     async def _converge_in(self, session: Session, *, only_missing_database: bool) -> None:
         self._ssl_in_use = session.ssl_in_use

@@ -14,7 +14,7 @@ from cipher_operator.core.marker import CLOSING, DATABASE, Marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import marker_changed, watched
-from cipher_operator.core.plan.plan import Plan
+from cipher_operator.core.plan.plan import Plan, refuse_read_only
 from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
 from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
@@ -97,6 +97,7 @@ class _Removing:
         self._unseen: Failure | None = None
         self._seconds, self._given_up = HASTY_SECONDS, False
         self._rest_outside = True
+        self._started: float | None = None
         self.lines: list[str] = []
         self.kept: tuple[str, ...] = ()
 
@@ -190,6 +191,13 @@ class _Removing:
 
     async def _observe(self, session: Session, seconds: float, *, inside: bool = True) -> Observed:
         observed = await observe(session, self._desired, inside=inside, seconds=seconds)
+        if self._started not in (None, observed.server.started):
+            # With the same marker, as a copy has it; what others put inside there, nobody has seen.
+            raise _another_server()
+        self._started = observed.server.started
+        if observed.server.standby and self._orders.established:
+            # That it has no marker says nothing: it may not have heard of it.
+            refuse_read_only(self._desired, observed)
         self._orders = watched(self._desired, self._orders, observed)
         return observed
 
@@ -213,6 +221,15 @@ def _kept(desired: Desired, marker: Marker) -> tuple[str, ...]:
     """Return what stays of a storage in a database that it did not create."""
     adopted = (token for token in sorted(marker.adopted) if token in TABLE_NAMES)
     return (f"database '{desired.database}', which was there before", *(f"table '{name}'" for name in adopted))
+
+
+def _another_server() -> Failure:
+    return Failure(
+        Reason.DISCONNECTED,
+        "another server answers than the one that was looked into a moment ago: a failover, a restart, or a host name "
+        "whose addresses lead to several servers. Nothing was dropped on it; trying again",
+        stage=ConditionType.DATABASE_READY,
+    )
 
 
 def _one_line(text: str | None) -> str:

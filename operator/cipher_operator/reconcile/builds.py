@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_RECONCILE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.permit import NotLeading
-from cipher_operator.core.sql.step import Step
 from cipher_operator.postgres.indexes import build_indexes
+from cipher_operator.postgres.provision import Report
 from cipher_operator.reconcile.decide import Intent
 from cipher_operator.reconcile.inputs import Key
 from cipher_operator.reconcile.sessions import Sessions
@@ -71,8 +71,9 @@ class Builds:
         if self._rests.pop(key, None) is not None:
             self._failures.pop(key, None)
 
-    def start(self, key: Key, intent: Intent, steps: Sequence[Step], sessions: Sessions) -> None:
+    def start(self, key: Key, intent: Intent, report: Report, sessions: Sessions) -> None:
         """Build what a run has put off, unless that is under way or others come first."""
+        steps = report.deferred
         self._waiting.discard(key)
         server, slots = sessions.lane(intent.admin), sessions.slots(intent.admin)
         if self._servers.get(key, server) != server:
@@ -85,7 +86,7 @@ class Builds:
             self._waiting.add(key)
             return
         release = sessions.keep_slot(intent.admin)
-        build = self._build(key, intent, tuple(steps), sessions, only_slot=slots == 1)
+        build = self._build(key, intent, report, sessions, only_slot=slots == 1)
         task = asyncio.create_task(build, name=f"index {'/'.join(key)}")
         self._tasks[key], self._servers[key] = task, server
 
@@ -136,16 +137,15 @@ class Builds:
             f"{REST_SECONDS / 60:g} min, and at once with a new value of annotation `{ANNOTATION_RECONCILE}`"
         )
 
-    async def _build(
-        self, key: Key, intent: Intent, steps: tuple[Step, ...], sessions: Sessions, *, only_slot: bool
-    ) -> None:
+    async def _build(self, key: Key, intent: Intent, report: Report, sessions: Sessions, *, only_slot: bool) -> None:
         this = asyncio.current_task()
+        started = report.observed.server.started if report.observed is not None else None
         try:
             async with (
                 asyncio.timeout(BUILD_SECONDS),
                 sessions.beside(intent.admin, intent.desired.database) as session,
             ):
-                await build_indexes(session, steps, only_slot=only_slot)
+                await build_indexes(session, report.deferred, only_slot=only_slot, started=started)
         except TimeoutError:
             self._failures[key] = Failure(
                 Reason.LOCK_TIMEOUT,

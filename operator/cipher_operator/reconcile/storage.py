@@ -258,7 +258,7 @@ class Reconciler:
             return failed(snapshot, intent, report, refusal, again_soon=proven.again_soon)
         if "reconcile" in intent.requests.new:
             self._builds.asked(resource.key)
-        self._builds.start(resource.key, intent, report.deferred, sessions)
+        self._builds.start(resource.key, intent, report, sessions)
         building = self._builds.failure(resource.key)
         if building is not None and intent.existing is None:
             return failed(snapshot, intent, report, building)
