@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from cipher_operator.core.schema import TABLE_NAMES
+from cipher_operator.postgres import rights
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
 from support.runs import SERVERS, Runs
@@ -85,15 +86,18 @@ async def test_it_is_named_with_its_remedy_where_a_mend_waits(server: PostgresSe
     await runs.close()
 
 
-async def test_it_is_named_with_its_remedy_to_whoever_runs_a_cipherserver(tenants: Tenants) -> None:
+async def test_it_is_named_with_its_remedy_to_whoever_runs_a_cipherserver(
+    tenants: Tenants, monkeypatch: pytest.MonkeyPatch
+) -> None:
     admin = f"admin_{tenants.database}"
     tenants.sql(f"CREATE ROLE {admin} LOGIN CREATEROLE CREATEDB PASSWORD 'pw'")
-    tenants.sql(f"ALTER ROLE {admin} IN DATABASE postgres SET idle_session_timeout = 1")
+    tenants.sql(f"ALTER ROLE {admin} SET transaction_timeout = 200")
+    monkeypatch.setattr(rights, "_QUERY", "SELECT pg_sleep(10)")
     tenants.platform()
     url = tenants.server.admin_url(sslmode="disable", user=admin, password="pw")
     tenants.api.secret(f"{PROD}-admin", {"CIPHER_PG_URL": url}, namespace=SERVERS)
     await tenants.look_at_server()
     ready = tenants.server_ready()
-    assert ready["reason"] == "Disconnected", ready
+    assert ready["reason"] == "LockTimeout", ready
     found = SAYS_ITSELF.search(ready["message"])
-    assert found is not None and found[1] == f'ALTER ROLE "{admin}" SET idle_session_timeout = 0', ready
+    assert found is not None and found[1] == f'ALTER ROLE "{admin}" SET transaction_timeout = 0', ready
