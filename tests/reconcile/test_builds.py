@@ -157,7 +157,8 @@ async def test_what_a_build_itself_uses_up_is_not_used_up_again_at_once(runs: Ru
                 await until_it_ended(runs)
                 await runs.run()
             assert runs.says() == ("False", "Unknown")
-            assert "temp_file_limit" in runs.message() and "reconcile-requested-at" in runs.message()
+            assert f'ALTER ROLE "{admin}" SET temp_file_limit' in runs.message(), runs.message()
+            assert "reconcile-requested-at" in runs.message()
             assert runs.condition(type_="SecretPublished")["status"] == "True", "pods go on with what they have"
             runs.seconds += 50
         return runs.server.log_text().count("statement: CREATE INDEX CONCURRENTLY")
@@ -166,6 +167,12 @@ async def test_what_a_build_itself_uses_up_is_not_used_up_again_at_once(runs: Ru
     runs.ask("reconcile", "now")
     assert await built() == 2, "who asks has it tried at once"
     assert await built() == 3, "and it goes on by itself"
+    runs.sql(f"ALTER DATABASE {runs.database} ALLOW_CONNECTIONS false")
+    runs.ask("reconcile", "in vain")
+    await runs.run()
+    assert runs.says() == ("False", "ServerNotReady"), runs.message()
+    runs.sql(f"ALTER DATABASE {runs.database} ALLOW_CONNECTIONS true")
+    assert await built() == 4, "also where the run that was asked for came to no build"
     runs.sql(f"ALTER ROLE {admin} RESET temp_file_limit")
     runs.ask("reconcile", "mended")
     runs.started.clear()

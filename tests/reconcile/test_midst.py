@@ -93,6 +93,25 @@ async def test_a_password_that_was_changed_before_its_test_is_set_once_more_for_
     assert (runs.says(), passwords_set(runs)) == (READY, 1)
 
 
+async def test_an_administrator_refused_while_it_is_set_again_is_not_told_that_it_is(
+    runs: Runs, before_login: Callable[[Callable[[], None]], None]
+) -> None:
+    admin = f"admin_{runs.database}"
+    runs.sql(f"CREATE ROLE {admin} LOGIN SUPERUSER PASSWORD 'admin-pw'")
+    runs.admin_secret(user=admin, password="admin-pw")
+    await runs.ready()
+
+    def changed() -> None:
+        steal(runs)
+        runs.sql(f"ALTER ROLE {admin} PASSWORD 'another'")
+
+    before_login(changed)
+    runs.ask()
+    await runs.run()
+    assert runs.says() == REFUSED
+    assert f"the admin login `{admin}`" in runs.message() and "password again" not in runs.message(), runs.message()
+
+
 def deleted(runs: Runs) -> None:
     runs.api.delete("secrets", "pg-admin")
 

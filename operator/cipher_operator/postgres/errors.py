@@ -7,7 +7,6 @@ import psycopg
 from psycopg import sql
 
 from cipher_operator.api.failures import ConditionType, Failure
-from cipher_operator.api.names import ANNOTATION_RECONCILE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
@@ -53,11 +52,6 @@ one of its databases, and to look for words with something between them takes th
 IN_ITS_LISTS = (
     "A pooler with lists of its own needs login and database in them (PgBouncer: `auth_query` or `auth_file`, and "
     "section [databases])."
-)
-SET_AGAIN = f"The operator sets the password again where the app Secret is its own. {IN_ITS_LISTS}"
-HAS_SET = (
-    "The operator sets the password again no more than once, and has set it; where somebody has changed it since, have "
-    f"it set once more with a new value of annotation `{ANNOTATION_RECONCILE}`. {IN_ITS_LISTS}"
 )
 UNKNOWN = Meaning(Reason.UNKNOWN, "The server reports an error that the operator does not know.{said}")
 
@@ -260,7 +254,7 @@ def _in_words(code: str, text: str, *, connecting: bool) -> Meaning:
 
 def _advice(reason: Reason, facts: Attempt) -> str:
     if reason is Reason.AUTHENTICATION_FAILED and facts.app_login:
-        return SET_AGAIN
+        return IN_ITS_LISTS
     if reason is Reason.READ_ONLY_SERVER and facts.several:
         return SEVERAL_ADDRESSES
     return reason.advice

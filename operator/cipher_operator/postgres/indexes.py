@@ -37,7 +37,7 @@ async def build_indexes(
             raise _another_server()
         own = await own_limits(session, lock_ms=ONLY_SLOT_LOCK_MS if only_slot else LOCK_MS)
     except psycopg.Error as error:
-        raise _explained(error) from None
+        raise _explained(session, error) from None
     for step in steps:
         try:
             await _build(session, step, own=own)
@@ -74,13 +74,13 @@ async def _locked(session: Session, step: Step) -> bool:
 async def _stopped(session: Session, step: Step, error: psycopg.Error, *, own: bool) -> Failure:
     """Return why a build did not come to its end: a limit that is not the operator's is named."""
     if own or error.sqlstate not in TIMED_OUT or session.closed:
-        return _explained(error)
+        return _explained(session, error)
     try:
         limit = await standing_limit(session)
     except psycopg.Error as lost:
-        return _explained(lost)
+        return _explained(session, lost)
     if limit is None:
-        return _explained(error)
+        return _explained(session, error)
     named, remedy = limit
     return Failure(
         Reason.INSUFFICIENT_PRIVILEGE,
@@ -100,5 +100,5 @@ def _another_server() -> Failure:
     )
 
 
-def _explained(error: psycopg.Error) -> Failure:
-    return classify(error, Attempt()).at(ConditionType.SCHEMA_APPLIED)
+def _explained(session: Session, error: psycopg.Error) -> Failure:
+    return classify(error, Attempt(login=session.role)).at(ConditionType.SCHEMA_APPLIED)

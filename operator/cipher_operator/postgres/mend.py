@@ -10,7 +10,7 @@ from cipher_operator.core.plan.flaws import Mend
 from cipher_operator.core.plan.plan import Message, Plan
 from cipher_operator.core.sql.step import MARKERS, lines_of
 from cipher_operator.postgres.apply import render
-from cipher_operator.postgres.errors import classify, is_fence
+from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.session import Session
 
 NULLS_LEFT = "23502"
@@ -31,7 +31,7 @@ async def mend(session: Session, plan: Plan, *, done: list[str], words: bool = T
         try:
             await session.execute(render(Message((each.step,), plan.fence), plan.lock, None))
         except psycopg.Error as error:
-            failure = classify(error)
+            failure = classify(error, Attempt(login=session.role))
             if is_fence(error):
                 raise marker_changed() from None
             if session.closed:

@@ -8,7 +8,7 @@ from psycopg import sql
 from cipher_operator.core.observed import Admin, admin_from
 from cipher_operator.core.plan.fitness import refuse_unsupported
 from cipher_operator.postgres.catalog import ADMIN
-from cipher_operator.postgres.errors import classify
+from cipher_operator.postgres.errors import Attempt, classify
 from cipher_operator.postgres.preamble import LOOKING
 from cipher_operator.postgres.session import Session
 
@@ -37,6 +37,6 @@ async def look(session: Session) -> Rights:
     try:
         answer = (await session.execute(LOOKING + sql.SQL(_QUERY)))[-1][0][0]
     except psycopg.Error as error:
-        raise classify(error) from None
+        raise classify(error, Attempt(login=session.role)) from None
     refuse_unsupported(answer["version"], answer["product"])
     return Rights(answer["version"], answer["read_only"], admin_from(answer["admin"]))

@@ -10,7 +10,6 @@ from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.door import app_login, door_login
 from cipher_operator.postgres.dial import resolve
-from cipher_operator.postgres.errors import IN_ITS_LISTS, SET_AGAIN
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.session import Session
 from cipher_operator.reconcile.decide import Intent
@@ -30,8 +29,6 @@ UNREACHABLE = frozenset(
 )
 """What says that nobody was reached at the pods' door, and nothing against the login."""
 _OF_THE_DOOR = (
-    # What only that door says is nothing that the server's password mends.
-    (SET_AGAIN, IN_ITS_LISTS),
     ("host and port in the connection Secret", "`spec.app.host` and `spec.app.port`"),
     ("he host name in the connection Secret", "he host name in `spec.app.host`"),
     ("he host in the connection Secret", "he host in `spec.app.host`"),

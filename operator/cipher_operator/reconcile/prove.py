@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 
 from cipher_operator.api.failures import Failure
+from cipher_operator.api.names import ANNOTATION_RECONCILE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.door import app_login, door_login
 from cipher_operator.core.marker import parse_marker
 from cipher_operator.core.plan.fitness import judged_by_proof
-from cipher_operator.postgres.errors import HAS_SET, SET_AGAIN
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.provision import Report, converge
 from cipher_operator.reconcile.decide import Intent
@@ -20,6 +20,11 @@ from cipher_operator.reconcile.sessions import Remembered, Sessions
 
 GAPS = 3
 """Tests, 2 s apart, of a password that was just set: poolers learn of it a moment after the server."""
+SETS_AGAIN = "The operator sets the password again where the app Secret is its own"
+HAS_SET = (
+    "The operator sets the password again no more than once, and has set it; where somebody has changed it since, have "
+    f"it set once more with a new value of annotation `{ANNOTATION_RECONCILE}`"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,8 @@ async def prove(
         report, refusal = _together(report, again), again.failure
         if refusal is None:
             refusal = await test(sessions, intent, login)
-    refusal = _once_set(refusal) if refusal is not None and history.password_set == of.password else refusal
+    if refusal is not None and report.failure is None and not intent.desired.shared:
+        refusal = _with_remedy(refusal, once_set=history.password_set == of.password)
     door, own = None, refusal is None
     if own:
         refusal, door = await test_doors(
@@ -145,10 +151,13 @@ async def test(sessions: Sessions, intent: Intent, login: str, tables: Awaitable
     return None
 
 
-def _once_set(refusal: Failure) -> Failure:
-    """Return a refusal as it is told of a password that was set, and is only tested from then on."""
+def _with_remedy(refusal: Failure, *, once_set: bool) -> Failure:
+    """Return why the operator's own door refused a password, with what the operator does about that: one that was set
+    is only tested from then on."""
+    if refusal.reason is not Reason.AUTHENTICATION_FAILED:
+        return refusal
     kind = Remembered if isinstance(refusal, Remembered) else Failure
-    message = refusal.message.replace(SET_AGAIN, HAS_SET)
+    message = f"{refusal.message}. {HAS_SET if once_set else SETS_AGAIN}"
     return kind(refusal.reason, message, stage=refusal.stage, sqlstate=refusal.sqlstate)
 
 

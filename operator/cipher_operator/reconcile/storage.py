@@ -13,6 +13,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.permit import NotLeading
+from cipher_operator.core.requests import Requests
 from cipher_operator.kube.cipherstorages import get_storage
 from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.port import ApiError, ApiUnavailable
@@ -198,6 +199,9 @@ class Reconciler:
 
     async def _reconcile(self, snapshot: Snapshot, ticket: Ticket, stored: Callable[[str], None]) -> Result:
         around, resource = self._around, snapshot.resource
+        if "reconcile" in Requests.of(resource).new:
+            # Before whatever ends this run: that answers the request, too.
+            self._builds.asked(resource.key)
         spec = parse(snapshot, around.rules)
         if isinstance(spec, Failure):
             return refused(snapshot, spec)
@@ -256,8 +260,6 @@ class Reconciler:
         spared = full and holds(intent, report)
         if refusal is not None and not spared:
             return failed(snapshot, intent, report, refusal, again_soon=proven.again_soon)
-        if "reconcile" in intent.requests.new:
-            self._builds.asked(resource.key)
         self._builds.start(resource.key, intent, report, sessions)
         building = self._builds.failure(resource.key)
         if building is not None and intent.existing is None:
