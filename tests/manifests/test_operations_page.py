@@ -72,7 +72,7 @@ def test_what_it_names_exists() -> None:
     for name in set(re.findall(rf"{names.GROUP}/([a-z-]+)", PAGE)):
         assert f"{names.GROUP}/{name}" in {names.FINALIZER, names.IN_USE_FINALIZER}, name
     flags = {flag.name for flag in FLAGS} | {"leader-election", "no-leader-election"}
-    of_others = {"all", "force", "all-namespaces", "status-include-resources"}
+    of_others = {"all", "force", "all-namespaces", "status-include-resources", "no-comments"}
     for name in set(re.findall(r"`--([a-z-]+)", PAGE)):
         assert name in flags | of_others, name
     assert names.SECRET_TYPE in PAGE
