@@ -47,21 +47,15 @@ def primary(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 @pytest.fixture(scope="module")
 def members(primary: PostgresServer) -> Iterator[Members]:
-    standby = primary.standby()
-    try:
+    with primary.standby() as standby:
         yield Members(primary, standby)
-    finally:
-        standby.close()
 
 
 @pytest.fixture
 def copy(primary: PostgresServer) -> Iterator[PostgresServer]:
     """A standby of its own, to be promoted."""
-    standby = primary.standby()
-    try:
+    with primary.standby() as standby:
         yield standby
-    finally:
-        standby.close()
 
 
 def fresh(**changes: object) -> Storage:

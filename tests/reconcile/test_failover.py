@@ -25,11 +25,8 @@ def primary(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def standby(primary: PostgresServer) -> Iterator[PostgresServer]:
-    copy = primary.standby()
-    try:
+    with primary.standby() as copy:
         yield copy
-    finally:
-        copy.close()
 
 
 @pytest.fixture

@@ -26,11 +26,8 @@ def primary(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
 
 @pytest.fixture
 def copy(primary: PostgresServer) -> Iterator[PostgresServer]:
-    standby = primary.standby()
-    try:
+    with primary.standby() as standby:
         yield standby
-    finally:
-        standby.close()
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""Where a run looks for its storage: how a database is entered, and which before the storage's own is there."""
+"""Where a run looks for its storage: how a database is entered, which before the storage's own is there, and whether it
+is the right server at all."""
 
 import contextlib
 from collections.abc import Callable, Iterable
@@ -6,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 
 import psycopg
 
-from cipher_operator.api.failures import Failure
+from cipher_operator.api.failures import ConditionType, Failure
+from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.plan.plan import refuse_read_only
@@ -39,3 +41,13 @@ async def refuse_standby(connect: Connect, databases: Iterable[str], desired: De
     observed = await seen_from(connect, databases, desired)
     if observed is not None and observed.server.standby:
         refuse_read_only(desired, observed)
+
+
+def another_server(looked_at: str, spared: str, stage: ConditionType) -> Failure:
+    """Return what ends work for which another server answers than was looked at: there, nobody has looked."""
+    return Failure(
+        Reason.DISCONNECTED,
+        f"another server answers than the one that {looked_at} a moment ago: a failover, a restart, or a host name "
+        f"whose addresses lead to several servers. Nothing was {spared} on it; trying again",
+        stage=stage,
+    )

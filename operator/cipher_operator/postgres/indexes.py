@@ -10,6 +10,7 @@ from cipher_operator.api.names import ADVISORY_LOCK_PREFIX
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.sql.step import Step
 from cipher_operator.postgres.catalog_started import STARTED
+from cipher_operator.postgres.databases import another_server
 from cipher_operator.postgres.errors import Attempt, classify, is_race
 from cipher_operator.postgres.limits import own_limits, standing_limit
 from cipher_operator.postgres.preamble import LOOKING
@@ -34,7 +35,7 @@ async def build_indexes(
     """
     try:
         if started not in (None, float((await session.execute(LOOKING + _STARTED))[-1][0][0])):
-            raise _another_server()
+            raise another_server("lacked an index", "built", ConditionType.SCHEMA_APPLIED)
         own = await own_limits(session, lock_ms=ONLY_SLOT_LOCK_MS if only_slot else LOCK_MS)
     except psycopg.Error as error:
         raise _explained(session, error) from None
@@ -88,15 +89,6 @@ async def _stopped(session: Session, step: Step, error: psycopg.Error, *, own: b
         f"operator cannot lift that. Point the connection Secret at the server itself, or run: {remedy}",
         stage=ConditionType.SCHEMA_APPLIED,
         sqlstate=error.sqlstate,
-    )
-
-
-def _another_server() -> Failure:
-    return Failure(
-        Reason.DISCONNECTED,
-        "another server answers than the one that lacked an index a moment ago: a failover, a restart, or a host name "
-        "whose addresses lead to several servers. Nothing was built on it; trying again",
-        stage=ConditionType.SCHEMA_APPLIED,
     )
 
 

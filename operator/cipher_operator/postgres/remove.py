@@ -20,7 +20,7 @@ from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.apply import apply
 from cipher_operator.postgres.bounded import Silent
-from cipher_operator.postgres.databases import Connect, maintenance_databases
+from cipher_operator.postgres.databases import Connect, another_server, maintenance_databases
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.preamble import LOOKING
@@ -193,7 +193,7 @@ class _Removing:
         observed = await observe(session, self._desired, inside=inside, seconds=seconds)
         if self._started not in (None, observed.server.started):
             # With the same marker, as a copy has it; what others put inside there, nobody has seen.
-            raise _another_server()
+            raise another_server("was looked into", "dropped", ConditionType.DATABASE_READY)
         self._started = observed.server.started
         if observed.server.standby and self._orders.established:
             # That it has no marker says nothing: it may not have heard of it.
@@ -221,15 +221,6 @@ def _kept(desired: Desired, marker: Marker) -> tuple[str, ...]:
     """Return what stays of a storage in a database that it did not create."""
     adopted = (token for token in sorted(marker.adopted) if token in TABLE_NAMES)
     return (f"database '{desired.database}', which was there before", *(f"table '{name}'" for name in adopted))
-
-
-def _another_server() -> Failure:
-    return Failure(
-        Reason.DISCONNECTED,
-        "another server answers than the one that was looked into a moment ago: a failover, a restart, or a host name "
-        "whose addresses lead to several servers. Nothing was dropped on it; trying again",
-        stage=ConditionType.DATABASE_READY,
-    )
 
 
 def _one_line(text: str | None) -> str:
