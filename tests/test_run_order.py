@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.run_order import group
+from support.run_order import LENGTHY, QUICK, group
 
 TOGETHER = {
     "a file": ("tests/e2e/test_admission.py::test_a", "tests/e2e/test_admission.py::test_b[x-y]"),
@@ -25,6 +25,14 @@ def test_together(pair: tuple[str, str]) -> None:
 @pytest.mark.parametrize("pair", APART.values(), ids=APART)
 def test_apart(pair: tuple[str, str]) -> None:
     assert group(pair[0]) != group(pair[1])
+
+
+NAMES_ITSELF = """
+    import os, pathlib
+    def test_it():
+        with open(os.environ["SEEN"], "a") as file:
+            file.write(f"{pathlib.Path(__file__).stem}\\n")
+    """
 
 
 def seen_in_a_run(pytester: pytest.Pytester, files: dict[str, str], *flags: str, passed: int) -> list[str]:
@@ -57,17 +65,11 @@ def test_the_workers_are_given_groups(pytester: pytest.Pytester) -> None:
 
 def test_what_waits_and_what_computes_are_dealt_out_side_by_side(pytester: pytest.Pytester) -> None:
     """A worker that is left with a file of minutes leaves the others idle, and so does a time in which all wait."""
-    body = """
-        import os, pathlib
-        def test_it():
-            with open(os.environ["SEEN"], "a") as file:
-                file.write(f"{pathlib.Path(__file__).stem}\\n")
-        """
     waiting = ("runtime/test_outages", "e2e/test_killed", "e2e/test_any", "runtime/test_other")
     computing = ("delivery/test_chart", "postgres/test_provision", "test_last")
     files = (*waiting, *computing, "api/test_pure")
     lines = seen_in_a_run(
-        pytester, dict.fromkeys(sorted(files), body), "-n", "1", "--no-loadscope-reorder", passed=len(files)
+        pytester, dict.fromkeys(sorted(files), NAMES_ITSELF), "-n", "1", "--no-loadscope-reorder", passed=len(files)
     )
     assert lines == [
         "test_outages",
@@ -79,3 +81,15 @@ def test_what_waits_and_what_computes_are_dealt_out_side_by_side(pytester: pytes
         "test_other",
         "test_pure",
     ]
+
+
+def test_the_check_does_not_grow_by_a_new_file_about_runs(pytester: pytest.Pytester) -> None:
+    """Which start servers: what is not named is left to `make test`."""
+    files = ("reconcile/test_new", "reconcile/test_stories", "queue/test_new_too", "test_cli")
+    lines = seen_in_a_run(pytester, dict.fromkeys(files, NAMES_ITSELF), "-n", "1", "-m", "not lengthy", passed=2)
+    assert sorted(lines) == ["test_new_too", "test_stories"]
+
+
+def test_what_the_check_names_is_there() -> None:
+    folder = Path(__file__).parent
+    assert [name for name in (*QUICK, *LENGTHY) if not (folder / name).exists()] == []

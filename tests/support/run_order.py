@@ -48,28 +48,42 @@ PURE = ("api/", "core/")
 MAJOR = re.compile(r"\[pg(1[3-8])(?:-(?!to-)|\])")
 """The servers of a test, in its id."""
 
+QUICK = (
+    "reconcile/test_between.py",
+    "reconcile/test_direct_tls.py",
+    "reconcile/test_events.py",
+    "reconcile/test_every_result.py",
+    "reconcile/test_forged_status.py",
+    "reconcile/test_live.py",
+    "reconcile/test_login_keys.py",
+    "reconcile/test_manifests.py",
+    "reconcile/test_missing_rights.py",
+    "reconcile/test_offline.py",
+    "reconcile/test_places.py",
+    "reconcile/test_proof.py",
+    "reconcile/test_requeue.py",
+    "reconcile/test_rotation_page.py",
+    "reconcile/test_server_status.py",
+    "reconcile/test_servers.py",
+    "reconcile/test_shared_deletion.py",
+    "reconcile/test_status.py",
+    "reconcile/test_stories.py",
+    "reconcile/test_storms.py",
+    "reconcile/test_threat_table.py",
+    "reconcile/test_told.py",
+)
+"""What `make check` runs of what starts servers: the stories, and what is done in a second or two."""
+
 LENGTHY = (
     "identity/",
     "manifests/test_alerts.py",
     "manifests/test_servers_only.py",
-    "reconcile/test_builds.py",
-    "reconcile/test_caching_poolers.py",
-    "reconcile/test_cloud_identity.py",
-    "reconcile/test_findings.py",
-    "reconcile/test_fitness.py",
-    "reconcile/test_one_hour.py",
-    "reconcile/test_permit.py",
-    "reconcile/test_poolers.py",
-    "reconcile/test_proof_due.py",
-    "reconcile/test_several_addresses.py",
-    "reconcile/test_switches.py",
-    "reconcile/test_tenant",
-    "reconcile/test_written_otherwise.py",
+    "reconcile/",
     "test_cli.py",
     "test_run_order.py",
 )
-"""What `make check` leaves to `make test`: seconds each, and most of the time of all that needs no cluster. Of those
-with a server the stories stay, and what is done in a second."""
+"""What `make check` leaves to `make test`: seconds each, and most of the time of all that needs no cluster. A new file
+about runs against servers is left to it too until it is named above: else the check grows by each without a word."""
 
 BUILT = {"control_plane", "plane", "helm", "helm4"}
 """Fixtures of programs that may have to be built, which takes minutes."""
@@ -105,7 +119,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if BUILT & set(getattr(item, "fixturenames", ())):
             item.add_marker("cluster")
-        if _file(item).startswith(LENGTHY):
+        if _file(item).startswith(LENGTHY) and not _file(item).startswith(QUICK):
             item.add_marker("lengthy")
     # The order in which a worker collects is that in which groups are shared out. In a worker --dist reads "no".
     if hasattr(config, "workerinput"):
