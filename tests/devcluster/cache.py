@@ -72,3 +72,16 @@ def filled(name: str, fill: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+def drop_unused(prefix: str, seconds: float) -> None:
+    """Remove the cache folders of names that begin so and for which `used` was not called for that long."""
+    for folder in cache_dir().glob(f"{prefix}*"):
+        if folder.is_dir() and folder.stat().st_mtime < time.time() - seconds:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def used(folder: Path) -> None:
+    """Note that a cache folder is in use still. Where that is not to be written down, it stands in nobody's way."""
+    with contextlib.suppress(OSError):
+        os.utime(folder)

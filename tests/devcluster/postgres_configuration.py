@@ -26,11 +26,12 @@ DEFAULT_SETTINGS = {
 }
 CHEAP_MEMORY = "glibc.malloc.hugetlb=1:" + ":".join(
     f"glibc.malloc.{what}={size}"
-    for what, size in {"trim_threshold": 256 << 20, "mmap_threshold": 256 << 20, "top_pad": 4 << 20}.items()
+    for what, size in {"trim_threshold": 256 << 20, "mmap_threshold": 256 << 20, "top_pad": 64 << 20}.items()
 )
 """GLIBC_TUNABLES of a test server. A backend that lives for one look touches thousands of pages for the first time, and
-gives back after each statement what it takes again for the next: a fifth of its CPU time. With this it takes large
-pages, and keeps them. Elsewhere than with glibc it means nothing.
+gives back after each statement what it takes again for the next: a quarter of its CPU time. With this it takes large
+pages, and keeps them. Those need room that is one piece: what the server itself reserves at its start, of which only
+what is used costs memory, holds all that a backend takes. Elsewhere than with glibc it means nothing.
 """
 DEFAULT_HBA = """\
 host all all 127.0.0.1/32 scram-sha-256

@@ -37,6 +37,13 @@ class Installation:
     bin: Path
     tls: bool
     vector: bool
+    origin: Path | None = None
+    """Where `root` was before it was moved."""
+
+    @property
+    def home(self) -> Path:
+        """The root that is the same in every run."""
+        return self.origin or self.root
 
     def environment(self) -> dict[str, str]:
         """Return the environment its programs need: nothing of the caller's `PG*`, and its own libraries first."""
@@ -48,7 +55,7 @@ class Installation:
 
     def moved(self, root: Path) -> Installation:
         """Return the same installation as it is after its root was copied to another place."""
-        return replace(self, root=root, bin=root / self.bin.relative_to(self.root))
+        return replace(self, root=root, bin=root / self.bin.relative_to(self.root), origin=self.home)
 
 
 def find_postgres(
