@@ -15,11 +15,10 @@ from cipher_operator.postgres.dial import DialPolicy
 from cipher_operator.postgres.errors import classify
 from cipher_operator.postgres.session import Session
 from devcluster import PostgresServer
-from support.members import Members
+from support.members import NAME, Members, resolve_to
 from support.sessions import error_of
 
 POLICY = DialPolicy((), 5.0)
-NAME = "cluster.example"
 READ_ONLY = Reason.READ_ONLY_SERVER
 
 _numbers = itertools.count()
@@ -43,13 +42,6 @@ def admin_of(members: Members, port: int, attrs: str | None) -> AdminConnection:
     return replace(made, target_session_attrs=attrs)
 
 
-def resolved_to(monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...]) -> None:
-    async def resolve(host: str, port: int, policy: DialPolicy) -> tuple[str, ...]:
-        return addresses
-
-    monkeypatch.setattr("cipher_operator.postgres.session.resolve", resolve)
-
-
 # what the URL asks for, the members in the resolver's order, connections made
 FOUND = {
     "the first is a standby": ("read-write", ("standby", "primary"), 2),
@@ -61,6 +53,8 @@ FOUND = {
     "one is silent": ("read-write", ("silent", "primary"), 1),
     "the primary is first, and nothing is asked for": (None, ("primary", "standby"), 1),
     "one is away, and nothing is asked for": (None, ("away", "primary"), 1),
+    "the sixth of six (three members, with IPv4 and IPv6)": ("read-write", ("standby",) * 5 + ("primary",), 6),
+    "the sixth, and five are silent": ("read-write", ("silent",) * 5 + ("primary",), 1),
 }
 
 
@@ -70,7 +64,7 @@ async def test_the_one_that_takes_writes_is_found(
 ) -> None:
     attrs, kinds, connections = case
     async with members.behind(*kinds) as (port, addresses):
-        resolved_to(monkeypatch, addresses)
+        resolve_to(monkeypatch, addresses)
         policy = DialPolicy((), 2.0)
         async with await Session.open(admin_of(members, port, attrs), "postgres", policy) as session:
             assert await session.execute(sql.SQL("SELECT pg_is_in_recovery()")) == [[(False,)]]
@@ -97,7 +91,7 @@ async def test_what_is_told_where_none_does(
 ) -> None:
     attrs, kinds, reason, said = case
     async with members.behind(*kinds) as (port, addresses):
-        resolved_to(monkeypatch, addresses)
+        resolve_to(monkeypatch, addresses)
         with pytest.raises(Failure) as caught:
             await Session.open(admin_of(members, port, attrs), "postgres", POLICY)
     assert caught.value.reason is reason
@@ -127,7 +121,7 @@ async def test_a_standby_that_is_behind_does_not_say_which_databases_there_are(
         members.primary.execute(f"CREATE DATABASE {database}")
         await members.level()
     async with members.behind(*kinds) as (port, addresses), members.paused():
-        resolved_to(monkeypatch, addresses)
+        resolve_to(monkeypatch, addresses)
         members.primary.execute(f"{verb} DATABASE {database}")
         try:
             async with await Session.open(admin_of(members, port, "read-write"), database, POLICY) as session:
@@ -142,7 +136,7 @@ async def test_one_address_and_nothing_asked_for_is_judged_by_the_plan(
     members: Members, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with members.behind("standby") as (port, addresses):
-        resolved_to(monkeypatch, addresses)
+        resolve_to(monkeypatch, addresses)
         async with await Session.open(admin_of(members, port, None), "postgres", POLICY) as session:
             failure = classify(await error_of(session, "CREATE ROLE x"))
     assert failure.reason is READ_ONLY
@@ -155,7 +149,7 @@ async def test_a_refused_login_is_tried_at_one_address_only(
     for server in (members.primary, members.standby):
         server.mark_log()
     async with members.behind("standby", "primary") as (port, addresses):
-        resolved_to(monkeypatch, addresses)
+        resolve_to(monkeypatch, addresses)
         wrong = replace(admin_of(members, port, attrs), password=Password("wrong-s3cr3t"))
         with pytest.raises(Failure) as caught:
             await Session.open(wrong, "postgres", POLICY)
@@ -167,7 +161,7 @@ async def test_a_refused_login_is_tried_at_one_address_only(
 async def test_a_login_that_reads_only_by_its_own_setting(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     """`primary` asks what the server is, `read-write` what a session may."""
     async with members.behind("primary") as (port, addresses):
-        resolved_to(monkeypatch, addresses)
+        resolve_to(monkeypatch, addresses)
         login = replace(admin_of(members, port, "primary"), user="reader", password=Password("word-s3cr3t"))
         async with await Session.open(login, "postgres", POLICY) as session:
             assert not session.closed

@@ -82,6 +82,11 @@ async def test_the_number_of_addresses_is_bounded(monkeypatch: pytest.MonkeyPatc
     assert len(await resolve("several.example", 1, DEFAULT)) == dial.MAX_ADDRESSES
 
 
+@pytest.mark.parametrize(("addresses", "each"), [(1, 5.0), (4, 5.0), (5, 4.0), (12, 5 / 3)])
+def test_many_addresses_asked_in_turn_take_no_longer_than_four(addresses: int, each: float) -> None:
+    assert DEFAULT.among(addresses).connect_timeout == pytest.approx(each)
+
+
 class Zones:
     """A resolver whose tarpit zones say nothing until the end of the test."""
 

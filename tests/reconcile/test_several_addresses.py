@@ -43,6 +43,7 @@ ROWS = {
     "all are the primary": (("primary", "primary"), None, "IfReachable", READY, ""),
     "one is a standby": (("primary", "standby"), None, "IfReachable", READER, "one of the 2 addresses"),
     "one of three is a standby": (("primary", "primary", "standby"), None, "IfReachable", READER, "of the 3 addresses"),
+    "the sixth is a standby": (("primary",) * 5 + ("standby",), None, "IfReachable", READER, "of the 6 addresses"),
     "a standby, and libpq is guarded": (("primary", "standby"), GUARD, "IfReachable", READY, "goes to any of them"),
     "a standby first, and libpq is guarded": (("standby", "primary"), GUARD, "IfReachable", READY, "goes to any"),
     "a standby, guarded, and all are to work": (("primary", "standby"), GUARD, "Always", READER, "one of the 2"),

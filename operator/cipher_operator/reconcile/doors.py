@@ -9,7 +9,7 @@ from cipher_operator.api.spec import DoorVerification
 from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.door import app_login, door_login
-from cipher_operator.postgres.dial import resolve
+from cipher_operator.postgres.dial import DialPolicy, resolve
 from cipher_operator.postgres.login import prove_login
 from cipher_operator.postgres.session import Session
 from cipher_operator.reconcile.decide import Intent
@@ -161,11 +161,12 @@ async def _test_each(
         sessions.enter(door.way)
     except Failure as known:
         return of_login(known, door.failed("the pods' host")), None
+    policy = sessions.policy.among(len(addresses))
     away: list[Failure] = []
     reader: Failure | None = None
     elsewhere: Failure | None = None
     for address in addresses:
-        found = await _test_at(sessions, replace(door.way, address=address), desired, login)
+        found = await _test_at(sessions, replace(door.way, address=address), desired, login, policy)
         if not isinstance(found, Failure):
             if door.is_elsewhere(found):
                 elsewhere = _elsewhere(f"one of the {len(addresses)} addresses of the pods' host")
@@ -185,12 +186,14 @@ async def _test_each(
     return None, away[0] if len(away) == len(addresses) else reader or elsewhere
 
 
-async def _test_at(sessions: Sessions, way: AdminConnection, desired: Desired, login: str) -> Failure | float:
+async def _test_at(
+    sessions: Sessions, way: AdminConnection, desired: Desired, login: str, policy: DialPolicy
+) -> Failure | float:
     """Return why the login does not work at one address, else when the server there was started. The lane is not told:
     its server has others."""
     try:
         session = await Session.open(
-            way, desired.database, sessions.policy, app_login=True, run=sessions.run, permit=sessions.permit
+            way, desired.database, policy, app_login=True, run=sessions.run, permit=sessions.permit
         )
         sessions.counters.connection("login")
         async with session:
