@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cipher_operator.api.failures import ConditionType
-from cipher_operator.api.printable import printable
+from cipher_operator.api.printable import printable, shortened
 
 MAX_MESSAGE = 2_048
 _ORDER = {type_: position for position, type_ in enumerate(("Ready", "Reconciling", "Stalled"))}
@@ -79,6 +79,13 @@ def merge(previous: Iterable[Condition], wanted: Sequence[Draft], generation: in
         since = old.last_transition_time if kept and old is not None else now
         observed = generation if draft.observed_generation is None else draft.observed_generation
         merged.append(
-            Condition(draft.type, draft.status, draft.reason, printable(draft.message[:MAX_MESSAGE]), observed, since)
+            Condition(
+                draft.type,
+                draft.status,
+                draft.reason,
+                printable(shortened(draft.message, MAX_MESSAGE)),
+                observed,
+                since,
+            )
         )
     return tuple(merged)

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from cipher_operator.api.printable import printable
+from cipher_operator.api.printable import printable, shortened
 from cipher_operator.api.reasons import FailureClass, Reason
 
 
@@ -50,7 +50,7 @@ class Failure(Exception):
     ) -> None:
         super().__init__(message)
         self._reason = reason
-        self._message = printable(message[:MAX_TEXT])
+        self._message = printable(shortened(message, MAX_TEXT))
         self._stage = stage
         self._sqlstate = sqlstate
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from cipher_operator.api.names import API_VERSION, KIND, REPORTING_CONTROLLER, SERVER_KIND
+from cipher_operator.api.printable import shortened
 from cipher_operator.api.spec import Resource
 from cipher_operator.kube.port import JSON_PATCH, ApiError, ApiUnavailable, Json, Kube
 
@@ -55,7 +56,7 @@ class Recorder:
 
         Never raises: an Event is a courtesy.
         """
-        now, note = self._now(), note.encode()[:MAX_NOTE].decode(errors="ignore")
+        now, note = self._now(), _fitting(note)
         standing = self._standing((resource.uid, type_, reason), now)
         repeated = next((each for each in standing if each.note == note), None)
         if repeated is None and len(standing) >= NOTES_AT_ONCE:
@@ -121,6 +122,12 @@ class Recorder:
         }
         kube = self._kube
         await kube.post(_path(_namespace(resource)), body)
+
+
+def _fitting(note: str) -> str:
+    """Return a note that the API server takes: a mark of two characters and four bytes says that it was longer."""
+    fits = note.encode()[:MAX_NOTE].decode(errors="ignore")
+    return note if fits == note else shortened(note, len(fits) - 2)
 
 
 def _namespace(resource: Resource) -> str:
