@@ -1,6 +1,6 @@
 """The failure table, of what a storage is given: Secrets, CA, URL, extensions."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 
 import psycopg
@@ -61,11 +61,11 @@ def empty_password(scene: Scene) -> Generator[None]:
     scene.secret()
 
 
-def no_ca(scene: Scene, text: str | None) -> Generator[None]:
+def no_ca(scene: Scene, text: Callable[[], bytes] | None = None) -> Generator[None]:
     server = scene.server
     scene.secret(host="localhost", sslmode="prefer")
     if text is not None:
-        scene.write_ca(text, key="another")
+        scene.write_ca(text().decode(), key="another")
     scene.create(
         {
             "connection": {
@@ -81,8 +81,8 @@ def no_ca(scene: Scene, text: str | None) -> Generator[None]:
     scene.write_ca(server.tls.ca.read_text())
 
 
-row("CA not found", NOT_FOUND, "spec.connection.caRef.name")(partial(no_ca, text=None))
-row("CA under another key", KEY_MISSING, "spec.connection.caRef.key")(partial(no_ca, text=private_key_pem().decode()))
+row("CA not found", NOT_FOUND, "spec.connection.caRef.name")(no_ca)
+row("CA under another key", KEY_MISSING, "spec.connection.caRef.key")(partial(no_ca, text=private_key_pem))
 
 
 def no_password(scene: Scene, data: dict[str, str]) -> Generator[None]:
