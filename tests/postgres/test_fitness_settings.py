@@ -44,6 +44,19 @@ DEDICATED = {
     "login-transaction-timeout": Break(on_login("transaction_timeout", "1"), Healed("RESET"), (18,)),
     "login-exit-on-error": Break(on_login("exit_on_error", "on"), Healed("RESET")),
     "login-read-only": Break(on_login("default_transaction_read_only", "on"), Healed("RESET"), MAJORS),
+    "database-tells-clients-all-that-it-does": Break(
+        tuple(
+            f"{DATABASE} SET {name} = {value}"
+            for name, value in (
+                ("client_min_messages", "log"),
+                ("debug_print_parse", "on"),
+                ("debug_print_rewritten", "on"),
+                ("debug_print_plan", "on"),
+            )
+        ),
+        Works(),
+        (13, 18),
+    ),
     "login-writes-where-the-database-does-not": Break(
         (
             f"{DATABASE} SET default_transaction_read_only = on",
