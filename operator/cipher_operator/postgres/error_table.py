@@ -163,6 +163,28 @@ DISK_FAILS = Meaning(
     "The server cannot read or write its disk.{said}",
     "Look at the server's log and its disk; restore a backup if it is broken.",
 )
+DISK_FULL = Meaning(R.DISK_FULL, "The server's disk is full.{said}")
+QUOTA = Meaning(
+    R.DISK_FULL,
+    "The server may write no more.{said}",
+    "Raise the disk quota of the user that it runs as, or the largest file that it may write (`ulimit -f`).",
+)
+CHECKPOINT = Meaning(
+    R.UNKNOWN,
+    "The server cannot write a checkpoint: its disk is full, as a rule, or fails.",
+    "Look at the server's log, and at its disk.",
+)
+KEPT_FROM_FILES = Meaning(
+    R.UNKNOWN,
+    "The operating system keeps the server from its own files.{said}",
+    "Look at its disk, which may be mounted read-only since an error, and at who owns the files.",
+    "42501",
+)
+NO_PROCESS = Meaning(
+    R.TOO_MANY_CONNECTIONS,
+    "The server's host starts no process for one more connection.",
+    "Close idle clients, or give it more memory or processes (`ulimit -u`, the container's limit of pids).",
+)
 DAMAGED = Meaning(
     R.UNKNOWN,
     "A file of the server is damaged.{said}",
@@ -176,7 +198,12 @@ SQLSTATES: dict[str, Meaning] = {
     "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}", "Grant it that, as a role that may."),
     "42939": Meaning(R.INVALID_SPEC, "The server reserves that name.", "Choose another name in the spec."),
     "25006": READ_ONLY,
-    "53100": Meaning(R.DISK_FULL, "The server's disk is full."),
+    "53000": Meaning(
+        R.UNKNOWN,
+        "The server's host has too little of something.{said}",
+        "Give it more; of open files with `ulimit -n` or `fs.file-max`, or lower `max_files_per_process`.",
+    ),
+    "53100": DISK_FULL,
     "53200": Meaning(R.UNKNOWN, "The server is out of memory.", "Give the server more memory."),
     "53300": TOO_MANY,
     "53400": Meaning(
@@ -239,3 +266,5 @@ SOURCES: dict[str, Meaning] = {
     "pg_terminate_backend": FOREIGN_SESSION,
 }
 """By the function in the server's source that reports a 42501: the same in every language."""
+FILE_SOURCES = frozenset({"buffile.c", "copydir.c", "fd.c", "md.c", "miscinit.c", "relmapper.c", "slru.c", "xlog.c"})
+"""Those of the server's sources where a 42501 is the operating system's: they handle files, and judge nobody."""

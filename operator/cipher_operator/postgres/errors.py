@@ -11,6 +11,8 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
     ENDED_AT_LOGIN,
+    FILE_SOURCES,
+    KEPT_FROM_FILES,
     LIBRARY,
     LOST,
     NO_DATABASE,
@@ -127,6 +129,11 @@ def server_words(error: BaseException, hidden: tuple[str, ...] = ()) -> str:
     return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None, hidden)
 
 
+def is_kept_from_files(error: psycopg.Error) -> bool:
+    """Return whether the operating system keeps the server from its own files: the SQLSTATE is that of a privilege."""
+    return foreign_function(error) is None and _meaning(error, error.sqlstate, connecting=False) is KEPT_FROM_FILES
+
+
 def leads_on(error: BaseException) -> bool:
     """Return whether another address of the same name may do better: no server, one that starts, or a reader.
 
@@ -191,8 +198,8 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
         return UNANSWERED if isinstance(error, Unanswered) else TIMEOUT
     text = _text(error)
-    if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
-        return SOURCES[error.diag.source_function]
+    if code == "42501" and isinstance(error, psycopg.Error) and (meaning := _by_source(error)) is not None:
+        return meaning
     if code is not None and code in SQLSTATES:
         # A name in the text may look like the words of another meaning, so the code counts where it says enough.
         if connecting and code in _SAY_LITTLE and (meaning := _by_text(text, code) or _by_text(text)) is not None:
@@ -201,6 +208,12 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if code is not None and code.startswith("08"):
         return LOST
     return _by_text(text) or _by_class(error, code)
+
+
+def _by_source(error: psycopg.Error) -> Meaning | None:
+    """Return what a 42501 means by the place in the server's source that reports it."""
+    file = error.file if isinstance(error, Refused) else error.diag.source_file
+    return KEPT_FROM_FILES if file in FILE_SOURCES else SOURCES.get(error.diag.source_function or "")
 
 
 def _by_text(text: str, code: str | None = None) -> Meaning | None:
