@@ -155,21 +155,28 @@ async def test_a_server_that_is_not_ready(
 
 
 @pytest.mark.parametrize(
-    ("message", "reason", "sqlstate"),
+    ("message", "reason", "sqlstate", "said"),
     [
-        ("SET default_transaction_read_only = on; CREATE TABLE nothing ()", Reason.READ_ONLY_SERVER, "25006"),
-        ("SET statement_timeout = 50; SELECT pg_sleep(20)", Reason.LOCK_TIMEOUT, "57014"),
-        ("CREATE ROLE german_nobody SUPERUSER", Reason.INSUFFICIENT_PRIVILEGE, "42501"),
+        ("SET default_transaction_read_only = on; CREATE TABLE nothing ()", Reason.READ_ONLY_SERVER, "25006", "writer"),
+        ("SET statement_timeout = 50; SELECT pg_sleep(20)", Reason.LOCK_TIMEOUT, "57014", "busy"),
+        ("CREATE ROLE german_nobody SUPERUSER", Reason.INSUFFICIENT_PRIVILEGE, "42501", "Grant it"),
+        (
+            "SELECT pg_advisory_xact_lock(n) FROM generate_series(1, 1000000) n",
+            Reason.UNKNOWN,
+            "53200",
+            "max_locks_per_transaction",
+        ),
     ],
-    ids=["read-only", "statement timeout", "no privilege"],
+    ids=["read-only", "statement timeout", "no privilege", "no room for locks"],
 )
-async def test_in_a_session(german: German, message: str, reason: Reason, sqlstate: str) -> None:
+async def test_in_a_session(german: German, message: str, reason: Reason, sqlstate: str, said: str) -> None:
     async with await Session.open(new_admin(german).admin, "postgres", OPEN) as session:
         with pytest.raises(Exception) as caught:
             for statement in message.split("; "):
                 await session.execute(sql.SQL(statement))
     failure = classify(caught.value, Attempt("postgres", "admin"))
     assert (failure.reason, failure.sqlstate) == (reason, sqlstate)
+    assert said in failure.message
 
 
 async def test_files_that_are_kept_from_the_server(german: German) -> None:

@@ -180,6 +180,12 @@ KEPT_FROM_FILES = Meaning(
     "Look at its disk, which may be mounted read-only since an error, and at who owns the files.",
     "42501",
 )
+NO_LOCKS = Meaning(
+    R.UNKNOWN,
+    "The server has no room for more locks.",
+    "Raise `max_locks_per_transaction` on the server, or end the sessions that hold many locks.",
+    "53200",
+)
 NO_PROCESS = Meaning(
     R.TOO_MANY_CONNECTIONS,
     "The server's host starts no process for one more connection.",
@@ -261,10 +267,13 @@ SQLSTATES: dict[str, Meaning] = {
 }
 """By SQLSTATE, in a session or read off a start-up error."""
 
-SOURCES: dict[str, Meaning] = {
-    "TerminateOtherDBBackends": FOREIGN_SESSION,
-    "pg_terminate_backend": FOREIGN_SESSION,
+_OF_FILES = ("buffile.c", "copydir.c", "fd.c", "md.c", "miscinit.c", "relmapper.c", "slru.c", "xlog.c")
+"""Sources that handle files and judge nobody: a 42501 there is the operating system's."""
+SOURCES: dict[tuple[str, str], Meaning] = {
+    ("42501", "TerminateOtherDBBackends"): FOREIGN_SESSION,
+    ("42501", "pg_terminate_backend"): FOREIGN_SESSION,
+    **{("42501", file): KEPT_FROM_FILES for file in _OF_FILES},
+    ("53200", "lock.c"): NO_LOCKS,
+    ("53200", "predicate.c"): NO_LOCKS,
 }
-"""By the function in the server's source that reports a 42501: the same in every language."""
-FILE_SOURCES = frozenset({"buffile.c", "copydir.c", "fd.c", "md.c", "miscinit.c", "relmapper.c", "slru.c", "xlog.c"})
-"""Those of the server's sources where a 42501 is the operating system's: they handle files, and judge nobody."""
+"""By SQLSTATE and the function or file of the server's source that reports it: the same in every language."""

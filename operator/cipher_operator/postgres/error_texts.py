@@ -16,6 +16,7 @@ from cipher_operator.postgres.error_table import (
     LOST,
     NO_CONNECT,
     NO_DATABASE,
+    NO_LOCKS,
     NO_LOGIN,
     NO_PROCESS,
     NO_TENANT,
@@ -250,15 +251,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
                 "53400",
             ),
         ),
-        (
-            r"out of shared memory",
-            Meaning(
-                R.UNKNOWN,
-                "The server has no room for more locks.",
-                "Raise `max_locks_per_transaction` on the server, or end the sessions that hold many locks.",
-                "53200",
-            ),
-        ),
+        (r"out of shared memory", NO_LOCKS),
         (
             r"SSL error",
             Meaning(

@@ -11,7 +11,6 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
     ENDED_AT_LOGIN,
-    FILE_SOURCES,
     KEPT_FROM_FILES,
     LIBRARY,
     LOST,
@@ -198,7 +197,7 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
         return UNANSWERED if isinstance(error, Unanswered) else TIMEOUT
     text = _text(error)
-    if code == "42501" and isinstance(error, psycopg.Error) and (meaning := _by_source(error)) is not None:
+    if code is not None and isinstance(error, psycopg.Error) and (meaning := _by_source(error, code)) is not None:
         return meaning
     if code is not None and code in SQLSTATES:
         # A name in the text may look like the words of another meaning, so the code counts where it says enough.
@@ -210,10 +209,11 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     return _by_text(text) or _by_class(error, code)
 
 
-def _by_source(error: psycopg.Error) -> Meaning | None:
-    """Return what a 42501 means by the place in the server's source that reports it."""
-    file = error.file if isinstance(error, Refused) else error.diag.source_file
-    return KEPT_FROM_FILES if file in FILE_SOURCES else SOURCES.get(error.diag.source_function or "")
+def _by_source(error: psycopg.Error, code: str) -> Meaning | None:
+    """Return what a SQLSTATE means by the place in the server's source that reports it."""
+    diag = error.diag
+    places = (error.file,) if isinstance(error, Refused) else (diag.source_function, diag.source_file)
+    return next((SOURCES[code, place] for place in places if place and (code, place) in SOURCES), None)
 
 
 def _by_text(text: str, code: str | None = None) -> Meaning | None:
