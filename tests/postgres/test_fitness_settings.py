@@ -217,6 +217,21 @@ DEDICATED = {
         ),
         MAJORS,
     ),
+    **{
+        f"{whose}-{setting}-of-{place}": Break(
+            (f"{sets} SET {setting} = gone",),
+            Refused(
+                DENIED,
+                (f"{whose} login", "pg_db_role_setting", f"-c {setting}=", f"{sets} RESET {setting}"),
+                cautious="admin" in sets,
+            ),
+        )
+        for whose, place, sets, setting in (
+            ("published", "role", LOGIN, "session_preload_libraries"),
+            ("admin", "role", 'ALTER ROLE "{admin}"', "session_preload_libraries"),
+            ("admin", "database", DATABASE, "local_preload_libraries"),
+        )
+    },
     "database-library-gone": Break(
         (f"{DATABASE} SET session_preload_libraries = gone",),
         Refused(DENIED, ("admin login", "lacks a library", f"{DATABASE} RESET session_preload_libraries")),

@@ -91,9 +91,11 @@ ENDED_AT_LOGIN = Meaning(
 LIBRARY = Meaning(
     R.ACCESS_DENIED,
     "The session of {who} is ended as it starts: the server lacks a library that a setting names.{said}",
-    "Install it; or take it off `local_preload_libraries` or `session_preload_libraries`, in another database as a "
-    "superuser: ALTER ROLE {login_sql} RESET local_preload_libraries; ALTER ROLE {login_sql} IN DATABASE "
-    "{database_sql} RESET local_preload_libraries; ALTER DATABASE {database_sql} RESET session_preload_libraries.",
+    "Install it; or, as a superuser with PGOPTIONS='-c session_preload_libraries= -c local_preload_libraries=', look "
+    "where it stands: SELECT setrole::regrole, setdatabase, setconfig FROM pg_db_role_setting; and take it off there: "
+    "ALTER ROLE {login_sql} RESET session_preload_libraries; ALTER ROLE {login_sql} RESET local_preload_libraries; the "
+    "same of ALTER ROLE {login_sql} IN DATABASE {database_sql}, of ALTER ROLE ALL, of ALTER SYSTEM, and ALTER DATABASE "
+    "{database_sql} RESET session_preload_libraries; ALTER DATABASE {database_sql} RESET local_preload_libraries.",
 )
 READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
 SEVERAL_ADDRESSES = (
