@@ -87,6 +87,8 @@ CONNECTING = [
     ("reserved slots", "FATAL:  remaining connection slots are reserved for roles with the SUPERUSER attribute",
      Reason.TOO_MANY_CONNECTIONS),
     ("per database", 'FATAL:  too many connections for database "app"', Reason.TOO_MANY_CONNECTIONS),
+    ("no process", "could not fork new process for connection: Resource temporarily unavailable",
+     Reason.TOO_MANY_CONNECTIONS),
     ("no route", "No route to host", Reason.CONNECT_TIMEOUT),
     ("no IPv6", "Network is unreachable", Reason.CONNECT_TIMEOUT),
     ("kernel timeout", "Connection timed out", Reason.CONNECT_TIMEOUT),
@@ -242,6 +244,29 @@ def test_channel_binding_that_is_not_to_be_had(text: str) -> None:
     message = classify(Refused(AT + text), ATTEMPT).message
     assert "`channel_binding=require`" in message
     assert "proxy" not in message
+
+
+FILE = 'could not extend file "base/5/2601"'
+OF_THE_HOST = {
+    "full, 13 to 16": ("XX000", "could not write init file", Reason.DISK_FULL, "more disk space"),
+    "full": ("53100", f"{FILE}: No space left on device", Reason.DISK_FULL, f"{FILE}: No space left"),
+    "quota": ("XX000", f"{FILE}: Disk quota exceeded", Reason.DISK_FULL, "disk quota of the user"),
+    "too large": ("XX000", f"{FILE}: File too large", Reason.DISK_FULL, "`ulimit -f`"),
+    "checkpoint": ("XX000", "checkpoint request failed", Reason.UNKNOWN, "its disk"),
+    "open files": ("53000", "could not open file: Too many open files", Reason.UNKNOWN, "`ulimit -n`"),
+    "read-only": ("42501", f"{FILE}: Read-only file system", Reason.UNKNOWN, "mounted read-only"),
+    "of others": ("42501", f"{FILE}: Permission denied", Reason.UNKNOWN, "who owns the files"),
+    "a privilege": ("42501", "permission denied for table file", Reason.INSUFFICIENT_PRIVILEGE, "Grant it"),
+}
+
+
+@pytest.mark.parametrize(("code", "text", "reason", "said"), OF_THE_HOST.values(), ids=OF_THE_HOST)
+def test_what_the_operating_system_refuses_a_server(code: str, text: str, reason: Reason, said: str) -> None:
+    failure = classify(Refused(AT + f"FATAL:  {code}: {text}"), ATTEMPT)
+    assert (failure.reason, failure.sqlstate) == (reason, code)
+    assert said in failure.message
+    in_a_session = classify(errors.lookup(code)(text), ATTEMPT)
+    assert (in_a_session.reason, in_a_session.sqlstate) == (reason, code)
 
 
 VERIFIERS_REFUSED = {

@@ -44,6 +44,19 @@ DEDICATED = {
     "login-transaction-timeout": Break(on_login("transaction_timeout", "1"), Healed("RESET"), (18,)),
     "login-exit-on-error": Break(on_login("exit_on_error", "on"), Healed("RESET")),
     "login-read-only": Break(on_login("default_transaction_read_only", "on"), Healed("RESET"), MAJORS),
+    "database-tells-clients-all-that-it-does": Break(
+        tuple(
+            f"{DATABASE} SET {name} = {value}"
+            for name, value in (
+                ("client_min_messages", "log"),
+                ("debug_print_parse", "on"),
+                ("debug_print_rewritten", "on"),
+                ("debug_print_plan", "on"),
+            )
+        ),
+        Works(),
+        (13, 18),
+    ),
     "login-writes-where-the-database-does-not": Break(
         (
             f"{DATABASE} SET default_transaction_read_only = on",
@@ -204,6 +217,21 @@ DEDICATED = {
         ),
         MAJORS,
     ),
+    **{
+        f"{whose}-{setting}-of-{place}": Break(
+            (f"{sets} SET {setting} = gone",),
+            Refused(
+                DENIED,
+                (f"{whose} login", "pg_db_role_setting", f"-c {setting}=", f"{sets} RESET {setting}"),
+                cautious="admin" in sets,
+            ),
+        )
+        for whose, place, sets, setting in (
+            ("published", "role", LOGIN, "session_preload_libraries"),
+            ("admin", "role", 'ALTER ROLE "{admin}"', "session_preload_libraries"),
+            ("admin", "database", DATABASE, "local_preload_libraries"),
+        )
+    },
     "database-library-gone": Break(
         (f"{DATABASE} SET session_preload_libraries = gone",),
         Refused(DENIED, ("admin login", "lacks a library", f"{DATABASE} RESET session_preload_libraries")),

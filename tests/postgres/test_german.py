@@ -12,6 +12,7 @@ from psycopg import sql
 from cipher_operator.api.failures import Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import SSLMode
+from cipher_operator.core.connection.admin import AdminConnection
 from cipher_operator.core.connection.password import Password
 from cipher_operator.core.marker import CLOSING
 from cipher_operator.postgres.errors import Attempt, classify
@@ -21,6 +22,7 @@ from devcluster.tls import CertificateAuthority
 from support.admins import changed, footprint
 from support.german import NATIVE, SPOKEN, German, speaking
 from support.provision import CIPHER_START, OPEN, Provisioner, Storage, desired, plain_admin
+from support.sessions import error_of
 
 HBA = """
 host all german_rejected 127.0.0.1/32 reject
@@ -153,21 +155,52 @@ async def test_a_server_that_is_not_ready(
 
 
 @pytest.mark.parametrize(
-    ("message", "reason", "sqlstate"),
+    ("message", "reason", "sqlstate", "said"),
     [
-        ("SET default_transaction_read_only = on; CREATE TABLE nothing ()", Reason.READ_ONLY_SERVER, "25006"),
-        ("SET statement_timeout = 50; SELECT pg_sleep(20)", Reason.LOCK_TIMEOUT, "57014"),
-        ("CREATE ROLE german_nobody SUPERUSER", Reason.INSUFFICIENT_PRIVILEGE, "42501"),
+        ("SET default_transaction_read_only = on; CREATE TABLE nothing ()", Reason.READ_ONLY_SERVER, "25006", "writer"),
+        ("SET statement_timeout = 50; SELECT pg_sleep(20)", Reason.LOCK_TIMEOUT, "57014", "busy"),
+        ("CREATE ROLE german_nobody SUPERUSER", Reason.INSUFFICIENT_PRIVILEGE, "42501", "Grant it"),
+        (
+            "SELECT pg_advisory_xact_lock(n) FROM generate_series(1, 1000000) n",
+            Reason.UNKNOWN,
+            "53200",
+            "max_locks_per_transaction",
+        ),
     ],
-    ids=["read-only", "statement timeout", "no privilege"],
+    ids=["read-only", "statement timeout", "no privilege", "no room for locks"],
 )
-async def test_in_a_session(german: German, message: str, reason: Reason, sqlstate: str) -> None:
+async def test_in_a_session(german: German, message: str, reason: Reason, sqlstate: str, said: str) -> None:
     async with await Session.open(new_admin(german).admin, "postgres", OPEN) as session:
         with pytest.raises(Exception) as caught:
             for statement in message.split("; "):
                 await session.execute(sql.SQL(statement))
     failure = classify(caught.value, Attempt("postgres", "admin"))
     assert (failure.reason, failure.sqlstate) == (reason, sqlstate)
+    assert said in failure.message
+
+
+async def test_files_that_are_kept_from_the_server(german: German) -> None:
+    """As they are by a disk that is mounted read-only after an error, or a volume that belongs to somebody else."""
+    wanted = desired(f"f{next(_names)}", create_database=False)
+    german.server.execute(f"CREATE DATABASE {wanted.database}")
+    ((path,),) = german.server.execute(f"SELECT 'base/' || oid FROM pg_database WHERE datname = '{wanted.database}'")
+    folder, said = german.server.data_path / path, []
+    admin = AdminConnection(
+        german.host, german.port, german.server.superuser, Password(german.server.password), None, SSLMode.DISABLE
+    )
+    try:
+        async with await Session.open(admin, wanted.database, OPEN) as session:
+            folder.chmod(0o500)
+            said.append(classify(await error_of(session, "CREATE TABLE nothing ()"), Attempt(wanted.database, "admin")))
+        folder.chmod(0)
+        with pytest.raises(Failure) as caught:
+            await Session.open(admin, wanted.database, OPEN)
+        said.append(caught.value)
+    finally:
+        folder.chmod(0o700)
+    for failure in said:
+        assert (failure.reason, failure.sqlstate) == (Reason.UNKNOWN, "42501")
+        assert "keeps the server from its own files" in failure.message
 
 
 async def test_a_deletion_that_was_interrupted_goes_on(german: German) -> None:

@@ -215,6 +215,11 @@ async def test_a_table_that_is_dropped_before_it_is_transient(
 
 FAILURES = {
     "disk full": (Injected("53100", "could not extend file", b"cipher_start"), Reason.DISK_FULL),
+    "disk quota": (Injected("XX000", "could not extend file: Disk quota exceeded", b"cipher_start"), Reason.DISK_FULL),
+    "disk gone read-only": (
+        Injected("42501", 'could not extend file "base/5/1": Read-only file system', b"cipher_start"),
+        Reason.UNKNOWN,
+    ),
     "shutdown": (Injected("57P01", "terminating connection", b"cipher_start", fatal=True), Reason.DISCONNECTED),
     "deadlock": (Injected("40P01", "deadlock detected", b"cipher_start"), Reason.LOCK_TIMEOUT),
     "serialization": (Injected("40001", "could not serialize access", b"cipher_start"), Reason.UNKNOWN),

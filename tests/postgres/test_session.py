@@ -218,6 +218,7 @@ async def test_lock_timeout(session: Session, admin: AdminConnection) -> None:
         await run(other, "SELECT pg_advisory_lock(4711)")
         error = await error_of(session, "SET LOCAL lock_timeout = 50; SELECT pg_advisory_xact_lock(4711)")
     assert classify(error).reason is Reason.LOCK_TIMEOUT
+    assert "prepared transaction" in classify(error).message, "who looks for a session alone may find none"
 
 
 async def test_the_server_s_own_words_are_cleaned(session: Session) -> None:

@@ -8,6 +8,8 @@ import psycopg
 import pytest
 
 from cipher_operator.core.plan import relations
+from cipher_operator.postgres.errors import classify
+from cipher_operator.reconcile import builds
 from support.runs import Runs
 
 INDEX = "idx_cipher_store_updated_at"
@@ -181,3 +183,30 @@ async def test_what_a_build_itself_uses_up_is_not_used_up_again_at_once(runs: Ru
     await runs.run()
     assert runs.says() == ("True", "Ready")
     assert valid(runs)
+
+
+USES_UP = {
+    "disk": ("53100", "could not extend file: No space left on device"),
+    "disk quota": ("XX000", "could not extend file: Disk quota exceeded"),
+    "open files": ("53000", "could not open file: Too many open files"),
+    "memory": ("53200", "out of memory"),
+}
+
+
+@pytest.mark.parametrize(("code", "text"), USES_UP.values(), ids=USES_UP)
+async def test_what_uses_up_the_server_rests(runs: Runs, monkeypatch: pytest.MonkeyPatch, code: str, text: str) -> None:
+    begun = []
+
+    async def fails(*_: object, **how: object) -> None:
+        begun.append(how)
+        raise classify(psycopg.errors.lookup(code)(text))
+
+    await with_a_large_table(runs)
+    monkeypatch.setattr(builds, "build_indexes", fails)
+    for _ in range(4):
+        runs.started.clear()
+        await runs.run()
+        await asyncio.sleep(0)
+        runs.seconds += 60
+    assert "tried again after 15 min" in runs.message(), runs.message()
+    assert len(begun) == 1

@@ -129,7 +129,8 @@ ADVICE: dict[Reason, str] = {
     Reason.TOO_MANY_CONNECTIONS: "Raise the server's or the role's connection limit, or close idle clients.",
     Reason.SERVER_NOT_READY: "Wait until the server has started or recovered.",
     Reason.READ_ONLY_SERVER: "Point the connection Secret at the writer endpoint, or free the server's disk.",
-    Reason.LOCK_TIMEOUT: "Another session holds a lock on Cipher's tables; end it if this lasts.",
+    Reason.LOCK_TIMEOUT: "Another session, or a prepared transaction (`pg_prepared_xacts`), holds a lock that is "
+    "needed; end it if this lasts.",
     Reason.DISK_FULL: "Give the server more disk space.",
     Reason.UNKNOWN: "Look at the operator's log for the SQLSTATE, and at the server's log.",
     Reason.SECRET_NOT_FOUND: "Create the Secret that the spec names, in the namespace of the CipherStorage.",

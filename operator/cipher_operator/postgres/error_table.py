@@ -91,9 +91,11 @@ ENDED_AT_LOGIN = Meaning(
 LIBRARY = Meaning(
     R.ACCESS_DENIED,
     "The session of {who} is ended as it starts: the server lacks a library that a setting names.{said}",
-    "Install it; or take it off `local_preload_libraries` or `session_preload_libraries`, in another database as a "
-    "superuser: ALTER ROLE {login_sql} RESET local_preload_libraries; ALTER ROLE {login_sql} IN DATABASE "
-    "{database_sql} RESET local_preload_libraries; ALTER DATABASE {database_sql} RESET session_preload_libraries.",
+    "Install it; or, as a superuser with PGOPTIONS='-c session_preload_libraries= -c local_preload_libraries=', look "
+    "where it stands: SELECT setrole::regrole, setdatabase, setconfig FROM pg_db_role_setting; and take it off there: "
+    "ALTER ROLE {login_sql} RESET session_preload_libraries; ALTER ROLE {login_sql} RESET local_preload_libraries; the "
+    "same of ALTER ROLE {login_sql} IN DATABASE {database_sql}, of ALTER ROLE ALL, of ALTER SYSTEM, and ALTER DATABASE "
+    "{database_sql} RESET session_preload_libraries; ALTER DATABASE {database_sql} RESET local_preload_libraries.",
 )
 READ_ONLY = Meaning(R.READ_ONLY_SERVER, "The server takes no writes: a standby, or read-only mode.")
 SEVERAL_ADDRESSES = (
@@ -163,6 +165,34 @@ DISK_FAILS = Meaning(
     "The server cannot read or write its disk.{said}",
     "Look at the server's log and its disk; restore a backup if it is broken.",
 )
+DISK_FULL = Meaning(R.DISK_FULL, "The server's disk is full.{said}")
+QUOTA = Meaning(
+    R.DISK_FULL,
+    "The server may write no more.{said}",
+    "Raise the disk quota of the user that it runs as, or the largest file that it may write (`ulimit -f`).",
+)
+CHECKPOINT = Meaning(
+    R.UNKNOWN,
+    "The server cannot write a checkpoint: its disk is full, as a rule, or fails.",
+    "Look at the server's log, and at its disk.",
+)
+KEPT_FROM_FILES = Meaning(
+    R.UNKNOWN,
+    "The operating system keeps the server from its own files.{said}",
+    "Look at its disk, which may be mounted read-only since an error, and at who owns the files.",
+    "42501",
+)
+NO_LOCKS = Meaning(
+    R.UNKNOWN,
+    "The server has no room for more locks.",
+    "Raise `max_locks_per_transaction` on the server, or end the sessions that hold many locks.",
+    "53200",
+)
+NO_PROCESS = Meaning(
+    R.TOO_MANY_CONNECTIONS,
+    "The server's host starts no process for one more connection.",
+    "Close idle clients, or give it more memory or processes (`ulimit -u`, the container's limit of pids).",
+)
 DAMAGED = Meaning(
     R.UNKNOWN,
     "A file of the server is damaged.{said}",
@@ -176,7 +206,12 @@ SQLSTATES: dict[str, Meaning] = {
     "42501": Meaning(R.INSUFFICIENT_PRIVILEGE, "{Who} lacks a privilege.{said}", "Grant it that, as a role that may."),
     "42939": Meaning(R.INVALID_SPEC, "The server reserves that name.", "Choose another name in the spec."),
     "25006": READ_ONLY,
-    "53100": Meaning(R.DISK_FULL, "The server's disk is full."),
+    "53000": Meaning(
+        R.UNKNOWN,
+        "The server's host has too little of something.{said}",
+        "Give it more; of open files with `ulimit -n` or `fs.file-max`, or lower `max_files_per_process`.",
+    ),
+    "53100": DISK_FULL,
     "53200": Meaning(R.UNKNOWN, "The server is out of memory.", "Give the server more memory."),
     "53300": TOO_MANY,
     "53400": Meaning(
@@ -234,8 +269,13 @@ SQLSTATES: dict[str, Meaning] = {
 }
 """By SQLSTATE, in a session or read off a start-up error."""
 
-SOURCES: dict[str, Meaning] = {
-    "TerminateOtherDBBackends": FOREIGN_SESSION,
-    "pg_terminate_backend": FOREIGN_SESSION,
+_OF_FILES = ("buffile.c", "copydir.c", "fd.c", "md.c", "miscinit.c", "relmapper.c", "slru.c", "xlog.c")
+"""Sources that handle files and judge nobody: a 42501 there is the operating system's."""
+SOURCES: dict[tuple[str, str], Meaning] = {
+    ("42501", "TerminateOtherDBBackends"): FOREIGN_SESSION,
+    ("42501", "pg_terminate_backend"): FOREIGN_SESSION,
+    **{("42501", file): KEPT_FROM_FILES for file in _OF_FILES},
+    ("53200", "lock.c"): NO_LOCKS,
+    ("53200", "predicate.c"): NO_LOCKS,
 }
-"""By the function in the server's source that reports a 42501: the same in every language."""
+"""By SQLSTATE and the function or file of the server's source that reports it: the same in every language."""

@@ -5,15 +5,20 @@ import re
 from cipher_operator.api.reasons import Reason
 from cipher_operator.postgres.error_table import (
     AUTHENTICATION,
+    CHECKPOINT,
     CLOUD_SQL_TOKEN,
+    DISK_FULL,
     ENTRA_TOKEN,
     FOREIGN_SESSION,
     HBA,
     INVALID_DATABASE,
+    KEPT_FROM_FILES,
     LOST,
     NO_CONNECT,
     NO_DATABASE,
+    NO_LOCKS,
     NO_LOGIN,
+    NO_PROCESS,
     NO_TENANT,
     NO_TLS_REFUSED,
     NO_UPSTREAM,
@@ -25,6 +30,7 @@ from cipher_operator.postgres.error_table import (
     POOLER_HBA,
     POOLER_LOOKUP,
     POOLER_PARAMETER,
+    QUOTA,
     READ_ONLY,
     STATEMENT_POOLING,
     TIMEOUT,
@@ -216,6 +222,15 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
         (r'database "[^"]*" is disabled', POOLER_DISABLED),
         (r"bouncer config error", POOLER_LOOKUP),
         (r"login rejected", POOLER_HBA),
+        # Without the SQLSTATE of what ails them: internal errors, and what a postmaster without a child says.
+        (r"could not fork new process", NO_PROCESS),
+        (r"could not write init file", DISK_FULL),
+        (r"could not [^:]{1,300}: (?:Disk quota exceeded|File too large)", QUOTA),
+        (r"checkpoint request failed", CHECKPOINT),
+        (
+            r"could not [^:]{1,300}: (?:Permission denied|Read-only file system|Operation not permitted)",
+            KEPT_FROM_FILES,
+        ),
         (
             r"(?:resize|open|map|create) shared memory segment",
             Meaning(
@@ -236,15 +251,7 @@ TEXTS: tuple[tuple[re.Pattern[str], Meaning], ...] = tuple(
                 "53400",
             ),
         ),
-        (
-            r"out of shared memory",
-            Meaning(
-                R.UNKNOWN,
-                "The server has no room for more locks.",
-                "Raise `max_locks_per_transaction` on the server, or end the sessions that hold many locks.",
-                "53200",
-            ),
-        ),
+        (r"out of shared memory", NO_LOCKS),
         (
             r"SSL error",
             Meaning(

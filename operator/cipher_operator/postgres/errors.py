@@ -11,6 +11,7 @@ from cipher_operator.api.reasons import Reason
 from cipher_operator.core.words import without_addresses
 from cipher_operator.postgres.error_table import (
     ENDED_AT_LOGIN,
+    KEPT_FROM_FILES,
     LIBRARY,
     LOST,
     NO_DATABASE,
@@ -127,6 +128,11 @@ def server_words(error: BaseException, hidden: tuple[str, ...] = ()) -> str:
     return without_addresses(error.diag.message_primary if isinstance(error, psycopg.Error) else None, hidden)
 
 
+def is_kept_from_files(error: psycopg.Error) -> bool:
+    """Return whether the operating system keeps the server from its own files: the SQLSTATE is that of a privilege."""
+    return foreign_function(error) is None and _meaning(error, error.sqlstate, connecting=False) is KEPT_FROM_FILES
+
+
 def leads_on(error: BaseException) -> bool:
     """Return whether another address of the same name may do better: no server, one that starts, or a reader.
 
@@ -191,8 +197,8 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if isinstance(error, (psycopg.errors.ConnectionTimeout, TimeoutError)):
         return UNANSWERED if isinstance(error, Unanswered) else TIMEOUT
     text = _text(error)
-    if code == "42501" and isinstance(error, psycopg.Error) and error.diag.source_function in SOURCES:
-        return SOURCES[error.diag.source_function]
+    if code is not None and isinstance(error, psycopg.Error) and (meaning := _by_source(error, code)) is not None:
+        return meaning
     if code is not None and code in SQLSTATES:
         # A name in the text may look like the words of another meaning, so the code counts where it says enough.
         if connecting and code in _SAY_LITTLE and (meaning := _by_text(text, code) or _by_text(text)) is not None:
@@ -201,6 +207,13 @@ def _meaning(error: BaseException, code: str | None, *, connecting: bool) -> Mea
     if code is not None and code.startswith("08"):
         return LOST
     return _by_text(text) or _by_class(error, code)
+
+
+def _by_source(error: psycopg.Error, code: str) -> Meaning | None:
+    """Return what a SQLSTATE means by the place in the server's source that reports it."""
+    diag = error.diag
+    places = (error.file,) if isinstance(error, Refused) else (diag.source_function, diag.source_file)
+    return next((SOURCES[code, place] for place in places if place and (code, place) in SOURCES), None)
 
 
 def _by_text(text: str, code: str | None = None) -> Meaning | None:

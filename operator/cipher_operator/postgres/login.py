@@ -24,7 +24,7 @@ from cipher_operator.core.plan.settings import (
 )
 from cipher_operator.core.sql.composing import quoted
 from cipher_operator.core.words import without_addresses
-from cipher_operator.postgres.errors import Attempt, classify, server_words
+from cipher_operator.postgres.errors import Attempt, classify, is_kept_from_files, server_words
 from cipher_operator.postgres.foreign import foreign_function
 from cipher_operator.postgres.proof_sql import (
     PREFIX,
@@ -163,7 +163,7 @@ async def _explained(session: Session, desired: Desired, login: str, error: psyc
             remedy = remedies.run(desired.tenant, f"ALTER ROLE {quoted(login)} SET {name} = 0")
             text = f"`{name}` ends what Cipher does with login '{login}'; {remedy}"
             return _failure(Reason.ACCESS_DENIED, text, code)
-    if code[:2] in _OF_THE_SERVER or code == "55P03" or not code:
+    if code[:2] in _OF_THE_SERVER or code == "55P03" or not code or is_kept_from_files(error):
         failure = classify(error, Attempt(desired.database, login, app_login=True))
         return _failure(failure.reason, failure.message, failure.sqlstate)
     words = server_words(error)

@@ -4,9 +4,10 @@ from psycopg import sql
 
 PREFIX = sql.SQL(
     "SET LOCAL ROLE NONE; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL quote_all_identifiers = off; "
+    "SET LOCAL client_min_messages = error; "
 )
-"""First words of every message of the operator: neither a setting nor a function of a tenant acts in it, and a type is
-written as it is compared."""
+"""First words of every message of the operator: neither a setting nor a function of a tenant acts in it, a type is
+written as it is compared, and a server that tells all that it does (debug_print_plan) tells it to its log alone."""
 LOCK_TIMEOUT_MS = 5_000
 STATEMENT_TIMEOUT_MS = 30_000
 LIMITS = sql.SQL("SET LOCAL lock_timeout = {lock}; SET LOCAL statement_timeout = {statement}; ").format(

@@ -27,15 +27,20 @@ _DEFAULT, _VERBOSE = 1, 2
 """PGVerbosity in libpq-fe.h."""
 # libpq's own line: severity, two spaces, in the verbose form SQLSTATE, then the server's words.
 _SAID = re.compile(r"failed: [^\n:]*:  (?:([0-9A-Z]{5}): )?([^\n]*)")
+# The last of the verbose form: where in the server's source it is said, in every language the same.
+_SAID_IN = re.compile(r"\nLOCATION:  (?:\w+, )?(\w+\.c):\d+$")
 
 
 class Refused(psycopg.OperationalError):
-    """A connection that failed. `code` and `said` are the server's SQLSTATE and words, None and "" without them."""
+    """A connection that failed. `code` and `said` are the server's SQLSTATE and words, None and "" without them; `file`
+    is the file of its source that says so."""
 
     def __init__(self, text: str) -> None:
         found = _SAID.search(text)
         self.code: str | None = found[1] if found else None
         self.said: str = found[2] if found else ""
+        place = _SAID_IN.search(text.rstrip())
+        self.file: str | None = place[1] if place else None
         # The text that everybody knows, as other clients show it.
         super().__init__(text.replace(f":  {self.code}: ", ":  ", 1) if self.code else text)
 

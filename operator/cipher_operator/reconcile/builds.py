@@ -20,9 +20,9 @@ PER_SERVER, PER_NAMESPACE = 2, 1
 """Builds at once, and one less than the server gives sessions. Each keeps a slot of its server while it waits for the
 transactions of whoever uses the table: with no end to them tenants' idle sessions would keep all slots."""
 
-USED_UP = frozenset({"53100", "53200", "53400"})
-"""SQLSTATEs of disk, memory, and a limit such as `temp_file_limit`: a build takes much of each before it fails, and
-others have to do with what is left."""
+USED_UP = frozenset({"53000", "53100", "53200", "53400"})
+"""SQLSTATEs of open files, disk, memory, and a limit such as `temp_file_limit`: a build takes much of each before it
+fails, and others have to do with what is left. A disk that is full by a quota has none of its own."""
 REST_SECONDS = 900.0
 
 _NOT_ITS_OWN = frozenset(
@@ -129,7 +129,7 @@ class Builds:
 
     def _resting(self, key: Key, way: object, failure: Failure) -> Failure:
         """Return why a build failed, as it is told; one that used up what the server has rests before the next."""
-        if failure.sqlstate not in USED_UP:
+        if failure.sqlstate not in USED_UP and failure.reason is not Reason.DISK_FULL:
             return failure
         self._rests[key] = self._monotonic() + REST_SECONDS, way
         return failure.saying(
