@@ -34,8 +34,11 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND pg_get_userbyid(c.relowner) <> ALL ({roles}::name[])
   AND NOT EXISTS (SELECT 1 FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+UNION ALL SELECT 'subscription ' || s.subname FROM pg_subscription s JOIN pg_database b ON b.oid = s.subdbid
+WHERE b.datname = current_database()
 ORDER BY 1 LIMIT 200"""
 )
+"""A subscription is never dropped with its database, and only from inside: that is closed by the time it shows."""
 
 _UNSEEN = frozenset(
     {
