@@ -53,9 +53,12 @@ def refuse_inherited(desired: Desired, observed: Observed, heir: str) -> None:
     a restore or a failover has lost that, and that one's pods write to them."""
     if observed.local is None or not _our_tables(desired, observed):
         return
+    neighbour = heir.startswith(f"{desired.identity.namespace}/")
+    # Of other namespaces no tenant is told.
+    who = f"CipherStorage '{heir}'" if desired.tenant is None or neighbour else "another CipherStorage"
     raise Failure(
         Reason.DELETION_BLOCKED,
-        f"CipherStorage '{heir}' took this one's tables over with `spec.adoptFrom`, and the server has lost that (a "
+        f"{who} took this one's tables over with `spec.adoptFrom`, and the server has lost that (a "
         "restore, a failover): they would be dropped. Let go of everything on the server with annotation "
         f'`{ANNOTATION_FORCE_DELETE}: "true"`, and have that one take them over once more: remove its '
         "`spec.adoptFrom` and set it again",
