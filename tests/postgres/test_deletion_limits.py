@@ -107,7 +107,8 @@ async def test_what_was_taken_over_from_a_shared_login_outlives_it(server: Postg
     old = fresh("shared", user=admin.admin.user, shared=True, credential=None)
     server.execute(f'CREATE DATABASE "{old.database}" OWNER "{admin.admin.user}"')
     await admin.run(old)
-    heir = fresh("heir", database=old.database, adopt_unowned=True)
+    source = AdoptFrom(old.identity.instance, old.identity.namespace, old.identity.name)
+    heir = fresh("heir", database=old.database, adopt_unowned=True, adopt_from=source)
     await admin.run(heir)
     await admin.remove(old)
     with admin.app(heir) as app:

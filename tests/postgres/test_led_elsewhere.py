@@ -153,5 +153,23 @@ async def test_a_run_that_is_led_elsewhere_behind_its_first_session_changes_noth
     before = snapshot(copy, wanted.database)
     report = await led(primary, copy).report(wanted)
     assert report.failure is not None
+    assert "another server answers" in report.failure.message, report.failure.message
     assert snapshot(copy, wanted.database) == before
     assert rows_of_others(copy, wanted.database) == 1
+
+
+@pytest.mark.parametrize("deletion", [False, True], ids=["made", "deleted"])
+async def test_a_database_that_one_of_two_servers_lacks_is_not_said_to_be_a_poolers_matter_alone(
+    members: Members, deletion: bool
+) -> None:
+    wanted = fresh()
+    async with members.paused():
+        await superuser(members.primary).run(wanted)
+        if deletion:
+            failure = (await led(members.standby, members.primary).removal(wanted)).failure
+        else:
+            failure = (await led(members.primary, members.standby, members.primary).report(wanted)).failure
+    assert failure is not None
+    assert failure.reason is Reason.DATABASE_MISSING
+    assert "or another server behind the same host name" in failure.message, failure.message
+    assert "`spec.database.create" not in failure.message, "it is there"

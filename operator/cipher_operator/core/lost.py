@@ -80,12 +80,12 @@ def database_gone(desired: Desired, orders: Orders) -> Failure:
 def out_of_sight(desired: Desired) -> Failure:
     """Return what it means that the server has the database, and does not let the operator in to it by that name."""
     listing = "the database, or an entry `*`, to that list (PgBouncer: section [databases])"
-    remedy = f"Add {listing}, or point the connection at the server itself"
+    remedy = f"Add {listing}, or point the connection at the one server"
     if desired.tenant is not None:
         remedy = f"To add {listing} is for {remedies.whoever_runs(desired.tenant)}"
     return Failure(
         Reason.DATABASE_MISSING,
-        f"the server has database '{desired.database}', and what stands between it and the operator does not know it: "
-        f"a connection pooler with a list of its own. {remedy}",
+        f"the server has database '{desired.database}', and what the operator came to by that name does not know it: a "
+        f"connection pooler with a list of its own, or another server behind the same host name. {remedy}",
         stage=ConditionType.DATABASE_READY,
     )

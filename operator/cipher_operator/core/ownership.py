@@ -19,6 +19,7 @@ from cipher_operator.core.marker import (
     Marker,
     parse_marker,
 )
+from cipher_operator.core.namesakes import refuse_namesakes
 from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.relation import Relation
@@ -66,12 +67,12 @@ def judge(desired: Desired, orders: Orders, observed: Observed) -> Claim:
     standing = standing_comment(desired, observed)
     if standing is None:
         if not desired.shared and (owner := observed.roles.get(desired.owner)) is not None:
-            _refuse_unmarked(desired, orders, owner)
+            _refuse_unmarked(desired, orders, observed, owner)
         return Claim(None, Marker(desired.identity, desired.place))
     marker = parse_marker(standing)
     if marker is None:
         if not desired.shared:
-            _refuse_unmarked(desired, orders, observed.roles[desired.owner])
+            _refuse_unmarked(desired, orders, observed, observed.roles[desired.owner])
         return Claim(standing, Marker(desired.identity, desired.place))
     if not marker.identity.same_storage(desired.identity) and not _handed_over(desired, orders, marker):
         raise _foreign(desired, f"table '{bearer(observed)}'" if desired.shared else f"role '{desired.owner}'", marker)
@@ -183,7 +184,14 @@ def judge_relation(desired: Desired, orders: Orders, claim: Claim, name: str, re
         if marker.identity.same_storage(desired.identity) or _handed_over(desired, orders, marker):
             return
         raise _foreign(desired, where, marker)
-    if claim.holds(name) or desired.adopt_unowned:
+    if claim.holds(name):
+        return
+    # An app can forge a comment on its own tables: here it gives nothing, and may only keep from a grab.
+    marker = relation.marker if not desired.shared else None
+    foreign = marker is not None and not marker.identity.same_storage(desired.identity)
+    if marker is not None and foreign and not _named(desired, marker):
+        raise _foreign(desired, where, marker, "` and `spec.adoptionPolicy: IfUnowned")
+    if desired.adopt_unowned:
         return
     elsewhere = remedies.clear_of(shared=desired.shared, field="`spec.schema`")
     raise Failure(
@@ -208,7 +216,7 @@ def _named(desired: Desired, marker: Marker) -> bool:
     )
 
 
-def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
+def _foreign(desired: Desired, what: str, marker: Marker, besides: str = "") -> Failure:
     owner = marker.identity
     # Quoted: YAML would take a name such as 2024 for a number.
     texts = {"instance": owner.instance, "namespace": owner.namespace, "name": owner.name}
@@ -227,7 +235,7 @@ def _foreign(desired: Desired, what: str, marker: Marker) -> Failure:
         Reason.CONFLICT,
         f"{what} belongs to CipherStorage '{owner.namespace}/{owner.name}'{instance}; create a new "
         f"CipherStorage with another {elsewhere}, or take its objects over with "
-        f"`spec.adoptFrom: {{{source}}}`{_cluster_made_anew(desired, owner)}",
+        f"`spec.adoptFrom: {{{source}}}{besides}`{_cluster_made_anew(desired, owner)}",
         stage=ConditionType.ACCESS_GRANTED,
     )
 
@@ -243,7 +251,8 @@ def _cluster_made_anew(desired: Desired, owner: Identity) -> str:
     )
 
 
-def _refuse_unmarked(desired: Desired, orders: Orders, role: Role) -> None:
+def _refuse_unmarked(desired: Desired, orders: Orders, observed: Observed, role: Role) -> None:
+    refuse_namesakes(desired, observed, [role.name])
     asked = desired.adopt_unowned or (orders.established and orders.recreate)
     if asked and not role.elevated and not role.login:
         return

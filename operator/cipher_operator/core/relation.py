@@ -59,6 +59,8 @@ class Others:
     children: tuple[str, ...] = ()
     publications: tuple[tuple[str, bool], ...] = ()
     """(name, whether it publishes UPDATE or DELETE), for the table, its schema or all tables."""
+    subscriptions: tuple[tuple[str, bool], ...] = ()
+    """(name, whether the rows that were there before are copied) of what writes the rows of another server here."""
     stamps: str = ""
     """Another where something of the table, or what it uses, was written anew under the same name."""
 
@@ -150,6 +152,7 @@ def relation_from(raw: Mapping[str, Any]) -> Relation:
             policies=tuple(raw["policies"]),
             children=tuple(raw["children"]),
             publications=tuple((name, bool(changes)) for name, changes in raw["publications"]),
+            subscriptions=tuple((name, bool(whole)) for name, whole in raw["subscriptions"]),
             stamps=f"{raw['written']} {raw['written_publications'] or '-'}",
         ),
     )

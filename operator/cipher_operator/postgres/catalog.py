@@ -9,6 +9,7 @@ from psycopg import sql
 
 from cipher_operator.core.desired import Desired
 from cipher_operator.core.marker import claims_of, dropping_prefix
+from cipher_operator.core.namesakes import bearers
 from cipher_operator.core.schema import EXTENSION_SCHEMA, INDEX_NAMES, INDEXES, TABLE_NAMES
 from cipher_operator.core.sql.composing import compose
 from cipher_operator.postgres.catalog_memberships import granting
@@ -198,7 +199,7 @@ def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
     return compose(
         _TEMPLATES[inside, claims is not None],
         owner=sql.Literal(desired.owner),
-        names=sql.Literal(sorted({desired.owner, *desired.logins, *filter(None, [desired.heir_of])})),
+        names=sql.Literal(sorted(_names(desired))),
         schema=sql.Literal(desired.schema),
         tables=sql.Literal(list(TABLE_NAMES)),
         indexes=sql.Literal(list(INDEX_NAMES)),
@@ -209,6 +210,11 @@ def catalog_query(desired: Desired, *, inside: bool = True) -> sql.Composed:
         dropping=sql.Literal(dropping_prefix(desired.database)),
         claims=sql.Literal(claims),
     )
+
+
+def _names(desired: Desired) -> set[str]:
+    """Return the roles that are looked for: those of the storage, and those that tell of other storages."""
+    return {desired.owner, *desired.logins, *bearers(desired), *filter(None, [desired.heir_of])}
 
 
 def _claims(desired: Desired) -> str | None:

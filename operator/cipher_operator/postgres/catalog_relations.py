@@ -113,6 +113,13 @@ _PUBLICATIONS = """(SELECT jsonb_build_object(
          concat_ws(' ', b.oid, b.stamp, l.oid, l.xmin), ',' ORDER BY b.oid), 0)::text)
   FROM publication b LEFT JOIN pg_publication_rel l ON l.prpubid = b.oid AND l.prrelid = c.oid)"""
 
+# Until 13 a plain role may not read pg_subscription.oid; the view, which has a row for each worker, is for everybody.
+_SUBSCRIPTIONS = """(SELECT jsonb_build_object(
+    'subscriptions', COALESCE(jsonb_agg(jsonb_build_array(
+         (SELECT min(u.subname) FROM pg_stat_subscription u WHERE u.subid = r.srsubid), r.srsubstate IN ('r', 's'))
+         ORDER BY r.srsubid), '[]'))
+  FROM pg_subscription_rel r WHERE r.srrelid = c.oid)"""
+
 # From a table on to what belongs to it (partitions too), and to what that needs: functions, domains, sequences. A table
 # of others, which a foreign key or a policy names, is where it ends: what is done to that is no concern of Cipher's.
 _WRITTEN = """(WITH RECURSIVE used(classid, objid, own) AS (SELECT 'pg_class'::regclass::oid, c.oid, true
@@ -139,7 +146,8 @@ _WRITTEN = """(WITH RECURSIVE used(classid, objid, own) AS (SELECT 'pg_class'::r
      WHEN 'pg_policy'::regclass THEN (SELECT l.xmin::text FROM pg_policy l WHERE l.oid = used.objid) END) AS stamp
    FROM found CROSS JOIN LATERAL unnest(found.classids, found.objids) used(classid, objid)) w)"""
 
-_FACTS = " || ".join((_COLUMNS, _CONSTRAINTS, _INDEXES, _PARTS, _TRIGGERS, _RULES, _POLICIES, _PUBLICATIONS, _WRITTEN))
+_OTHERS = (_TRIGGERS, _RULES, _POLICIES, _PUBLICATIONS, _SUBSCRIPTIONS)
+_FACTS = " || ".join((_COLUMNS, _CONSTRAINTS, _INDEXES, _PARTS, *_OTHERS, _WRITTEN))
 
 RELATIONS = (
     """

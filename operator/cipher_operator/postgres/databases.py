@@ -10,7 +10,10 @@ import psycopg
 from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.lost import out_of_sight
 from cipher_operator.core.observed import Observed
+from cipher_operator.core.orders import Orders
+from cipher_operator.core.ownership import watched
 from cipher_operator.core.plan.plan import refuse_read_only
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.session import Session
@@ -41,6 +44,30 @@ async def refuse_standby(connect: Connect, databases: Iterable[str], desired: De
     observed = await seen_from(connect, databases, desired)
     if observed is not None and observed.server.standby:
         refuse_read_only(desired, observed)
+
+
+async def not_let_in(connect: Connect, seen: str | None, desired: Desired) -> Failure:
+    """Return what it means that the server says that it lacks a database which was seen there a moment ago, from the
+    database `seen`: it is looked for from there once more."""
+    observed = await seen_from(connect, filter(None, [seen]), desired)
+    if observed is not None and observed.database is not None:
+        return out_of_sight(desired)
+    # The next look, with both eyes on what is there then, comes soon.
+    return Failure(
+        Reason.DISCONNECTED,
+        f"database '{desired.database}' was dropped while the operator looked at it; trying again",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
+def refuse_another(desired: Desired, orders: Orders, before: Observed | None, observed: Observed) -> None:
+    """Raise Disconnected where a run that looks again finds another marker because it is at another server."""
+    if before is None or before.server.started == observed.server.started:
+        return
+    try:
+        watched(desired, orders, observed)
+    except Failure:
+        raise another_server("was looked at", "written", ConditionType.ACCESS_GRANTED) from None
 
 
 def another_server(looked_at: str, spared: str, stage: ConditionType) -> Failure:

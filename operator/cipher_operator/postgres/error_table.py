@@ -223,7 +223,8 @@ SQLSTATES: dict[str, Meaning] = {
     "55006": Meaning(
         R.LOCK_TIMEOUT,
         "An object is in use.",
-        "End what uses it: see pg_stat_activity, pg_prepared_xacts and pg_replication_slots on the server.",
+        "End what uses it: see pg_stat_activity, pg_prepared_xacts, pg_replication_slots and pg_subscription on the "
+        "server.",
     ),
     "55P03": Meaning(R.LOCK_TIMEOUT, "A lock was not free within its time limit."),
     "40P01": Meaning(R.LOCK_TIMEOUT, "The server ended a deadlock with another session."),

@@ -10,7 +10,7 @@ from cipher_operator.api.failures import STAGES, ConditionType, Failure
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Excess
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.lost import database_gone, out_of_sight
+from cipher_operator.core.lost import database_gone
 from cipher_operator.core.marker import taken_over
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
@@ -21,7 +21,13 @@ from cipher_operator.core.plan.plan import Plan, plan, settle
 from cipher_operator.core.sql.step import Kind, Step, lines_of
 from cipher_operator.core.tenure import exceeded, refuse_beyond
 from cipher_operator.postgres.apply import apply
-from cipher_operator.postgres.databases import Connect, maintenance_databases, refuse_standby, seen_from
+from cipher_operator.postgres.databases import (
+    Connect,
+    maintenance_databases,
+    not_let_in,
+    refuse_another,
+    refuse_standby,
+)
 from cipher_operator.postgres.errors import Attempt, classify, is_fence
 from cipher_operator.postgres.inspect import observe
 from cipher_operator.postgres.mend import mend
@@ -196,19 +202,7 @@ class _Run:
             # A standby that says so may not have heard of it.
             await refuse_standby(self._connect, self._others, self._desired)
             return database_gone(self._desired, self._orders)
-        if self._seen_from is not None and await self._stands(self._seen_from):
-            return out_of_sight(self._desired)
-        # The next look, with both eyes on what is there then, comes soon.
-        return Failure(
-            Reason.DISCONNECTED,
-            f"database '{self._desired.database}' was dropped while the operator looked at it; trying again",
-            stage=ConditionType.DATABASE_READY,
-        )
-
-    async def _stands(self, database: str) -> bool:
-        """Return whether the database is there, seen from another once more."""
-        observed = await seen_from(self._connect, [database], self._desired)
-        return observed is not None and observed.database is not None
+        return await not_let_in(self._connect, self._seen_from, self._desired)
 
     async def _converge_in(self, session: Session, *, only_missing_database: bool) -> None:
         self._ssl_in_use = session.ssl_in_use
@@ -217,8 +211,9 @@ class _Run:
         async def look_and_act() -> bool:
             nonlocal observed
             if observed is None:
-                self._missing = None
+                self._missing, before = None, self._observed
                 observed = self._observed = await observe(session, self._desired, inside=not only_missing_database)
+                refuse_another(self._desired, self._orders, before, observed)
             self._orders = watched(self._desired, self._orders, observed)
             self._stood = self._orders.standing if self._stood is None else self._stood
             refuse_beyond(self._desired, self._orders, observed)

@@ -10,12 +10,20 @@ from cipher_operator.api.failures import ConditionType, Failure
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE
 from cipher_operator.api.reasons import Reason
 from cipher_operator.core.desired import Desired
+from cipher_operator.core.lost import out_of_sight
 from cipher_operator.core.marker import CLOSING, DATABASE, Marker
 from cipher_operator.core.observed import Observed
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import marker_changed, watched
 from cipher_operator.core.plan.plan import Plan, refuse_read_only
-from cipher_operator.core.plan.removal import SHOWN, claimed, made_extensions, plan_inside, plan_outside
+from cipher_operator.core.plan.removal import (
+    SHOWN,
+    claimed,
+    made_extensions,
+    plan_inside,
+    plan_outside,
+    refuse_inherited,
+)
 from cipher_operator.core.schema import TABLE_NAMES
 from cipher_operator.core.sql.step import Step, lines_of
 from cipher_operator.postgres.apply import apply
@@ -34,8 +42,11 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S') AND c.relpersistence <> 't'
   AND pg_get_userbyid(c.relowner) <> ALL ({roles}::name[])
   AND NOT EXISTS (SELECT 1 FROM pg_depend d
                   WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+UNION ALL SELECT 'subscription ' || s.subname FROM pg_subscription s JOIN pg_database b ON b.oid = s.subdbid
+WHERE b.datname = current_database()
 ORDER BY 1 LIMIT 200"""
 )
+"""A subscription is never dropped with its database, and only from inside: that is closed by the time it shows."""
 
 _UNSEEN = frozenset(
     {
@@ -69,6 +80,7 @@ async def remove(
     orders: Orders,
     *,
     maintenance: str | None,
+    heir: str | None = None,
     cut: Callable[[tuple[str, ...]], None] = lambda lines: None,
 ) -> Removal:
     """Drop what the storage created. Raises no Failure: it is in what is returned.
@@ -76,9 +88,10 @@ async def remove(
     A deletion that is cancelled, or ends by anything else, hands the lines that ran to `cut`.
 
     Looks inside the database first, since relations of others block the deletion; a database that is gone has
-    nothing to look into. Nothing is touched where the marker is missing or another's.
+    nothing to look into. Nothing is touched where the marker is missing or another's, nor where the tables are not
+    those of `heir`, the storage that took them over.
     """
-    removing = _Removing(connect, desired, orders)
+    removing = _Removing(connect, desired, orders, heir)
     try:
         await removing.run(maintenance)
     except Failure as failure:
@@ -92,8 +105,8 @@ async def remove(
 class _Removing:
     """One deletion while it goes on."""
 
-    def __init__(self, connect: Connect, desired: Desired, orders: Orders) -> None:
-        self._connect, self._desired, self._orders = connect, desired, orders
+    def __init__(self, connect: Connect, desired: Desired, orders: Orders, heir: str | None) -> None:
+        self._connect, self._desired, self._orders, self._heir = connect, desired, orders, heir
         self._unseen: Failure | None = None
         self._seconds, self._given_up = HASTY_SECONDS, False
         self._rest_outside = True
@@ -167,6 +180,8 @@ class _Removing:
         if marker.dropping in observed.dropping:
             # An earlier try has renamed our database: this is another.
             return
+        if self._heir is not None:
+            refuse_inherited(desired, observed, self._heir)
         roles = sql.Literal([desired.owner, *desired.logins])
         rows = (await session.execute(LOOKING + _FOREIGN.format(roles=roles)))[-1]
         if DATABASE not in marker.created:
@@ -182,12 +197,19 @@ class _Removing:
         if marker is None:
             if self._unseen is not None and self._desired.shared and database is not None and not database.invalid:
                 # The marker stands in there: what nobody has seen is not what is not there.
-                raise self._unseen
+                raise self._out_of_reach()
             return
         lost = database is None or (database.invalid and DATABASE in marker.created)
         if self._unseen is not None and not lost and CLOSING not in marker.created:
-            raise self._unseen
+            raise self._out_of_reach()
         await self._execute(session, plan_outside(self._desired, observed, marker))
+
+    def _out_of_reach(self) -> Failure:
+        """Return why nobody could look into a database that is there."""
+        assert self._unseen is not None  # else somebody has
+        if self._unseen.reason is Reason.DATABASE_MISSING:
+            self._unseen = out_of_sight(self._desired)
+        return self._unseen
 
     async def _observe(self, session: Session, seconds: float, *, inside: bool = True) -> Observed:
         observed = await observe(session, self._desired, inside=inside, seconds=seconds)

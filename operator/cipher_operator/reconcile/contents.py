@@ -15,7 +15,7 @@ from cipher_operator.kube.refusals import together
 from cipher_operator.kube.secrets import ConfigMapObject, SecretObject, get_configmap, get_secret
 from cipher_operator.queue.references import ABSENT, Version
 from cipher_operator.reconcile.digest import Digest
-from cipher_operator.reconcile.inputs import CONFIG_MAP, SECRET, Ref
+from cipher_operator.reconcile.inputs import CONFIG_MAP, CONTENTS, SECRET, Ref
 
 Content = SecretObject | ConfigMapObject
 
@@ -99,7 +99,7 @@ class Contents:
 
 async def read_contents(kube: Reading, namespace: str, scope: Scope, refs: Iterable[Ref]) -> Contents:
     """Return what the refs of one namespace hold. Raises ApiError, ApiUnavailable."""
-    wanted = tuple(ref for ref in refs if ref[1] == namespace)
+    wanted = tuple(ref for ref in refs if ref[1] == namespace and ref[0] in CONTENTS)
     read = await asyncio.gather(*(_read(kube, ref) for ref in wanted))
     # All that was refused is told at once: whoever gives the one right gives the others too.
     if refused := [answer for answer in read if isinstance(answer, ApiError)]:

@@ -19,6 +19,7 @@ from cipher_operator.kube.secrets import secret_path
 from cipher_operator.postgres.remove import Removal
 from cipher_operator.postgres.remove import remove as remove_from_server
 from cipher_operator.reconcile.decide import is_ours, settled, shown
+from cipher_operator.reconcile.heirs import heir_of
 from cipher_operator.reconcile.inputs import SECRET, Ref, login_references, ways_in
 from cipher_operator.reconcile.result import Ended, Result
 from cipher_operator.reconcile.sessions import Remembered, Sessions, offer_of
@@ -154,18 +155,16 @@ async def _needed(kube: Kube, ref: Ref, home: str | None, without: str) -> bool:
 
 async def _uses(kube: Kube, ref: Ref, without: str) -> bool:
     """Return whether a held storage of the namespace needs a Secret."""
-    namespace = ref[1]
-    async for other in storages(kube, namespace):
-        if _holds(other, FINALIZER, without) and ref in ways_in(namespace, other.get("spec")):
+    async for other in storages(kube, ref[1]):
+        if _holds(other, FINALIZER, without) and ref in ways_in(ref[1], other.get("spec")):
             return True
     return False
 
 
 async def _serves(kube: Kube, ref: Ref, without: str) -> bool:
     """Return whether a held CipherServer needs a Secret."""
-    namespace = ref[1]
     async for server in servers(kube):
-        if _holds(server, IN_USE_FINALIZER, without) and ref in login_references(namespace, server.get("spec")):
+        if _holds(server, IN_USE_FINALIZER, without) and ref in login_references(ref[1], server.get("spec")):
             return True
     return False
 
@@ -234,8 +233,7 @@ async def _remove(
     ran: Callable[[tuple[str, ...]], None],
 ) -> Removal:
     """Drop what the storage created. Raises Failure where there is no way to the server."""
-    resource = snapshot.resource
-    spec = settled(snapshot)
+    resource, spec = snapshot.resource, settled(snapshot)
     if spec.management_policy is not ManagementPolicy.MANAGE:
         return Removal(kept=("everything, as `managementPolicy: Observe` asks",))
     if spec.deletion_policy is not DeletionPolicy.DELETE:
@@ -245,12 +243,14 @@ async def _remove(
         # It never knew where to begin.
         return Removal()
     desired = desired_from(resource, spec, admin, around.rules.instance)
+    heir = await heir_of(around, resource, admin, desired.database)
     sessions.enter(admin, offer_of(spec.tenant))
     return await remove_from_server(
         lambda database: sessions.open(admin, database, purpose="admin"),
         desired,
         Orders(established=bool(resource.status.get("database"))),
         maintenance=admin.database,
+        heir=heir,
         cut=ran,
     )
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from cipher_operator.api.names import SERVER_KIND, default_secret_name
+from cipher_operator.api.names import KIND, SERVER_KIND, default_secret_name
 from cipher_operator.queue.ways import Way
 
 Key = tuple[str, str]
@@ -35,7 +35,15 @@ def references(key: Key, spec: object) -> frozenset[Ref]:
         found.add((SECRET, namespace, password))
     if (server := server_of(spec)) is not None:
         found |= {server, (NAMESPACE, "", namespace)}
+    if (former := former_of(spec)) is not None:
+        found.add(former)
     return frozenset(found)
+
+
+def former_of(spec: object) -> Ref | None:
+    """Return the CipherStorage, of whichever operator, that `adoptFrom` names: what is found by it is looked at."""
+    namespace, name = (_get(spec, "adoptFrom", part) for part in ("namespace", "name"))
+    return (KIND, namespace, name) if isinstance(namespace, str) and isinstance(name, str) else None
 
 
 def app_secret(key: Key, spec: object) -> Ref:

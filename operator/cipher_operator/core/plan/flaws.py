@@ -81,6 +81,27 @@ def told(desired: Desired, observed: Observed) -> Iterator[str]:
             yield f"foreign key '{name}' of table '{referring}' keeps Cipher from deleting what it refers to in {where}"
         if others.children:
             yield f"{where} is inherited by {_list(others.children)}: Cipher reads those rows as its own"
+    yield from _subscribed(observed)
+
+
+def _subscribed(observed: Observed) -> Iterator[str]:
+    """Yield what still brings the rows of another server here: a move that was not ended."""
+    found: dict[str, list[bool]] = {}
+    for _, relation in tables_there(observed):
+        for name, whole in relation.others.subscriptions:
+            found.setdefault(name, []).append(whole)
+    for name, wholes in list(found.items())[:SHOWN]:
+        end = f"run: DROP SUBSCRIPTION {quoted(name)} (in this database)"
+        if all(wholes):
+            yield (
+                f"subscription '{name}' writes to Cipher's tables too, and a row that Cipher wrote may stop it: once "
+                f"it has brought all that was written to the former server, {end}"
+            )
+        else:
+            yield (
+                f"subscription '{name}' has not copied all rows yet: stop Cipher's pods until pg_subscription_rel says "
+                f"'r' for each table, then {end}"
+            )
 
 
 def _partial_indexes(schema: str, table: Table, relation: Relation) -> Iterator[str]:

@@ -48,6 +48,24 @@ def made_extensions(marker: Marker) -> frozenset[str]:
     return frozenset(token.removeprefix(TOKEN) for token in marker.created if token.startswith(TOKEN))
 
 
+def refuse_inherited(desired: Desired, observed: Observed, heir: str) -> None:
+    """Raise DeletionBlocked where the server says of tables that another storage took over that they are this one's:
+    a restore or a failover has lost that, and that one's pods write to them."""
+    if observed.local is None or not _our_tables(desired, observed):
+        return
+    neighbour = heir.startswith(f"{desired.identity.namespace}/")
+    # Of other namespaces no tenant is told.
+    who = f"CipherStorage '{heir}'" if desired.tenant is None or neighbour else "another CipherStorage"
+    raise Failure(
+        Reason.DELETION_BLOCKED,
+        f"{who} took this one's tables over with `spec.adoptFrom`, and the server has lost that (a "
+        "restore, a failover): they would be dropped. Let go of everything on the server with annotation "
+        f'`{ANNOTATION_FORCE_DELETE}: "true"`, and have that one take them over once more: remove its '
+        "`spec.adoptFrom` and set it again",
+        stage=ConditionType.DATABASE_READY,
+    )
+
+
 def plan_inside(desired: Desired, observed: Observed, marker: Marker, foreign: tuple[str, ...]) -> Plan:
     """Return what is dropped inside the database, seen from inside it.
 

@@ -1,7 +1,8 @@
 """Planning of roles, memberships and settings."""
 
 from cipher_operator.core.desired import Desired
-from cipher_operator.core.marker import OWNER
+from cipher_operator.core.marker import LOGIN, OWNER
+from cipher_operator.core.namesakes import refuse_namesakes
 from cipher_operator.core.observed import Observed, Role
 from cipher_operator.core.orders import Orders
 from cipher_operator.core.ownership import Claim, Part, judge_login, tokens_of_roles
@@ -26,6 +27,9 @@ def plan_roles(desired: Desired, orders: Orders, observed: Observed, claim: Clai
     # A stranger that only has the name of the second login matters when that login is wanted.
     wanted = (desired.user, credential.login)
     ours = [login for login in desired.logins if login in wanted or claim.holds(tokens[login])]
+    # Who begins with a name would want its second login one day.
+    named = (desired.owner, *(ours if claim.holds(LOGIN) else desired.logins))
+    refuse_namesakes(desired, observed, [role for role in named if not claim.holds(tokens[role])])
     for login in ours:
         if (role := observed.roles.get(login)) is not None:
             judge_login(desired, observed, claim, role)
