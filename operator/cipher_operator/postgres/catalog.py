@@ -26,6 +26,7 @@ ADMIN = """
      FROM pg_roles m WHERE m.rolname = session_user)
 """
 """A member of a JSON object: the session's own role."""
+# The function and not the view pg_stat_replication, which joins who each of them is: a plan of its own in every look.
 _SERVER = (
     """
 'server', jsonb_build_object(
@@ -41,7 +42,7 @@ _SERVER = (
            WHERE s.setrole = p.admin_oid AND s.setconfig::text ~ 'synchronous_commit') THEN 'on'
          ELSE current_setting('synchronous_commit') END,
        'counted', count(*) FILTER (WHERE s.sync_state IS NULL OR s.sync_state IN ('sync', 'quorum')))
-     FROM pg_stat_replication s) END,
+     FROM pg_stat_get_wal_senders() s) END,
   'settings', CASE WHEN EXISTS (SELECT 1 FROM pg_db_role_setting s LEFT JOIN pg_database d ON d.oid = s.setdatabase
          WHERE s.setrole = p.admin_oid OR (d.datname = current_database() AND d.datname <> p.db)) THEN '{}'::jsonb
      ELSE (SELECT jsonb_object_agg(w.name, current_setting(w.name, true)) FROM unnest(ARRAY['idle_session_timeout',
