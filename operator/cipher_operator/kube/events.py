@@ -19,8 +19,14 @@ REPEATED_WITHIN = timedelta(minutes=6)
 """A series lasts while it is added to this often: as long as client-go's."""
 TOLD_EVERY = timedelta(minutes=1)
 """How often a series is written; what is counted between goes with the next."""
+CUT = " …"
 NOTES_AT_ONCE = 3
-"""Series of one reason that differ in their note; what says something else joins the last of them."""
+"""Series of one reason that differ in their note."""
+OTHERS = (
+    "It happened again, with other details than in the Events before; the status says how it is now, the operator's "
+    "log has each"
+)
+"""The note of one more series, which what says something else joins: a note cannot be changed, and would be untrue."""
 CLUSTER_EVENTS = "default"
 """The namespace of Events about what is in none (as client-go's recorder has it)."""
 REMEMBERED = 4_096
@@ -55,11 +61,11 @@ class Recorder:
 
         Never raises: an Event is a courtesy.
         """
-        now, note = self._now(), note.encode()[:MAX_NOTE].decode(errors="ignore")
+        now, note = self._now(), _cut(note)
         standing = self._standing((resource.uid, type_, reason), now)
+        if len(standing) >= NOTES_AT_ONCE and all(each.note != note for each in standing):
+            note = OTHERS
         repeated = next((each for each in standing if each.note == note), None)
-        if repeated is None and len(standing) >= NOTES_AT_ONCE:
-            repeated = standing[-1]
         try:
             if repeated is not None and await self._repeat(_namespace(resource), repeated, now):
                 return
@@ -130,6 +136,13 @@ def _namespace(resource: Resource) -> str:
 
 def _path(namespace: str) -> str:
     return f"/apis/events.k8s.io/v1/namespaces/{namespace}/events"
+
+
+def _cut(note: str) -> str:
+    """Return a note that the API server takes; one that is cut says so, or half a statement would look whole."""
+    if len(note.encode()) <= MAX_NOTE:
+        return note
+    return note.encode()[: MAX_NOTE - len(CUT.encode())].decode(errors="ignore") + CUT
 
 
 def _micro_time(time: datetime) -> str:
