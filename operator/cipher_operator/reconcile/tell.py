@@ -16,7 +16,7 @@ from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.reconcile.report import log
-from cipher_operator.reconcile.report.events import Event, ended, events
+from cipher_operator.reconcile.report.events import WARNING, Event, ended, events
 from cipher_operator.reconcile.report.metrics import Sample, sample
 from cipher_operator.reconcile.report.status import next_status, progressing, summary
 from cipher_operator.reconcile.result import Ended, Result
@@ -72,7 +72,9 @@ class Teller:
     async def farewell(self, end: Ended) -> None:
         """Post what is told of a storage that was let go."""
         for event in ended(end):
-            logger.info("%s: %s", event.reason, event.note, extra={"storage": "/".join(self._resource.key)})
+            # The object is gone, and its Events soon: the line is what is left of them.
+            level = logging.WARNING if event.type == WARNING else logging.INFO
+            logger.log(level, "%s: %s", event.reason, event.note, extra={"storage": "/".join(self._resource.key)})
             await self._post(event, "Finalize")
 
     async def _post(self, event: Event, action: str) -> None:
