@@ -20,7 +20,7 @@ def refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
         lost = f"role '{desired.owner}' does not exist any more"
     elif not desired.shared and observed.roles[desired.owner].marker is None:
         lost = f"role '{desired.owner}' has lost its marker"
-        besides = f", and {remedies.adopting(desired.tenant)}"
+        besides, without = f", and {remedies.adopting(desired.tenant)}", "roles' comments"
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     elif desired.shared and observed.local is not None and not marked(observed.local):
