@@ -123,7 +123,7 @@ def test_each_place_has_its_end() -> None:
     observed = replace(
         seen(),
         roles={"app": role(everywhere=("a=1",), here=("b=1",))},
-        settings={"": ("c=1",), "=": ("d=1",)},
+        settings={"": ("c=1",), "=": ("d=1", "default_transaction_read_only=on")},
         server=replace(seen().server, settings={"idle_session_timeout": "1h"}),
     )
     ends = {name: ending(setting, DESIRED, "app") for name, setting in effective(observed, "app").items()}
@@ -133,6 +133,9 @@ def test_each_place_has_its_end() -> None:
         "c": "ALTER ROLE ALL RESET c",
         "d": 'ALTER DATABASE "cipher_db" RESET d',
         "idle_session_timeout": 'ALTER ROLE "app" SET idle_session_timeout = 0',
+        "default_transaction_read_only": (
+            'BEGIN READ WRITE; ALTER DATABASE "cipher_db" RESET default_transaction_read_only; COMMIT'
+        ),
     }
 
 

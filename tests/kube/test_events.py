@@ -90,7 +90,7 @@ SEEN: dict[str, tuple[list[tuple[float, str, str]], list[int]]] = {
     "the same after a long time": ([(0, "A", "n"), (361, "A", "n")], [1, 1]),
     "another reason": ([(0, "A", "n"), (1, "B", "n"), (1, "A", "n")], [2, 1]),
     "another note says something else": ([(0, "A", "n"), (1, "A", "other"), (1, "A", "n")], [2, 1]),
-    "notes without end join the last": ([(1, "A", str(number)) for number in range(9)], [1, 1, 2]),
+    "notes without end join one": ([(1, "A", str(number)) for number in range(9)], [1, 1, 1, 2]),
     "many at once are written now and then": ([(1, "A", "n")] * 130, [122]),
 }
 
@@ -108,6 +108,18 @@ async def test_series(case: str) -> None:
     assert [each.get("series", {"count": 1})["count"] for each in listed] == counts
     minutes = sum(seconds for seconds, _, _ in times) / 60
     assert api.count("PATCH", path="/events") <= minutes + 2
+
+
+async def test_what_is_counted_in_an_event_is_what_it_says() -> None:
+    api, clock = MemoryApi(), Clock()
+    resource = parse_resource(api.storage())
+    recorder = Recorder(api, clock)
+    said = ["a table", "a grant", "an index", "a password", "a table", "a default", "a password"]
+    for note in said:
+        clock.after(61)
+        await say(recorder, resource, note, "DriftHealed")
+    counts = {each["note"]: each.get("series", {"count": 1})["count"] for each in api.store.of(kind_of("events"), "ns")}
+    assert counts == {"a table": 2, "a grant": 1, "an index": 1, events.OTHERS: 3}
 
 
 async def test_an_event_that_is_gone_is_posted_anew() -> None:

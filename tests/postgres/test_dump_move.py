@@ -161,6 +161,7 @@ async def test_roles_that_came_without_their_marker_are_taken_over(
     with pytest.raises(Failure, match="lost its marker") as caught:
         await admin.run(wanted)
     assert "`spec.adoptionPolicy: IfUnowned`" in caught.value.message
+    assert "restore without the roles' comments;" in caught.value.message, "the roles are there"
     taking = replace(wanted, recreate=True, adopt_unowned=True)
     await admin.run(taking)
     # They came without passwords: the login test finds it, and the published one is set again.

@@ -149,9 +149,15 @@ async def test_a_read_only_setting_is_named_and_ends_with_it(
     assert refused.value.reason is Reason.READ_ONLY_SERVER
     assert "default_transaction_read_only" in refused.value.message
     assert "ERROR:" not in server.log_text()
+    _, named, remedy = refused.value.message.rpartition("run: ")
+    assert bool(named) is (where == "ALTER DATABASE {database}"), "a setting of a database is in sight"
+    if named:
+        # As it stands, by whoever is where the setting holds.
+        server.execute(remedy, database=wanted.database)
     login = psycopg.connect(server.admin_url(), autocommit=True, options="-c default_transaction_read_only=off")
     with login:
-        login.execute(f"{setting} RESET default_transaction_read_only".encode())
+        if not named:
+            login.execute(f"{setting} RESET default_transaction_read_only".encode())
         login.execute("SELECT pg_reload_conf()")
     assert (await admin.run(replace(wanted, established=True))).executed == ()
 

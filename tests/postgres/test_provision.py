@@ -567,6 +567,23 @@ async def test_a_missing_database_that_shall_not_be_created_is_named_with_its_re
     assert snapshot(one) == before
 
 
+@pytest.mark.parametrize("schema", ["public", "cipher"])
+async def test_that_remedy_runs_as_it_stands_for_an_administrator_of_few_rights(
+    one: PostgresServer, schema: str
+) -> None:
+    wanted = fresh(create_database=False, schema=schema)
+    admin = plain_admin(one, f"few_{next(_names)}", "CREATEROLE NOCREATEDB")
+    with pytest.raises(Failure) as missing:
+        await admin.run(wanted)
+    here, _, inside = missing.value.message.partition(" run: ")[2].partition(", and in it: ")
+    for statement in here.split("; "):
+        one.execute(statement)
+    if inside:
+        one.execute(inside, database=wanted.database)
+    await admin.run(wanted)
+    await admin.prove(wanted)
+
+
 async def test_observe_mode_plans_and_writes_nothing(one: PostgresServer) -> None:
     admin, wanted = superuser(one), fresh()
     before = snapshot(one)

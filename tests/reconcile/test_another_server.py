@@ -97,7 +97,7 @@ async def test_one_address_of_several_is_another_server(
 
 
 @pytest.mark.parametrize("found", [True, False], ids=["its own server", "another server"])
-async def test_a_deletion_that_finds_nothing_says_so(runs: Runs, found: bool) -> None:
+async def test_a_deletion_that_finds_nothing_says_so(runs: Runs, found: bool, caplog: pytest.LogCaptureFixture) -> None:
     await runs.ready(deletionPolicy="Delete")
     with PostgresServer(16) as other:
         if not found:
@@ -107,6 +107,9 @@ async def test_a_deletion_that_finds_nothing_says_so(runs: Runs, found: bool) ->
     assert runs.api.read("cipherstorages", "chat") is None
     told = {reason for reason, _ in runs.api.events()} & {"Dropped", "NothingDropped"}
     assert told == ({"Dropped"} if found else {"NothingDropped"})
+    # What is left of an Event is the line: the object is gone.
+    loud = [record.message.partition(":")[0] for record in caplog.records if record.levelname == "WARNING"]
+    assert loud == ([] if found else ["NothingDropped"])
     left = runs.sql(f"SELECT 1 FROM pg_database WHERE datname = '{runs.database}'")
     assert left == ([] if found else [(1,)])
 

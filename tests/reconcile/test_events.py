@@ -42,6 +42,23 @@ CASES: dict[str, tuple[Resource, Result, list[str]]] = {
     "a rotation": (storage(), ready(executed=DONE, change=PasswordChange.ROTATED), ["PasswordRotated"]),
     "a lost Secret": (storage(), ready(executed=DONE, change=PasswordChange.SECRET_LOST), ["SecretRecreated"]),
     "the user's own password": (storage(), ready(executed=DONE, change=PasswordChange.BROUGHT), ["PasswordChanged"]),
+    "the administrator's, in mode Shared": (
+        storage(),
+        ready(change=PasswordChange.ADMINISTRATORS, rewritten=("password", "uri")),
+        ["PasswordChanged"],
+    ),
+    "a lost Secret whose password is not the operator's": (
+        storage(),
+        ready(change=PasswordChange.SAME_AGAIN),
+        ["SecretRecreated"],
+    ),
+    "something else in the Secret": (storage(), ready(rewritten=("host",)), ["SecretUpdated"]),
+    "that, and it is Ready again": (
+        storage("False", "DNSFailure"),
+        ready(rewritten=("host",)),
+        ["SecretUpdated", "Ready"],
+    ),
+    "that, and it fails behind it": (storage(), replace(REFUSED, rewritten=("host",)), ["ConnectionRefused"]),
     "the previous login ends": (storage(), ready(executed=DONE, handled={"revokePrevious": "1"}), ["PreviousRevoked"]),
     "a request that can never be": (storage(), ready(ignored=("it changes nothing",)), ["RequestIgnored"]),
     "it fails": (storage(), REFUSED, ["ConnectionRefused"]),

@@ -68,6 +68,7 @@ READY = result(
     ignored=st.lists(WORDS, max_size=3, unique=True).map(tuple),
     warnings=WARNINGS,
     change=st.none() | st.sampled_from(PasswordChange),
+    rewritten=st.just(()) | st.just(("host", "uri")),
 )
 PLANNED = result(
     plan=st.lists(TEXT, max_size=4).map(tuple) | st.just(("SELECT 1;",) * 200), reached=reached(), warnings=WARNINGS
@@ -84,6 +85,7 @@ FAILED = result(
     unpublished=st.booleans(),
     warnings=WARNINGS,
     change=st.none() | st.sampled_from(PasswordChange),
+    rewritten=st.just(()) | st.just(("host", "uri")),
     remembered=st.booleans(),
 )
 

@@ -22,6 +22,7 @@ CASES: dict[str, tuple[Proof | None, Subject, float, dict[str, bool], bool]] = {
     "somebody asks": (PROOF, OF, 1.0, {"asked": True}, True),
     "something was mended, or is still to be published": (PROOF, OF, 1.0, {"acted": True}, True),
     "another door, login, password or database": (PROOF, replace(OF, digest="other"), 1.0, {}, True),
+    "other terms: which doors are tested, and how they are asked": (PROOF, replace(OF, terms="other"), 1.0, {}, True),
     "a marker of an older revision: restored, or failed over": (PROOF, replace(OF, rev=2), 1.0, {}, True),
     "a marker of a newer revision: another writer": (PROOF, replace(OF, rev=4), 1.0, {}, True),
     "the server was restarted": (PROOF, replace(OF, started=2_000.0), 1.0, {}, True),

@@ -97,3 +97,16 @@ async def test_the_log_says_what_was_done_beside_the_outcome(runs: Runs, caplog:
         assert reason == "Ready" and done.startswith("DriftHealed: ") and "CREATE TABLE" in done
         await runs.run()
         assert said() == ("Ready", "")
+
+
+async def test_the_line_at_the_progress_deadline_says_that_it_has_passed(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs.storage()
+    with caplog.at_level(logging.INFO, logger="cipher_operator"):
+        for _ in range(4):
+            await runs.run()
+            runs.seconds += 601
+    first, late = (record.message for record in caplog.records if record.levelname == "WARNING")
+    cause = first.removeprefix("SecretNotFound: ")
+    assert late == f"SecretNotFound: Not ready for longer than the progress deadline, still trying: {cause}"

@@ -1,13 +1,16 @@
 """Formats, and what never reaches the log."""
 
+import ast
 import asyncio
 import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from cipher_operator import core
 from cipher_operator.reconcile.run_id import begin_run
 from cipher_operator.runtime import logs
 
@@ -121,6 +124,26 @@ def test_redaction(text: str, log_format: str) -> None:
 def test_a_sentence_about_passwords_is_left_alone() -> None:
     text = "The password of login `chat` was refused; set `spec.user.passwordSecretRef` or mend the Secret."
     assert logs.redact(text) == text
+
+
+def _said(path: Path) -> Iterator[str]:
+    """Yield what a module may say: its texts of several words, but for what documents it."""
+    tree = ast.parse(path.read_text())
+    documents = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        text = ""
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documents:
+            text = node.value
+        if text.count(" ") > 2:
+            yield text
+
+
+def test_no_message_of_ours_loses_its_remedy_in_the_log() -> None:
+    texts = [text for path in Path(core.__path__[0]).rglob("*.py") for text in _said(path)]
+    assert any("postgresql://USER:PASSWORD@HOST/DATABASE" in text for text in texts)
+    assert [text for text in texts if logs.redact(text) != text] == []
 
 
 def test_kopf_is_heard_only_from_warnings_on_even_in_debug() -> None:

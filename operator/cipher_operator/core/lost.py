@@ -15,12 +15,12 @@ def refuse_lost(desired: Desired, orders: Orders, observed: Observed) -> None:
     """Raise DatabaseLost where another or an empty server answers behind the same name (design: lost data)."""
     lost, besides, without = None, "", "roles"
     if observed.database is None:
-        raise database_gone(desired, orders)
+        raise database_gone(desired, orders, observed)
     if not desired.shared and desired.owner not in observed.roles:
         lost = f"role '{desired.owner}' does not exist any more"
     elif not desired.shared and observed.roles[desired.owner].marker is None:
         lost = f"role '{desired.owner}' has lost its marker"
-        besides = f", and {remedies.adopting(desired.tenant)}"
+        besides, without = f", and {remedies.adopting(desired.tenant)}", "roles' comments"
     elif observed.local is not None and not observed.local.relations:
         lost = f"all of Cipher's tables are gone from schema '{desired.schema}' of database '{desired.database}'"
     elif desired.shared and observed.local is not None and not marked(observed.local):
@@ -60,15 +60,19 @@ def _lost(desired: Desired, what: str, besides: str = "") -> Failure:
     )
 
 
-def database_gone(desired: Desired, orders: Orders) -> Failure:
-    """Return what a missing database means: lost where it was ready before, else still to be created."""
+def database_gone(desired: Desired, orders: Orders, observed: Observed | None = None) -> Failure:
+    """Return what a missing database means: lost where it was ready before, else still to be created. `observed` is
+    None where the operator is in no other database either."""
     if orders.established and not orders.recreate:
         return _lost(desired, f"database '{desired.database}' does not exist any more")
+    admin = quoted(observed.server.admin.name) if observed is not None else "<the operator's admin role>"
     by_hand = (
         f", or run: CREATE DATABASE {quoted(desired.database)}; GRANT ALL ON DATABASE {quoted(desired.database)} TO "
-        "<the operator's admin role> WITH GRANT OPTION, and in it: GRANT ALL ON SCHEMA "
-        f"{quoted(desired.schema)} TO <the same> WITH GRANT OPTION"
+        f"{admin} WITH GRANT OPTION"
     )
+    if desired.schema == "public":
+        # Any other is made by the operator: there is none yet to grant.
+        by_hand += f', and in it: GRANT ALL ON SCHEMA "public" TO {admin} WITH GRANT OPTION'
     return Failure(
         Reason.DATABASE_MISSING,
         f"database '{desired.database}' does not exist; set `spec.database.create: true`"

@@ -63,7 +63,7 @@ def judge(desired: Desired, orders: Orders, observed: Observed) -> Claim:
     if orders.established and not orders.recreate:
         refuse_lost(desired, orders, observed)
     if observed.database is None and not desired.create_database:
-        raise database_gone(desired, orders)
+        raise database_gone(desired, orders, observed)
     standing = standing_comment(desired, observed)
     if standing is None:
         if not desired.shared and (owner := observed.roles.get(desired.owner)) is not None:

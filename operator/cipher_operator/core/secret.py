@@ -129,8 +129,8 @@ def app_secret_data(endpoint: AppEndpoint, credentials: AppCredentials) -> AppSe
         return AppSecretData(
             data,
             (
-                f"key `certificates` is left out of the Secret: the CA bundle is longer than {MAX_VALUE // 1024} KiB, "
-                "and pods could not be started with it in their environment. They verify with what is mounted at "
+                f"key `certificates` is left out of the Secret, as the CA bundle is longer than {MAX_VALUE // 1024} "
+                "KiB, and pods could not be started with it in their environment. They verify with what is mounted at "
                 "`spec.app.caPath`; to have the key, name a bundle with fewer certificates, such as the region's own",
             ),
         )

@@ -21,7 +21,12 @@ REPEATED_WITHIN = timedelta(minutes=6)
 TOLD_EVERY = timedelta(minutes=1)
 """How often a series is written; what is counted between goes with the next."""
 NOTES_AT_ONCE = 3
-"""Series of one reason that differ in their note; what says something else joins the last of them."""
+"""Series of one reason that differ in their note."""
+OTHERS = (
+    "It happened again, with other details than in the Events before; the status says how it is now, the operator's "
+    "log has each"
+)
+"""The note of one more series, which what says something else joins: a note cannot be changed, and would be untrue."""
 CLUSTER_EVENTS = "default"
 """The namespace of Events about what is in none (as client-go's recorder has it)."""
 REMEMBERED = 4_096
@@ -58,9 +63,9 @@ class Recorder:
         """
         now, note = self._now(), _fitting(note)
         standing = self._standing((resource.uid, type_, reason), now)
+        if len(standing) >= NOTES_AT_ONCE and all(each.note != note for each in standing):
+            note = OTHERS
         repeated = next((each for each in standing if each.note == note), None)
-        if repeated is None and len(standing) >= NOTES_AT_ONCE:
-            repeated = standing[-1]
         try:
             if repeated is not None and await self._repeat(_namespace(resource), repeated, now):
                 return

@@ -147,7 +147,7 @@ def _decide(
     intent.door(ssl_in_use=True)  # a CA that is none is said before anything is done
     if spec.user.mode is UserMode.SHARED:
         check_password(admin.password)
-        return intent
+        return replace(intent, change=_shared_change(resource, existing, admin.password))
     return _with_credential(snapshot, intent, history, now=now, fresh=fresh, digest=digest)
 
 
@@ -207,10 +207,19 @@ def _with_credential(
 def _change(known: Known, login: str | None, password: Password) -> PasswordChange | None:
     """Return why another password than before is about to be published; None where it is the same, or the first."""
     if known.published is None:
-        return PasswordChange.SECRET_LOST if known.last_login is not None else None
+        lost = PasswordChange.SECRET_LOST if known.given is None else PasswordChange.SAME_AGAIN
+        return lost if known.last_login is not None else None
     if known.given is not None:
         return PasswordChange.BROUGHT if known.published[1] != known.given else None
     return PasswordChange.ROTATED if known.published != (login, password) else None
+
+
+def _shared_change(resource: Resource, existing: SecretObject | None, password: Password) -> PasswordChange | None:
+    """Return the same of mode Shared, where the administrator's password is the one that is published."""
+    published = read_app_secret(existing.data) if existing is not None else None
+    if published is None:
+        return PasswordChange.SAME_AGAIN if resource.status.get("user") else None
+    return PasswordChange.ADMINISTRATORS if published.password != password else None
 
 
 def refuse_foreign(resource: Resource, name: str, existing: SecretObject | None) -> None:

@@ -16,16 +16,23 @@ MOST_UNTOLD = 100
 
 @dataclass(frozen=True, slots=True)
 class Untold:
-    """What was done and is still to be told, by whichever run comes to that: the SQL lines, what was taken over, and
-    why another password is published."""
+    """What was done and is still to be told, by whichever run comes to that: the SQL lines, what was taken over, why
+    another password is published, and what else is in the app Secret."""
 
     executed: tuple[str, ...] = ()
     taken_over: tuple[str, ...] = ()
     change: PasswordChange | None = None
+    rewritten: tuple[str, ...] = ()
 
     def told_with(self, result: Result) -> Result:
         """Return the result that tells of it."""
-        return replace(result, executed=self.executed, taken_over=self.taken_over, change=self.change)
+        return replace(
+            result,
+            executed=self.executed,
+            taken_over=self.taken_over,
+            change=self.change,
+            rewritten=self.rewritten,
+        )
 
 
 NOTHING = Untold()
@@ -66,9 +73,10 @@ class History:
         return replace(self, dropped=(*self.dropped, *lines)[-MOST_UNTOLD:])
 
     def told(self, result: Result) -> "History":
-        """Return the history after a result told of everything; only one that is no failure tells of a password."""
-        change = self.untold.change if result.failure is not None else None
-        return replace(self, untold=NOTHING if change is None else Untold(change=change))
+        """Return the history after a result told of everything; only one that is no failure tells of the Secret."""
+        before = self.untold
+        left = Untold(change=before.change, rewritten=before.rewritten) if result.failure is not None else NOTHING
+        return replace(self, untold=left)
 
     def settled(self, login: str) -> "History":
         """Return the history where the pending password is that of this login, and set."""
@@ -93,8 +101,10 @@ class History:
         # Interned: the storages of one server share one text.
         return replace(self, ca=sys.intern(admin.ca) if kept and admin.ca is not None else None)
 
-    def published(self, change: PasswordChange | None, now: datetime) -> "History":
+    def published(self, change: PasswordChange | None, rewritten: tuple[str, ...], now: datetime) -> "History":
         """Return the history after the app Secret holds the login, with another password because of `change`."""
-        untold = self.untold if change is None else replace(self.untold, change=change)
+        before = self.untold
+        keys = tuple(dict.fromkeys((*before.rewritten, *rewritten)))
+        untold = replace(before, change=change or before.change, rewritten=keys)
         rotated = now if change is PasswordChange.ROTATED else self.rotated
         return replace(self, pending=None, rotated=rotated, untold=untold)

@@ -8,13 +8,15 @@ from cipher_operator.api.failures import Failure
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What a proof is of: a digest of doors, login, password and database; the marker's revision; the server's start
-    (epoch seconds); and a digest of what others made there that only a proof can judge. Where one of them differs,
-    another server may answer (restored, failed over, restarted), or the same one may answer otherwise."""
+    (epoch seconds); a digest of what others made there that only a proof can judge; and one of the terms, which doors
+    are tested and how they are asked. Where one of them differs, another server may answer (restored, failed over,
+    restarted), the same one may answer otherwise, or its answer may mean something else."""
 
     digest: str
     rev: int | None = None
     started: float | None = None
     judged: str | None = None
+    terms: str | None = None
 
     @property
     def password(self) -> "PasswordSet":

@@ -118,13 +118,15 @@ def subject(sessions: Sessions, intent: Intent, report: Report) -> Subject:
     door = door_login(intent.door(ssl_in_use=bool(report.ssl_in_use)), admin, intent.credentials(login))
     where = [(at.host, str(at.port), str(at.ssl_mode), at.ca or "") for at in (admin, door)]
     digest = sessions.digest(*(part for at in where for part in at), intent.desired.database, login, intent.password)
+    asked = [(at.channel_binding, at.require_auth, at.ssl_negotiation, at.target_session_attrs) for at in (admin, door)]
+    terms = sessions.digest(str(intent.spec.app.verify), *(str(term) for at in asked for term in at))
     observed = report.observed
     if observed is None:
-        return Subject(digest)
+        return Subject(digest, terms=terms)
     # As it was written last: a run that failed behind that has not looked again.
     marker = parse_marker(report.orders.standing) if not intent.desired.shared else None
     judged = sessions.digest(*judged_by_proof(observed, login))
-    return Subject(digest, marker.rev if marker is not None else None, observed.server.started, judged)
+    return Subject(digest, marker.rev if marker is not None else None, observed.server.started, judged, terms)
 
 
 def login_of(intent: Intent, report: Report) -> str:
@@ -166,9 +168,9 @@ def _still_said(before: Proof | None, of: Subject, door: Failure) -> Failure | N
 
     A pooler that the server does not let in answers its next clients late (PgBouncer: `server_login_retry`).
     """
-    if before is None or before.failure is None or not before.at_door or before.of.digest != of.digest:
+    if before is None or before.failure is None or not before.at_door or door.reason not in UNREACHABLE:
         return None
-    if door.reason not in UNREACHABLE:
+    if (before.of.digest, before.of.terms) != (of.digest, of.terms):
         return None
     said = before.failure
     # Somebody was asked: it counts as a test that failed, and the next one comes later.

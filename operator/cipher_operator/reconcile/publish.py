@@ -1,7 +1,7 @@
 """The app Secret: what it shall hold, written only where it differs, and why it cannot be written."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cipher_operator.api import names
 from cipher_operator.api.failures import ConditionType, Failure
@@ -27,6 +27,8 @@ class Published:
     annotations: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     password_set_at: str | None = None
+    rewritten: tuple[str, ...] = ()
+    """Keys that held something else before."""
 
 
 async def publish(around: Surroundings, snapshot: Snapshot, intent: Intent, report: Report) -> Published | Failure:
@@ -69,7 +71,7 @@ async def publish(around: Surroundings, snapshot: Snapshot, intent: Intent, repo
         if (failure := _refused(name, error)) is None:
             raise
         return failure
-    return answer
+    return replace(answer, rewritten=_differing(existing, data))
 
 
 def content(intent: Intent, report: Report) -> AppSecretData:
@@ -119,6 +121,13 @@ def _stands(
         and annotations.items() <= existing.annotations.items()
         and existing.controller_uid == uid
     )
+
+
+def _differing(existing: SecretObject | None, data: Mapping[str, bytes]) -> tuple[str, ...]:
+    """Return the keys, of ours, that hold something else than before; none of a Secret that is new."""
+    if existing is None:
+        return ()
+    return tuple(key for key, value in data.items() if existing.data.get(key) != value)
 
 
 def _refused(name: str, error: ApiError) -> Failure | None:

@@ -15,6 +15,8 @@ class PasswordChange(Enum):
     ROTATED = "rotated"
     SECRET_LOST = "the app Secret was lost"
     BROUGHT = "the user brings another one"
+    ADMINISTRATORS = "in mode Shared the administrator has another one"
+    SAME_AGAIN = "none: the app Secret was lost, and the password is not the operator's"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Result:
     taken_over: tuple[str, ...] = ()
     """What of others on the server is this storage's since this run, for people."""
     change: PasswordChange | None = None
+    rewritten: tuple[str, ...] = ()
+    """Keys of the app Secret that hold something else since this run."""
     held: tuple[tuple[str, str], ...] = ()
     """Kind and name of what somebody deletes and is held for this storage."""
     soon: float | None = None

@@ -267,7 +267,7 @@ class Reconciler:
         published = await publish(self._around, snapshot, intent, report)
         if isinstance(published, Failure):
             return failed(snapshot, intent, report, published)
-        self._remember(resource, proven.history.published(intent.change, self._around.now()))
+        self._remember(resource, proven.history.published(intent.change, published.rewritten, self._around.now()))
         if building is not None:
             return failed(snapshot, intent, report, building)
         return ready(intent, proven, published, spared=spared, now=self._around.now())

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from cipher_operator.api.failures import ConditionType
 from cipher_operator.api.reasons import Reason
 from cipher_operator.api.spec import Resource, parse_resource
 from cipher_operator.core.permit import NotLeading
@@ -16,9 +17,9 @@ from cipher_operator.kube.events import Recorder
 from cipher_operator.kube.objects import Standing
 from cipher_operator.kube.port import ApiError, ApiUnavailable, Kube
 from cipher_operator.reconcile.report import log
-from cipher_operator.reconcile.report.events import Event, ended, events
+from cipher_operator.reconcile.report.events import WARNING, Event, ended, events
 from cipher_operator.reconcile.report.metrics import Sample, sample
-from cipher_operator.reconcile.report.status import next_status, progressing, summary
+from cipher_operator.reconcile.report.status import OVERDUE, next_status, progressing, summary
 from cipher_operator.reconcile.result import Ended, Result
 
 SAY_AFTER = 1.0
@@ -59,11 +60,12 @@ class Teller:
         if status != standing:
             await patch_status(self._kube, resource.namespace, resource.name, self._standing, status)
         message = next(c["message"] for c in status["conditions"] if c["type"] == "Ready")
-        news = summary(status) != summary(resource.status)
+        now, before = summary(status), summary(resource.status)
+        late = OVERDUE if (ConditionType.STALLED, Reason.PROGRESS_DEADLINE_EXCEEDED) in now else ""
         told = tuple(events(resource, result, message))
         # What was done, or refused, beside the outcome: Events are gone after an hour.
         done = tuple(f"{event.reason}: {event.note}" for event in told if event.reason != result.reason)
-        level, text, details = log.line(result, message, seconds, news=news, done=done)
+        level, text, details = log.line(result, message, seconds, news=now != before, late=late, done=done)
         logger.log(level, text, extra={"storage": "/".join(resource.key), **details})
         for event in told:
             await self._post(event, "Reconcile")
@@ -72,7 +74,9 @@ class Teller:
     async def farewell(self, end: Ended) -> None:
         """Post what is told of a storage that was let go."""
         for event in ended(end):
-            logger.info("%s: %s", event.reason, event.note, extra={"storage": "/".join(self._resource.key)})
+            # The object is gone, and its Events soon: the line is what is left of them.
+            level = logging.WARNING if event.type == WARNING else logging.INFO
+            logger.log(level, "%s: %s", event.reason, event.note, extra={"storage": "/".join(self._resource.key)})
             await self._post(event, "Finalize")
 
     async def _post(self, event: Event, action: str) -> None:

@@ -15,10 +15,12 @@ from cipher_operator.reconcile.run_id import RUN
 HIDDEN = "***"
 REPEAT_SECONDS = 60.0
 
+_FORM = r"(?!USER:PASSWORD@HOST/DATABASE\b)"
+"""How our own messages say what a URL looks like: that is their remedy."""
 _SECRETS = (
     # From a scheme to the next space: a password may hold any other character.
-    (re.compile(r"\b(postgres(?:ql)?://)\S+", re.IGNORECASE), r"\1" + HIDDEN),
-    (re.compile(r"(?<=://)[^\s/]*@"), HIDDEN + "@"),
+    (re.compile(rf"\b((?i:postgres(?:ql)?)://)(?!\.?(?:\s|$)){_FORM}\S+"), r"\1" + HIDDEN),
+    (re.compile(rf"(?<=://){_FORM}[^\s/]*@"), HIDDEN + "@"),
     (
         re.compile(r"""(?i)\b(password|passwd|pwd|secret|token)(["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&]+)"""),
         r"\1\2***",

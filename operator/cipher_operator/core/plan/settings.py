@@ -167,14 +167,15 @@ def said(setting: Setting, desired: Desired, login: str) -> str:
 def ending(setting: Setting, desired: Desired, login: str) -> str:
     """Return the SQL that ends a setting; of the server's configuration, what overrides it for the login."""
     name, role, database = setting.name, quoted(login), quoted(desired.database)
-    if setting.place is Place.SERVER:
-        return f"ALTER ROLE {role} SET {name} = {_HARMLESS.get(name, 'DEFAULT')}"
-    return {
+    sql = {
         Place.LOGIN_HERE: f"ALTER ROLE {role} IN DATABASE {database} RESET {name}",
         Place.LOGIN: f"ALTER ROLE {role} RESET {name}",
         Place.DATABASE: f"ALTER DATABASE {database} RESET {name}",
         Place.ALL: f"ALTER ROLE ALL RESET {name}",
+        Place.SERVER: f"ALTER ROLE {role} SET {name} = {_HARMLESS.get(name, 'DEFAULT')}",
     }[setting.place]
+    # Where the setting holds for whoever runs that too, it would be refused by itself.
+    return f"BEGIN READ WRITE; {sql}; COMMIT" if name == READ_ONLY else sql
 
 
 def _risk(setting: Setting) -> str | None:

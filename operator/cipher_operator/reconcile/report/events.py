@@ -29,7 +29,21 @@ _CHANGES = {
         "PasswordChanged",
         "The password in `user.passwordSecretRef` counts now, the one before no longer",
     ),
+    PasswordChange.ADMINISTRATORS: (
+        NORMAL,
+        "PasswordChanged",
+        "The administrator's password, which is the app's in mode Shared, is published as the connection has it now; "
+        "pods that run have the one before",
+    ),
+    PasswordChange.SAME_AGAIN: (
+        WARNING,
+        "SecretRecreated",
+        "The app Secret was missing or unusable: it is published again, with the password of `user.passwordSecretRef` "
+        "or, in mode Shared, the administrator's",
+    ),
 }
+
+_READ = "pods that run have what stood there when they were started"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +66,10 @@ def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
         yield from _created(result)
         if result.change is not None and result.failure is None:
             yield _changed(result.change)
+    if result.rewritten and result.change is None and result.failure is None:
+        yield Event(
+            NORMAL, "SecretUpdated", f"The app Secret was written anew ({', '.join(result.rewritten)}); {_READ}"
+        )
     for sentence in result.ignored:
         yield Event(WARNING, "RequestIgnored", sentence)
     good = result.failure is None and not result.plan

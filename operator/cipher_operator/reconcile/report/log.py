@@ -7,12 +7,12 @@ from cipher_operator.reconcile.result import Result
 
 
 def line(
-    result: Result, message: str, seconds: float, *, news: bool, done: tuple[str, ...] = ()
+    result: Result, message: str, seconds: float, *, news: bool, late: str = "", done: tuple[str, ...] = ()
 ) -> tuple[int, str, dict[str, Any]]:
     """Return level, text and details of the line that tells of a run; `message` is Ready's own.
 
     `news` is whether it ended in another way than the one before: a failure is said once, and again when it changes.
-    `done` says what the run did beside.
+    `late` says that it fails for longer than the progress deadline, `done` what the run did beside.
     """
     details: dict[str, Any] = {
         "reason": str(result.reason),
@@ -34,4 +34,6 @@ def line(
     if result.cause is not None and result.failure is not None and result.cause.message != result.failure.message:
         # A tenant's status says less than whoever runs the server needs.
         message = result.cause.message
+    if late:
+        message = f"{late}: {message}"
     return level, f"{result.reason}: {message}", details

@@ -11,6 +11,7 @@ from cipher_operator.api.reasons import FailureClass, Reason
 from cipher_operator.reconcile.result import Result
 
 PLAN_LINES, PLAN_LINE_LENGTH = 128, 2_048
+OVERDUE = "Not ready for longer than the progress deadline, still trying"
 
 _DONE = {
     ConditionType.CONNECTED: "Logged in to the server as administrator",
@@ -58,7 +59,7 @@ def failing(failure: Failure, *, overdue: bool) -> tuple[Draft, Draft]:
     if failure.failure_class is FailureClass.STALLED:
         return ready, Draft(ConditionType.STALLED, "True", failure.reason, failure.message)
     if overdue and failure.reason is not Reason.BUILDING_INDEX:
-        why = f"Not ready for longer than the progress deadline, still trying: {failure.message}"
+        why = f"{OVERDUE}: {failure.message}"
         return ready, Draft(ConditionType.STALLED, "True", Reason.PROGRESS_DEADLINE_EXCEEDED, why)
     return ready, Draft(ConditionType.RECONCILING, "True", failure.reason, failure.message)
 
