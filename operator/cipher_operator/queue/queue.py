@@ -130,7 +130,7 @@ class Queue(Generic[K]):
         if late := (await asyncio.wait(tasks, timeout=timeout))[1] if tasks else set():
             for task in late:
                 task.cancel()
-            logger.warning("%d runs did not end within %g s and were cancelled", len(late), timeout)
+            logger.warning("runs that did not end within %g s were cancelled: %d", timeout, len(late))
             await asyncio.wait(late, timeout=5)
         return not late
 
