@@ -145,3 +145,16 @@ def test_an_immutable_app_secret_is_told_with_what_helps(namespace: Namespace, s
     assert after["password"] != before["password"]
     psycopg.connect(after["uri"]).close()
     psycopg.connect(before["uri"]).close()
+
+
+def test_a_status_that_somebody_else_writes_is_set_right_at_once(namespace: Namespace, server: PostgresServer) -> None:
+    """As a backup that was restored with statuses has it."""
+    ready_storage(namespace, server, interval="1h")
+    true = (namespace.get("cipherstorages", "chat") or {})["status"]["conditions"]
+    untrue = [{**true[0], "message": "as it was when the backup was made"}, *true[1:]]
+    for _ in range(2):
+        namespace.request(
+            "PATCH", namespace.path("cipherstorages", "chat") + "/status", {"status": {"conditions": untrue}}
+        )
+        wait_until(lambda: namespace.condition("chat")["message"] == true[0]["message"], "it is true again")
+        time.sleep(1.1)  # the API server notes the second in which somebody wrote

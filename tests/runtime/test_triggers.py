@@ -61,6 +61,10 @@ def storage(spec: Any = SPEC, **metadata: Any) -> dict[str, Any]:
     return {"metadata": {"namespace": "ns", "name": "chat", "uid": "1", "generation": 1, **metadata}, "spec": spec}
 
 
+def written(manager: str, time: str = "2026-01-01T00:00:00Z", subresource: str = "status") -> dict[str, str]:
+    return {"manager": manager, "time": time, "subresource": subresource, "operation": "Update"}
+
+
 @pytest.mark.parametrize(
     ("change", "starts"),
     [
@@ -75,6 +79,13 @@ def storage(spec: Any = SPEC, **metadata: Any) -> dict[str, Any]:
         pytest.param({"labels": {"a": "b"}}, False, id="a label"),
         pytest.param({"finalizers": ["storage.cipher.dev/finalizer"]}, False, id="our finalizer"),
         pytest.param({"resourceVersion": "9"}, False, id="a status that was written"),
+        pytest.param({"managedFields": [written("cipher-operator")]}, False, id="a status that we wrote"),
+        pytest.param({"managedFields": [written("kubectl-patch")]}, True, id="a status that somebody else wrote"),
+        pytest.param({"managedFields": [written("kubectl", subresource="")]}, False, id="a label that somebody wrote"),
+        pytest.param(
+            {"managedFields": [None, [], {"subresource": "status", "time": {}}]}, True, id="what is no list of it"
+        ),
+        pytest.param({"managedFields": {"a": 1}}, False, id="no list at all"),
     ],
 )
 @pytest.mark.parametrize("type_", ["MODIFIED", None])
@@ -85,6 +96,31 @@ def test_what_starts_a_run(
     assert queue.started == [KEY]
     triggers.storage(type_, storage(**change))
     assert queue.started == [KEY] * (2 if starts else 1)
+
+
+def test_each_time_that_somebody_writes_a_status_starts_one_run(triggers: Triggers, queue: Recorded) -> None:
+    """And that we write ours over it none, nor that what they wrote stands beside ours."""
+    first, again = written("velero-server"), written("velero-server", "2026-01-01T00:00:09Z")
+    ours = written("cipher-operator")
+    triggers.storage("ADDED", storage(resourceVersion="1"))
+    for number, fields in enumerate(([first], [first, ours], [ours], [ours, again], [ours, again]), 2):
+        body = storage(resourceVersion=str(number), managedFields=fields)
+        if not triggers.status("MODIFIED", body):
+            triggers.storage("MODIFIED", body)
+    assert queue.started == [KEY] * 3
+
+
+def test_a_status_that_somebody_emptied_starts_a_run(triggers: Triggers, queue: Recorded) -> None:
+    """Whoever takes all away is nobody who wrote, for the API server."""
+    says = {"status": {"conditions": [{"type": "Ready"}]}}
+    triggers.storage("ADDED", storage(resourceVersion="1"))
+    assert triggers.status("MODIFIED", storage(resourceVersion="2") | says)
+    triggers.storage("MODIFIED", storage(resourceVersion="3") | says)
+    assert queue.started == [KEY]
+    emptied = storage(resourceVersion="4") | {"status": {"database": "x"}}
+    assert not triggers.status("MODIFIED", emptied)
+    triggers.storage("MODIFIED", emptied)
+    assert queue.started == [KEY, KEY]
 
 
 def test_a_relist_starts_nothing_that_did_not_change(triggers: Triggers, queue: Recorded) -> None:

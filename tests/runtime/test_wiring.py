@@ -5,6 +5,7 @@ after its start, and a test that has an operator as fixture is such a task.
 """
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from cipher_operator.kube.access import MANAGER
 from cipher_operator.reconcile.contents import version
 from cipher_operator.runtime import informer
 from cipher_operator.runtime import operator as module
@@ -35,10 +37,14 @@ async def test_a_storage_is_run_for_what_it_wants_and_not_for_what_is_written_to
         namespace.storage("chat")
         await operator.until(lambda: runs.count(key) == 1)
         path = namespace.path("cipherstorages", "chat")
-        namespace.plane.kubectl(
-            "patch", "--subresource=status", "cstore", "chat", "-n", namespace.name, "--type=merge",
-            "-p", '{"status":{"database":"a"}}',
-        )  # fmt: skip
+
+        def write_status(database: str, *flags: str) -> None:
+            namespace.plane.kubectl(
+                "patch", "--subresource=status", "cstore", "chat", "-n", namespace.name, "--type=merge", *flags,
+                "-p", json.dumps({"status": {"database": database}}),
+            )  # fmt: skip
+
+        write_status("a", f"--field-manager={MANAGER}")
         namespace.patch("chat", {"metadata": {"labels": {"a": "b"}, "annotations": {"example.com/x": "y"}}})
         namespace.patch("chat", {"metadata": {"finalizers": ["storage.cipher.dev/finalizer"]}})
         await asyncio.sleep(QUIET)
@@ -47,14 +53,17 @@ async def test_a_storage_is_run_for_what_it_wants_and_not_for_what_is_written_to
         await operator.until(lambda: runs.count(key) == 2)
         namespace.annotate("chat", "reconcile-requested-at", "1")
         await operator.until(lambda: runs.count(key) == 3)
+        write_status("b")
+        await operator.until(lambda: runs.count(key) == 4)
 
         metadata = namespace.request("GET", path)["metadata"]
         assert metadata["finalizers"] == ["storage.cipher.dev/finalizer"]
         assert set(metadata["annotations"]) == {"example.com/x", "storage.cipher.dev/reconcile-requested-at"}
-        assert {field["manager"] for field in metadata["managedFields"]} <= {"kubectl-patch", "test-client"}
+        writers = {field["manager"] for field in metadata["managedFields"]}
+        assert writers <= {"kubectl-patch", "test-client", MANAGER}
 
         namespace.delete("cipherstorages", "chat")
-        await operator.until(lambda: runs.count(key) == 4)
+        await operator.until(lambda: runs.count(key) == 5)
         namespace.patch("chat", {"metadata": {"finalizers": []}})
         await operator.until(lambda: runs.uids[-1] is None)
 

@@ -29,7 +29,9 @@ POOL_SIZE = 64
 ACCOUNT_FOLDER = Path(SERVICE_CERT_FILENAME).parent
 _UNUSABLE = (OSError, ConfigException, yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
 """What reading a token or a kubeconfig raises that is not what it must be."""
-USER_AGENT = f"cipher-operator/{__version__}"
+MANAGER = "cipher-operator"
+"""Who writes, in `managedFields`: the API server takes what stands before the first slash of the user agent."""
+USER_AGENT = f"{MANAGER}/{__version__}"
 
 
 class AccessError(Exception):

@@ -1,10 +1,11 @@
 """From a watch event to the storages that are run: only for changes that are not our own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cipher_operator.api.names import ANNOTATION_FORCE_DELETE, FINALIZER, REQUEST_ANNOTATIONS
+from cipher_operator.kube.access import MANAGER
 from cipher_operator.kube.seen import Seen
 from cipher_operator.queue.queue import Queue
 from cipher_operator.queue.references import References
@@ -31,14 +32,22 @@ class Look(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a storage's run depends on: which object it is, its spec, its deletion, what people ask of us, and whether
-    our finalizer is on it."""
+    """What a storage's run depends on: which object it is, its spec, its deletion, what people ask of us, whether our
+    finalizer is on it, whether its status says anything, and who else wrote that, and when: it may be untrue."""
 
     uid: str | None
     generation: int | None
     deleted_at: str | None
     asked: tuple[str | None, ...]
     held: bool
+    told: bool
+    writers: frozenset[tuple[str, str]]
+
+    def is_as(self, before: "Fingerprint | None") -> bool:
+        """Return whether nothing is new since `before` but a status that we wrote, over that of others perhaps."""
+        if before is None or self.told < before.told or not self.writers <= before.writers:
+            return False
+        return replace(self, told=before.told, writers=before.writers) == before
 
     def without_hold(self) -> "Fingerprint":
         """Return it as if our finalizer were not there."""
@@ -110,7 +119,9 @@ class Triggers:
         metadata = body["metadata"]
         key: Key = (metadata["namespace"], metadata["name"])
         self._told[key] = metadata["resourceVersion"]
-        if type_ == "MODIFIED" and key not in self._coming and self._known.get(key) == fingerprint(metadata):
+        now = fingerprint(body)
+        if type_ == "MODIFIED" and key not in self._coming and now.is_as(self._known.get(key)):
+            self._known[key] = now
             if self._standby is not None:
                 self._standby.saw(key, body)
             return True
@@ -129,13 +140,13 @@ class Triggers:
                 self._told[key] = _OUTDATED
 
     def storage(self, type_: str | None, body: Body) -> None:
-        """Run a storage that is new, changed or gone. A status changes nothing here.
+        """Run a storage that is new, changed or gone. A status changes nothing here, unless somebody else wrote it.
 
         Our finalizer that somebody takes away (a PUT without it) is a change, that we put it there is none.
         """
         metadata = body["metadata"]
         key: Key = (metadata["namespace"], metadata["name"])
-        now, before, told = fingerprint(metadata), self._known.get(key), self._told.get(key)
+        now, before, told = fingerprint(body), self._known.get(key), self._told.get(key)
         last = told is not None and told == metadata.get("resourceVersion")
         if last:
             self._coming.discard(key)
@@ -153,7 +164,7 @@ class Triggers:
         self._known[key] = now
         if self._standby is not None:
             self._standby.saw(key, body)
-        if before == now or (before is not None and not before.held and before == now.without_hold()):
+        if now.is_as(before) or (before is not None and not before.held and now.without_hold().is_as(before)):
             return
         spec = body.get("spec")
         self._inputs.set_references(key, references(key, spec))
@@ -221,8 +232,9 @@ class Triggers:
                 self._look(ref)
 
 
-def fingerprint(metadata: Body) -> Fingerprint:
-    """Return what a storage's run depends on, of its metadata."""
+def fingerprint(body: Body) -> Fingerprint:
+    """Return what a storage's run depends on, without its spec, which its generation stands for."""
+    metadata, status = body["metadata"], body.get("status")
     annotations = metadata.get("annotations") or {}
     return Fingerprint(
         metadata.get("uid"),
@@ -230,4 +242,13 @@ def fingerprint(metadata: Body) -> Fingerprint:
         metadata.get("deletionTimestamp"),
         tuple(annotations.get(name) for name in _ANNOTATIONS),
         FINALIZER in (metadata.get("finalizers") or ()),
+        isinstance(status, Mapping) and bool(status.get("conditions")),
+        frozenset(_status_writers(metadata.get("managedFields"))),
     )
+
+
+def _status_writers(fields: Any) -> Iterator[tuple[str, str]]:
+    """Yield who wrote a status, but for us, and when. Whoever may write an object may write any of this."""
+    for entry in fields if isinstance(fields, list) else ():
+        if isinstance(entry, dict) and entry.get("subresource") == "status" and entry.get("manager") != MANAGER:
+            yield str(entry.get("manager")), str(entry.get("time"))
