@@ -11,9 +11,8 @@ export PYTHONDONTWRITEBYTECODE :=
 # For the one-off choice of an interpreter: make PYTHON=/path/to/python3.12 test
 export PYTHON
 
-# How many tests run at once: on two cores some wait while others compute (with four a tenth of the time went by idle). Each
-# worker has a control plane of its own.
-WORKERS ?= 5
+# How many tests run at once: on two cores some wait while others compute. Each worker has a control plane of its own.
+WORKERS ?= 4
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
