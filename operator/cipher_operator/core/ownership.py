@@ -188,8 +188,7 @@ def judge_relation(desired: Desired, orders: Orders, claim: Claim, name: str, re
         return
     # An app can forge a comment on its own tables: here it gives nothing, and may only keep from a grab.
     marker = relation.marker if not desired.shared else None
-    foreign = marker is not None and not marker.identity.same_storage(desired.identity)
-    if marker is not None and foreign and not _named(desired, marker):
+    if marker is not None and not (marker.identity.same_storage(desired.identity) or _named(desired, marker)):
         raise _foreign(desired, where, marker, "` and `spec.adoptionPolicy: IfUnowned")
     if desired.adopt_unowned:
         return

@@ -43,8 +43,6 @@ _CHANGES = {
     ),
 }
 
-_READ = "pods that run have what stood there when they were started"
-
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -67,9 +65,9 @@ def events(resource: Resource, result: Result, message: str) -> Iterator[Event]:
         if result.change is not None and result.failure is None:
             yield _changed(result.change)
     if result.rewritten and result.change is None and result.failure is None:
-        yield Event(
-            NORMAL, "SecretUpdated", f"The app Secret was written anew ({', '.join(result.rewritten)}); {_READ}"
-        )
+        keys = ", ".join(result.rewritten)
+        note = f"The app Secret was written anew ({keys}); pods that run have what stood there when they were started"
+        yield Event(NORMAL, "SecretUpdated", note)
     for sentence in result.ignored:
         yield Event(WARNING, "RequestIgnored", sentence)
     good = result.failure is None and not result.plan
