@@ -12,5 +12,6 @@ pytest_plugins = [
     "support.randomness",
     "support.run_order",
     "support.status_records",
+    "support.worlds",
     "pytester",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 _DAY = datetime.timedelta(days=1)
@@ -26,8 +26,8 @@ class TlsFixture:
 
 
 def private_key_pem() -> bytes:
-    """Return a new 2048-bit RSA private key in PEM (PKCS #8)."""
-    return _pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
+    """Return a new private key of curve P-256 in PEM."""
+    return _pem(ec.generate_private_key(ec.SECP256R1()))
 
 
 class CertificateAuthority:
@@ -145,7 +145,8 @@ def _store(
     return fixture
 
 
-def _pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    # RFC 5915: kube-apiserver reads keys of elliptic curves in no other form.
     return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )

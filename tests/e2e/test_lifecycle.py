@@ -9,9 +9,9 @@ import pytest
 
 from devcluster import PostgresServer
 from support.cluster import Namespace, Operator, ready_storage, wait_until, writing_statements
+from support.held_connections import most_held
 from support.kstatus import violations
 from support.provision import CIPHER_START
-from support.sql_log import most_at_once
 
 EXPECTED_KEYS = {
     *("CIPHER_PG_URL", "STORAGE_DATABASE_HOST", "STORAGE_DATABASE_PORT", "STORAGE_DATABASE_NAME"),
@@ -252,15 +252,15 @@ def test_suspend_leaves_everything_as_it_was(namespace: Namespace, server: Postg
     )
 
 
-def test_twenty_storages_at_once(namespace: Namespace, server: PostgresServer) -> None:
+def test_twenty_storages_at_once(namespace: Namespace, server: PostgresServer, operator: Operator) -> None:
     namespace.admin_secret(server)
-    server.mark_log()
     names = [f"s{number}" for number in range(20)]
-    for name in names:
-        namespace.storage(name, {"database": {"name": f"{namespace.name}_{name}".replace("-", "_")}})
-    for name in names:
-        namespace.wait_ready(name, 120)
-    assert 1 < most_at_once(server.log_text()) <= 8
+    with most_held(operator.pid, server.port) as most:
+        for name in names:
+            namespace.storage(name, {"database": {"name": f"{namespace.name}_{name}".replace("-", "_")}})
+        for name in names:
+            namespace.wait_ready(name, 120)
+    assert 1 < most.connections <= 8
 
 
 def test_no_secret_is_in_logs_events_or_status(

@@ -25,6 +25,7 @@ from cipher_operator.core.sql.step import Kind
 from devcluster import PostgresServer
 from support.interrupted import Interrupted, Moment
 from support.provision import APP_PASSWORD, Provisioner, Storage, desired, plain_admin, seen, told
+from support.worlds import share
 
 T = TypeVar("T")
 MAJOR = 15
@@ -261,45 +262,49 @@ async def stopped(server: PostgresServer, operators: list[Interrupted]) -> None:
 
 
 End = Callable[[PostgresServer, list[Interrupted]], Awaitable[None]]
-WAYS = [
-    pytest.param(cancelled, Moment.BEHIND, id="cancelled behind it"),
-    pytest.param(terminated, Moment.BEFORE, id="terminated before it"),
-    pytest.param(terminated, Moment.UNANSWERED, id="terminated before the answer"),
-    pytest.param(stopped, Moment.BEHIND, id="an immediate stop behind it"),
-    pytest.param(stopped, Moment.UNANSWERED, id="an immediate stop before the answer"),
-]
+WAYS: dict[str, tuple[End, Moment]] = {
+    "cancelled behind it": (cancelled, Moment.BEHIND),
+    "terminated before it": (terminated, Moment.BEFORE),
+    "terminated before the answer": (terminated, Moment.UNANSWERED),
+    "an immediate stop behind it": (stopped, Moment.BEHIND),
+    "an immediate stop before the answer": (stopped, Moment.UNANSWERED),
+}
 AT_ONCE = 8
 
 
-@pytest.mark.parametrize(("end", "moment"), WAYS)
-async def test_the_next_run_goes_on(server: PostgresServer, admin: Provisioner, end: End, moment: Moment) -> None:
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_next_run_goes_on(
+    server: PostgresServer, admin: Provisioner, way: str, request: pytest.FixtureRequest
+) -> None:
+    end, moment = WAYS[way]
+    rows = share(request, ROWS, way, list(WAYS))
     few = asyncio.Semaphore(AT_ONCE)
 
     async def at_most(work: Awaitable[T]) -> T:
         async with few:
             return await work
 
-    made = await asyncio.gather(*(at_most(storage(server, admin, row)) for row in ROWS))
-    operators = [Interrupted(admin.admin, statement=re.compile(row.statement), moment=moment) for row in ROWS]
+    made = await asyncio.gather(*(at_most(storage(server, admin, row)) for row in rows))
+    operators = [Interrupted(admin.admin, statement=re.compile(row.statement), moment=moment) for row in rows]
     played = [
         asyncio.create_task(play(operator, row, wanted))
-        for operator, row, wanted in zip(operators, ROWS, made, strict=True)
+        for operator, row, wanted in zip(operators, rows, made, strict=True)
     ]
     waiting = asyncio.create_task(held(server, operators))
     done, _ = await asyncio.wait([waiting, *played], timeout=25, return_when=asyncio.FIRST_COMPLETED)
-    early = [row.kind for row, task in zip(ROWS, played, strict=True) if task in done]
-    missed = [row.kind for row, operator in zip(ROWS, operators, strict=True) if not operator.met.is_set()]
+    early = [row.kind for row, task in zip(rows, played, strict=True) if task in done]
+    missed = [row.kind for row, operator in zip(rows, operators, strict=True) if not operator.met.is_set()]
     assert done == {waiting}, f"ended before it was held: {early}; not held: {missed}"
     await end(server, operators)
     for operator in operators:
         operator.over.set()
     why = await asyncio.gather(*played)
-    assert [row.kind for row, said in zip(ROWS, why, strict=True) if said is None] == []
+    assert [row.kind for row, said in zip(rows, why, strict=True) if said is None] == []
     ends = await asyncio.gather(
-        *(at_most(goes_on(server, admin, row, wanted)) for row, wanted in zip(ROWS, made, strict=True)),
+        *(at_most(goes_on(server, admin, row, wanted)) for row, wanted in zip(rows, made, strict=True)),
         return_exceptions=True,
     )
-    broken = {f"{row.kind} ({row.story})": error for row, error in zip(ROWS, ends, strict=True) if error is not None}
+    broken = {f"{row.kind} ({row.story})": error for row, error in zip(rows, ends, strict=True) if error is not None}
     assert broken == {}
 
 

@@ -1,0 +1,51 @@
+"""Each test in one of its worlds with `--one-world`: on one major of PostgreSQL or of Helm instead of on all of them.
+
+Which one, the seed of the run says, so that runs with other seeds show the others. A plugin of tests/conftest.py;
+`make test` sets the flag, and `make test ALL=1` does not.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
+
+import pytest
+
+from support.randomness import seeded_random
+
+_T = TypeVar("_T")
+_WORLD = re.compile(r"(?<=[\[-])(?:pg|helm)\d+(?=[]-])(?!-to-)")
+"""A major in the id of a test; where a test goes from one to another, both are the test."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--one-world", action="store_true", help="run each test on one major of those that it has")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "every_world: runs on all its majors with --one-world too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("one_world"):
+        return
+    chosen = one_of_each(item.nodeid for item in items)
+    kept = [item for item in items if item.nodeid in chosen or item.get_closest_marker("every_world")]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
+
+
+def one_of_each(nodeids: Iterable[str]) -> set[str]:
+    """Return of the tests that differ in their world alone one, and all that have none."""
+    worlds: dict[str, list[str]] = {}
+    for nodeid in nodeids:
+        worlds.setdefault(_WORLD.sub("", nodeid), []).append(nodeid)
+    return {seeded_random(test).choice(sorted(same)) for test, same in worlds.items()}
+
+
+def share(request: pytest.FixtureRequest, rows: Sequence[_T], world: str, worlds: Sequence[str]) -> list[_T]:
+    """Return the rows that are for this world of a test that plays all of them at once: with `--one-world` each row is
+    in one of them."""
+    if not request.config.getoption("one_world"):
+        return list(rows)
+    test = request.node.nodeid.partition("[")[0]
+    return [row for number, row in enumerate(rows) if seeded_random(f"{test} {number}").choice(worlds) == world]

@@ -1,0 +1,57 @@
+"""A test on one major instead of on all: every test is still run, each of its majors by some seed, and never none."""
+
+import pytest
+
+from support.worlds import one_of_each
+
+ROWS = {
+    "no world": (["a::t", "a::t[x]", "a::t[x-y]"], 3),
+    "majors of one test": (["a::t[pg13]", "a::t[pg15]", "a::t[pg18]"], 1),
+    "majors of each row": (["a::t[pg13-x]", "a::t[pg13-y]", "a::t[pg18-x]", "a::t[pg18-y]"], 2),
+    "a row that one major alone has": (["a::t[pg13-x]", "a::t[pg18-x]", "a::t[pg18-new]"], 2),
+    "a major that stands last": (["a::t[x-pg13]", "a::t[x-pg18]"], 1),
+    "majors of Helm": (["a::t[helm3-x]", "a::t[helm4-x]"], 1),
+    "from one major to another": (["a::t[pg13-to-16]", "a::t[pg13-to-18]", "a::t[pg15-to-18]"], 3),
+    "a word that begins like one": (["a::t[pg13x]", "a::t[pgbouncer]", "a::t[pg]"], 3),
+    "two tests": (["a::t[pg13]", "a::t[pg18]", "a::u[pg13]", "a::u[pg18]"], 2),
+    "two files": (["a::t[pg13]", "a::t[pg18]", "b::t[pg13]", "b::t[pg18]"], 2),
+}
+
+
+@pytest.mark.parametrize(("nodeids", "kept"), ROWS.values(), ids=ROWS)
+def test_one_is_kept_of_what_differs_in_its_world_alone(nodeids: list[str], kept: int) -> None:
+    chosen = one_of_each(nodeids)
+    assert chosen <= set(nodeids)
+    assert len(chosen) == kept
+
+
+def test_each_world_is_some_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    majors = [f"a::t[pg{major}-row]" for major in (13, 15, 16, 18)]
+    chosen = set()
+    for number in range(50):
+        monkeypatch.setenv("SEED", str(number))
+        assert one_of_each(majors) == one_of_each(reversed(majors)), "whatever the order"
+        chosen |= one_of_each(majors)
+    assert chosen == set(majors)
+
+
+WORLDS = """
+    import pytest
+    @pytest.mark.parametrize("major", ["pg13", "pg16"])
+    @pytest.mark.parametrize("row", ["x", "y"])
+    def test_rows(major, row): pass
+    @pytest.mark.every_world
+    @pytest.mark.parametrize("major", ["pg13", "pg16"])
+    def test_on_all(major): pass
+    """
+
+
+@pytest.mark.parametrize(("flags", "passed"), [((), 6), (("--one-world",), 4)], ids=["all", "one of each"])
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
+def test_a_run(pytester: pytest.Pytester, flags: tuple[str, ...], passed: int, workers: tuple[str, ...]) -> None:
+    """With several workers too, which must all have chosen alike."""
+    pytester.makeconftest("pytest_plugins = ['support.randomness', 'support.worlds']")
+    pytester.makepyfile(WORLDS)
+    pytester.runpytest_subprocess(*flags, *workers, "-p", "no:cacheprovider").assert_outcomes(
+        passed=passed, deselected=0 if workers else 6 - passed
+    )
