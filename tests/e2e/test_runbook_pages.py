@@ -104,7 +104,7 @@ def test_a_dump_of_everything_goes_on_on_another_server(
 
 
 @pytest.mark.usefixtures("operator")
-@pytest.mark.parametrize("majors", [(13, 16), (16, 18)], ids=["13 to 16", "16 to 18"])
+@pytest.mark.parametrize("majors", [(13, 16), (16, 18)], ids=["pg13-to-16", "pg16-to-18"])
 def test_an_administrator_that_is_no_superuser_restores_what_it_may_and_the_operator_the_rest(
     cluster: ControlPlane, namespace: Namespace, tmp_path: Path, majors: tuple[int, int]
 ) -> None:

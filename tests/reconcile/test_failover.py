@@ -17,7 +17,7 @@ SET = b"PASSWORD 'SCRAM"
 _numbers = iter(range(10_000))
 
 
-@pytest.fixture(scope="module", params=majors())
+@pytest.fixture(scope="module", params=majors(), ids=lambda major: f"pg{major}")
 def primary(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
     with PostgresServer(request.param) as running:
         yield running

@@ -13,25 +13,20 @@ import pytest
 from support.randomness import seeded_random
 
 _T = TypeVar("_T")
-_WORLD = re.compile(r"(?<=[\[-])(?:pg|helm)\d+(?=[]-])(?!-to-)")
-"""A major in the id of a test; where a test goes from one to another, both are the test."""
+_WORLD = re.compile(r"(?<=[\[-])(?:pg|helm)\d+(?:-to-\d+)?(?=[]-])")
+"""A major in the id of a test, or the two between which it goes."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--one-world", action="store_true", help="run each test on one major of those that it has")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "every_world: runs on all its majors with --one-world too")
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("one_world"):
         return
     chosen = one_of_each(item.nodeid for item in items)
-    kept = [item for item in items if item.nodeid in chosen or item.get_closest_marker("every_world")]
-    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
-    items[:] = kept
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in chosen])
+    items[:] = [item for item in items if item.nodeid in chosen]
 
 
 def one_of_each(nodeids: Iterable[str]) -> set[str]:
