@@ -1,5 +1,7 @@
 """A test on one major instead of on all: every test is still run, each of its majors by some seed, and never none."""
 
+from pathlib import Path
+
 import pytest
 
 from support.worlds import one_of_each
@@ -46,8 +48,15 @@ WORLDS = """
 
 @pytest.mark.parametrize(("flags", "passed"), [((), 5), (("--one-world",), 3)], ids=["all", "one of each"])
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "two workers"])
-def test_a_run(pytester: pytest.Pytester, flags: tuple[str, ...], passed: int, workers: tuple[str, ...]) -> None:
+def test_a_run(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    passed: int,
+    workers: tuple[str, ...],
+) -> None:
     """With several workers too, which must all have chosen alike."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     pytester.makeconftest("pytest_plugins = ['support.randomness', 'support.worlds']")
     pytester.makepyfile(WORLDS)
     pytester.runpytest_subprocess(*flags, *workers, "-p", "no:cacheprovider").assert_outcomes(
