@@ -83,6 +83,25 @@ def test_what_waits_and_what_computes_are_dealt_out_side_by_side(pytester: pytes
     ]
 
 
+def test_what_needs_a_control_plane_has_workers_of_its_own_while_there_is_anything_else(
+    pytester: pytest.Pytester,
+) -> None:
+    body = """
+        import os, pathlib, time
+        def test_it():
+            time.sleep(0.05)
+            with open(os.environ["SEEN"], "a") as file:
+                file.write(f"{pathlib.Path(__file__).parent.name} {os.environ['PYTEST_XDIST_WORKER']}\\n")
+        """
+    files = [f"{folder}/test_{folder}_{number}" for folder in ("e2e", "postgres") for number in range(8)]
+    flags = ("-n", "3", "--no-loadscope-reorder")
+    lines = seen_in_a_run(pytester, dict.fromkeys(files, body), *flags, passed=len(files))
+    done = {worker: [line.split()[0] for line in lines if line.endswith(worker)] for worker in ("gw0", "gw1", "gw2")}
+    assert {worker: folders[0] for worker, folders in done.items()} == {"gw0": "e2e", "gw1": "e2e", "gw2": "postgres"}
+    for folders in done.values():
+        assert folders == sorted(folders, reverse=folders[0] == "postgres"), "what is of another kind comes last"
+
+
 def test_the_check_does_not_grow_by_a_new_file_about_runs(pytester: pytest.Pytester) -> None:
     """Which start servers: what is not named is left to `make test`."""
     files = ("reconcile/test_new", "reconcile/test_stories", "queue/test_new_too", "test_cli")

@@ -12,6 +12,7 @@ import re
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 WAIT = (
     "delivery/test_chart_life.py",
@@ -45,6 +46,10 @@ COMPUTE = (
 """Longest first; a folder stands for all that is in it."""
 
 PURE = ("api/", "core/")
+ON_A_PLANE = ("crd/", "delivery/", "e2e/", "kube/", "manifests/", "runtime/")
+SHARE_ON_A_PLANE = 0.65
+"""Where most tests need a control plane, and how much of the time of all tests they take. One costs 3 s of CPU time to
+start and 1.5 % of a processor while it is there, so some of three workers or more start none."""
 MAJOR = re.compile(r"\[pg(1[3-8])(?:-(?!to-)|\])")
 """The servers of a test, in its id."""
 
@@ -100,6 +105,14 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
 
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Give a worker a group of its kind, while there is one."""
+        on_a_plane = self.nodes.index(node) < round(SHARE_ON_A_PLANE * len(self.nodes))
+        mine = (name for name in self.workqueue if _path(name).startswith(ON_A_PLANE) is on_a_plane)
+        if len(self.nodes) > 2 and (name := next(mine, None)) is not None:
+            self.workqueue.move_to_end(name, last=False)
+        super()._assign_work_unit(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups | None:
     return Groups(config, log) if config.getoption("dist") == "loadgroup" else None
@@ -108,10 +121,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups 
 def group(nodeid: str) -> str:
     """Return what is shared out together with a test: those of the same name."""
     file, _, rest = nodeid.partition("::")
-    if file.removeprefix("tests/").startswith(PURE):
+    if _path(nodeid).startswith(PURE):
         return nodeid
     major = MAJOR.search(rest)
     return f"{file}:{major[1]}" if major else file
+
+
+def _path(name: str) -> str:
+    """Return a test's or a group's path among the tests."""
+    return name.removeprefix("tests/")
 
 
 @pytest.hookimpl(tryfirst=True)
