@@ -12,6 +12,7 @@ ROWS = {
     "majors of each row": (["a::t[pg13-x]", "a::t[pg13-y]", "a::t[pg18-x]", "a::t[pg18-y]"], 2),
     "a row that one major alone has": (["a::t[pg13-x]", "a::t[pg18-x]", "a::t[pg18-new]"], 2),
     "a major that stands last": (["a::t[x-pg13]", "a::t[x-pg18]"], 1),
+    "rounds": (["a::t[round0]", "a::t[round1]"], 1),
     "majors of Helm": (["a::t[helm3-x]", "a::t[helm4-x]"], 1),
     "from one major to another": (["a::t[pg13-to-16]", "a::t[pg13-to-18]", "a::t[pg15-to-18-x]"], 2),
     "a word that begins like one": (["a::t[pg13x]", "a::t[pgbouncer]", "a::t[pg]"], 3),

@@ -152,7 +152,7 @@ def begin(first: Namespace, server: PostgresServer, name: str, doing: str) -> No
         first.delete("cipherstorages", name)
 
 
-@pytest.mark.parametrize("round_", range(2))
+@pytest.mark.parametrize("round_", range(2), ids="round{}".format)
 def test_stopped_at_any_moment(
     sides: tuple[Side, Side],
     teams: tuple[Namespace, Namespace],

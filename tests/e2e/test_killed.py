@@ -18,8 +18,9 @@ from support.pooled_app import PooledApp
 from support.provision import CIPHER_START
 from support.two_clusters import Side, kept, marker, put, side
 
-ROUNDS, AT_ONCE = 3, 4
-"""Kills, and storages that are each met in another step by one of them."""
+AT_ONCE = 4
+"""Storages that are each met in another step by a kill."""
+KILLS = pytest.mark.parametrize("kill", range(3), ids="round{}".format)
 _numbers = itertools.count(1)
 
 
@@ -71,18 +72,18 @@ def create(team: Namespace, server: PostgresServer, name: str, **spec: object) -
     return database
 
 
+@KILLS
 def test_killed_in_a_first_provisioning(
-    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random
+    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random, kill: int
 ) -> None:
-    for _ in range(ROUNDS):
-        here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
-        killed_midway(mortal.operator, moments, names, lambda name: create(here, server, name))  # noqa: B023
-        for name in names:
-            here.wait_ready(name, 120)
-            put(here.app_secret(name)["uri"], "k")
-            standing = marker(server, f"{here.name}_{name}".replace("-", "_"))
-            assert standing is not None
-            assert standing.created >= {"owner", "login", "database", *TABLE_NAMES}
+    here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
+    killed_midway(mortal.operator, moments, names, lambda name: create(here, server, name))
+    for name in names:
+        here.wait_ready(name, 120)
+        put(here.app_secret(name)["uri"], "k")
+        standing = marker(server, f"{here.name}_{name}".replace("-", "_"))
+        assert standing is not None
+        assert standing.created >= {"owner", "login", "database", *TABLE_NAMES}
     open_to_all = server.execute(
         "SELECT datname FROM pg_database WHERE datname LIKE %s AND (has_database_privilege('public', oid, 'CONNECT') "
         "OR datconnlimit <> -1)",
@@ -104,44 +105,40 @@ def by_hand(team: Namespace, server: PostgresServer, name: str) -> str:
     return f"{name}-by-hand"
 
 
+@KILLS
 def test_killed_in_an_adoption_under_live_pods(
-    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random
+    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random, kill: int
 ) -> None:
-    requests = 0
-    for _ in range(ROUNDS):
-        here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
-        secrets = {name: by_hand(here, server, name) for name in names}
+    here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
+    secrets = {name: by_hand(here, server, name) for name in names}
 
-        def adopt(name: str) -> None:
-            password = {"passwordSecretRef": {"name": secrets[name], "key": "password"}}  # noqa: B023
-            user = {"name": f"{here.name}_{name}".replace("-", "_"), **password}  # noqa: B023
-            create(here, server, name, user=user, adoptionPolicy="IfUnowned")  # noqa: B023
+    def adopt(name: str) -> None:
+        password = {"passwordSecretRef": {"name": secrets[name], "key": "password"}}
+        user = {"name": f"{here.name}_{name}".replace("-", "_"), **password}
+        create(here, server, name, user=user, adoptionPolicy="IfUnowned")
 
-        with ExitStack() as stack:
-            apps = [stack.enter_context(PooledApp(here, secret)) for secret in secrets.values()]
-            wait_until(lambda: all(app.requests > 20 for app in apps), "the pods are warm")  # noqa: B023
-            killed_midway(mortal.operator, moments, names, adopt)
-            for name in names:
-                here.wait_ready(name, 120)
-            before = [app.requests for app in apps]
-            wait_until(
-                lambda: all(app.requests > one + 20 for app, one in zip(apps, before, strict=True)),  # noqa: B023
-                "the pods work on",
-            )
-        assert [error for app in apps for error in app.errors] == []
-        requests += sum(app.requests for app in apps)
+    with ExitStack() as stack:
+        apps = [stack.enter_context(PooledApp(here, secret)) for secret in secrets.values()]
+        wait_until(lambda: all(app.requests > 20 for app in apps), "the pods are warm")
+        killed_midway(mortal.operator, moments, names, adopt)
         for name in names:
-            user = f"{here.name}_{name}".replace("-", "_")
-            owners = server.execute(
-                "SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'", database=user
-            )
-            assert owners == [(f"{user}_owner",)]
-            assert here.app_secret(name)["password"] == "by-hand"
-            assert "cipher:sessions:1" in kept(here.app_secret(name)["uri"])
-            standing = marker(server, user)
-            assert standing is not None
-            assert standing.adopted == {"login", *TABLE_NAMES}
-    print(f"killed in {ROUNDS * AT_ONCE} adoptions: {requests} requests of the pods, 0 errors")
+            here.wait_ready(name, 120)
+        before = [app.requests for app in apps]
+        wait_until(
+            lambda: all(app.requests > one + 20 for app, one in zip(apps, before, strict=True)),
+            "the pods work on",
+        )
+    assert [error for app in apps for error in app.errors] == []
+    for name in names:
+        user = f"{here.name}_{name}".replace("-", "_")
+        owners = server.execute("SELECT DISTINCT tableowner FROM pg_tables WHERE schemaname = 'public'", database=user)
+        assert owners == [(f"{user}_owner",)]
+        assert here.app_secret(name)["password"] == "by-hand"
+        assert "cipher:sessions:1" in kept(here.app_secret(name)["uri"])
+        standing = marker(server, user)
+        assert standing is not None
+        assert standing.adopted == {"login", *TABLE_NAMES}
+    print(f"{sum(app.requests for app in apps)} requests of the pods, 0 errors")
 
 
 def everything(server: PostgresServer) -> list[tuple[object, ...]]:
@@ -151,33 +148,33 @@ def everything(server: PostgresServer) -> list[tuple[object, ...]]:
     )
 
 
+@KILLS
 def test_killed_in_a_deletion(
-    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random
+    mortal: Side, team: Callable[[], Namespace], server: PostgresServer, moments: Random, kill: int
 ) -> None:
     neighbour = team()
     create(neighbour, server, "neighbour")
     neighbour.wait_ready("neighbour", 120)
     put(neighbour.app_secret("neighbour")["uri"], "k")
-    for _ in range(ROUNDS):
-        # Half of them in a database of others, where tables are dropped one by one.
-        here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
-        server.execute(f'CREATE DATABASE "{here.name}"')
-        server.execute("CREATE TABLE reports (id int)", database=here.name)
-        before = everything(server)
-        for number, name in enumerate(names):
-            shared = {"database": {"name": here.name}, "schema": name} if number % 2 else {}
-            create(here, server, name, deletionPolicy="Delete", **shared)
-        for name in names:
-            here.wait_ready(name, 120)
-        killed_midway(mortal.operator, moments, names, lambda name: here.delete("cipherstorages", name))  # noqa: B023
-        for name in names:
-            wait_until(lambda: here.get("cipherstorages", name) is None, f"{name} is gone", 120)  # noqa: B023
-        assert [line for line in everything(server) if line[1] != here.name] == [
-            line for line in before if line[1] != here.name
-        ]
-        left = server.execute(
-            "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'",
-            database=here.name,
-        )
-        assert left == [("public.reports",)], "everything is gone, and nothing foreign"
+    # Half of them in a database of others, where tables are dropped one by one.
+    here, names = team(), [f"s{number}" for number in range(AT_ONCE)]
+    server.execute(f'CREATE DATABASE "{here.name}"')
+    server.execute("CREATE TABLE reports (id int)", database=here.name)
+    before = everything(server)
+    for number, name in enumerate(names):
+        shared = {"database": {"name": here.name}, "schema": name} if number % 2 else {}
+        create(here, server, name, deletionPolicy="Delete", **shared)
+    for name in names:
+        here.wait_ready(name, 120)
+    killed_midway(mortal.operator, moments, names, lambda name: here.delete("cipherstorages", name))
+    for name in names:
+        wait_until(lambda: here.get("cipherstorages", name) is None, f"{name} is gone", 120)  # noqa: B023
+    assert [line for line in everything(server) if line[1] != here.name] == [
+        line for line in before if line[1] != here.name
+    ]
+    left = server.execute(
+        "SELECT schemaname || '.' || tablename FROM pg_tables WHERE schemaname !~ '^(pg_|information_schema)'",
+        database=here.name,
+    )
+    assert left == [("public.reports",)], "everything is gone, and nothing foreign"
     assert kept(neighbour.app_secret("neighbour")["uri"]) == ["k"]

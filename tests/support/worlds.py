@@ -1,4 +1,5 @@
-"""Each test in one of its worlds with `--one-world`: on one major of PostgreSQL or of Helm instead of on all of them.
+"""Each test in one of its worlds with `--one-world`: on one major of PostgreSQL or of Helm instead of on all of them,
+and in one round of random moments instead of in several.
 
 Which one, the seed of the run says, so that runs with other seeds show the others. A plugin of tests/conftest.py;
 `make test` sets the flag, and `make test ALL=1` does not.
@@ -13,8 +14,8 @@ import pytest
 from support.randomness import seeded_random
 
 _T = TypeVar("_T")
-_WORLD = re.compile(r"(?<=[\[-])(?:pg|helm)\d+(?:-to-\d+)?(?=[]-])")
-"""A major in the id of a test, or the two between which it goes."""
+_WORLD = re.compile(r"(?<=[\[-])(?:pg\d+(?:-to-\d+)?|helm\d+|round\d+)(?=[]-])")
+"""What a world is called in the id of a test: a major, two between which it goes, a round of random moments."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
