@@ -21,6 +21,8 @@ def database_of(namespace: str, name: str) -> str:
 
 async def test_a_tenant_without_any_secret_is_ready(tenants: Tenants) -> None:
     tenants.platform()
+    await tenants.look_at_server()
+    assert not tenants.held("secrets", f"{PROD}-admin", SERVERS)
     await tenants.ready_tenant(app={"maxConnections": 4})
     status = tenants.api.status()
     assert status["database"] == database_of(NAMESPACE, "chat")
@@ -28,6 +30,7 @@ async def test_a_tenant_without_any_secret_is_ready(tenants: Tenants) -> None:
     with tenants.app() as app:
         app.execute("INSERT INTO cipher_store VALUES ('k', 'v', now(), now())")
     assert tenants.held("cipherservers", PROD), "held while it is used, whatever the deletion policy"
+    assert tenants.held("secrets", f"{PROD}-admin", SERVERS), "with its login, before the server's own run sees to it"
     assert not tenants.api.read("cipherstorages", "chat")["metadata"].get("finalizers")  # type: ignore[index]
     assert tenants.counts.samples[-1].state == "ready"
 

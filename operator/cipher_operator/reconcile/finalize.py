@@ -32,9 +32,9 @@ async def ensure_finalizers(
 ) -> tuple[tuple[str, str], ...]:
     """Hold, or let go of, the CipherStorage and the way to its server as the deletion policy asks.
 
-    Held before anything is created on the server; the connection Secret and a Secret with its CA too, because the
-    deletion of a namespace removes those first (as PVC protection does). A CipherServer is held whatever the policy
-    says, and holds its own Secrets. Where the connection Secret is missing nothing is held: that run creates nothing.
+    Held before anything is created on the server; the connection Secret and a Secret with its CA too: the deletion of a
+    namespace removes those first. A CipherServer is held whatever the policy says, with its Secrets, which its own run
+    sees to from then on. Where the connection Secret is missing nothing is held: that run creates nothing.
     Returns kind and name of what somebody deletes; `stored` is called with the storage's new resourceVersion. Raises
     ApiError, ApiUnavailable, and Failure where the way in went after it was read.
     """
@@ -58,6 +58,8 @@ async def ensure_finalizers(
         stored(await add_finalizer(kube, resource, FINALIZER))
         again = True
     ways = [await _held(kube, resource, spec, each, again=again) for each in ways]
+    for each in snapshot.offered_secrets(around.inputs):
+        await _held(kube, resource, spec, each, again=False)
     kind = SERVER_KIND if spec.tenant is not None else SECRET
     return tuple((kind, held.name) for held in ways if held.deleting)
 
@@ -133,9 +135,8 @@ async def release_input(kube: Kube, ref: Ref, *, home: str | None, without: str 
     A storage that takes hold of the Secret while the others are looked through changes it: then they are looked through
     again. One that found it held by then changes nothing, and counts on it: so they are after it is let go, too.
     """
-    path = secret_path(ref[1], ref[2])
     for _ in range(TRIES):
-        held = await find(kube, path)
+        held = await find(kube, secret_path(ref[1], ref[2]))
         if held is None or IN_USE_FINALIZER not in held.finalizers:
             return
         if await _needed(kube, ref, home, without):
@@ -143,7 +144,7 @@ async def release_input(kube: Kube, ref: Ref, *, home: str | None, without: str 
         if await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
             break
     if await _needed(kube, ref, home, without):
-        held = await find(kube, path)
+        held = await find(kube, secret_path(ref[1], ref[2]))
         if held is not None and not held.deleting:
             await add(kube, held, IN_USE_FINALIZER)
 

@@ -16,6 +16,7 @@ from cipher_operator.core.requests import Requests
 from cipher_operator.core.tenancy import NOBODY, Neighbours
 from cipher_operator.kube.cipherservers import get_server
 from cipher_operator.kube.cipherstorages import get_storage
+from cipher_operator.kube.finalizers import Holdable
 from cipher_operator.kube.port import Reading
 from cipher_operator.kube.secrets import SecretObject
 from cipher_operator.queue.references import References
@@ -82,6 +83,14 @@ class Snapshot:
     def login(self, spec: Spec) -> Contents:
         """Return where the administrator's login is: beside the storage, or beside the operator."""
         return self.offer.contents if spec.tenant is not None and self.offer is not None else self.contents
+
+    def offered_secrets(self, inputs: "References[Key, Ref]") -> list[Holdable]:
+        """Return the Secrets of the CipherServer that its own run knows of, and so will let go."""
+        if self.offer is None:
+            return []
+        known = inputs.references(("", self.offer.resource.name))
+        found = self.offer.contents.found.items()
+        return [each.holdable for ref, each in found if ref in known and isinstance(each, SecretObject)]
 
     def admin(self, spec: Spec) -> AdminConnection:
         """Return how to log in as administrator. Raises Failure, stage Connected."""
