@@ -14,8 +14,8 @@ export PYTHON
 # How many tests run at once: on two cores some wait while others compute. Each worker has a control plane of its own.
 WORKERS ?= 5
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
-# Each test on one of its majors, which the seed chooses; with ALL=1 on all of them.
-WORLDS = $(if $(filter 1,$(ALL)),,--one-world)
+# Each test on one of its majors, which the seed chooses. `ONE_WORLD=` is on all that it has by default, ALL=1 on all there are.
+ONE_WORLD = $(if $(filter 1,$(ALL)),,--one-world)
 
 .PHONY: help setup demo check test lint guard programs pytest devcluster-test devcluster-if-changed cluster run \
 	static types layers format collected quick cluster-down lock chart chart-test compat reference docs docs-serve release-check \
@@ -31,7 +31,7 @@ check: setup guard ## lint, types, layer contracts, docs and the quick tests tha
 	@$(SIDE_BY_SIDE) types quick layers format docs
 
 test: static programs devcluster-if-changed ## everything: lint, types, layers, docs and every test (ALL=1: each on all its majors)
-	$(PY) -m pytest $(SHARED_OUT) $(WORLDS) $(ARGS)
+	$(PY) -m pytest $(SHARED_OUT) $(ONE_WORLD) $(ARGS)
 
 lint: setup guard ## ruff, mypy --strict and the layer contracts
 	@$(SIDE_BY_SIDE) types layers format

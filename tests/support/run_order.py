@@ -21,14 +21,15 @@ WAIT = (
     "delivery/test_chart_life.py",
     "runtime/test_outages.py",
     "e2e/test_servers.py",
-    "runtime/test_gateways.py",
-    "e2e/test_rotation.py",
     "manifests/test_blocks.py",
+    "e2e/test_two_replicas.py",
+    "e2e/test_rotation.py",
+    "e2e/test_hostile_values.py",
     "e2e/test_failures.py",
     "e2e/test_two_clusters.py",
     "e2e/test_kubectl_wait.py",
-    "e2e/test_two_replicas.py",
     "e2e/test_killed.py",
+    "runtime/test_gateways.py",
     "e2e/test_fencing.py",
     "e2e/test_outage_lines.py",
     "runtime/test_wiring.py",
@@ -36,7 +37,6 @@ WAIT = (
     "e2e/test_replicas_of_servers.py",
     "e2e/test_failure_table_sessions.py",
     "e2e/test_deletion_stories.py",
-    "e2e/test_hostile_values.py",
     "e2e/",
     "runtime/",
 )
@@ -49,7 +49,8 @@ COMPUTE = (
     "postgres/",
     "",
 )
-"""Longest first; a folder stands for all that is in it."""
+"""Longest first, and among those that wait some that compute: else all workers with a control plane wait at once. A
+folder stands for all that is in it."""
 
 PURE = ("api/", "core/")
 ON_A_PLANE = ("crd/", "delivery/", "e2e/", "kube/", "manifests/", "runtime/")
@@ -126,7 +127,8 @@ class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     def _assign_work_unit(self, node: WorkerController) -> None:
         """Give a worker a group of its kind, while there is one."""
         on_a_plane = self.nodes.index(node) < round(SHARE_ON_A_PLANE * len(self.nodes))
-        mine = (name for name in self.workqueue if _path(name).startswith(ON_A_PLANE) is on_a_plane)
+        servers = (name for name in self.workqueue if not _path(name).startswith(PURE))
+        mine = (name for name in servers if _path(name).startswith(ON_A_PLANE) is on_a_plane)
         if len(self.nodes) > 2 and (name := next(mine, None)) is not None:
             self.workqueue.move_to_end(name, last=False)
         super()._assign_work_unit(node)

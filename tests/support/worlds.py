@@ -2,7 +2,7 @@
 and in one round of random moments instead of in several.
 
 Which one, the seed of the run says, so that runs with other seeds show the others. A plugin of tests/conftest.py;
-`make test` sets the flag, and `make test ALL=1` does not.
+`make test` sets the flag, and `make test ONE_WORLD=` does not.
 """
 
 import re
