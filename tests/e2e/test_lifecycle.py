@@ -45,6 +45,8 @@ def test_apply_to_ready_to_the_apps_first_row(namespace: Namespace, server: Post
         for statement in CIPHER_START:
             connection.execute(statement)
     assert server.connections_authorized() <= 4, "two as admin, one login test, one by this test"
+    # An Event is posted when the status is written.
+    wait_until(lambda: len(namespace.events("chat")) > 1, "both Events are there")
     assert sorted(namespace.events("chat")) == ["Created", "Ready"]
 
 

@@ -77,7 +77,8 @@ def test_three_rotations_and_a_restart_under_load(namespace: Namespace, postgres
         f"restart {ended - began:.2f} s, passwords {len(app.passwords)}"
     )
     assert len(app.passwords) == 4, "each request rotates once"
-    own = [each for each in app.errors if not (began <= each.at <= ended + 1 and RESTART.search(each.text))]
+    # A connection of the pool hears of the restart when it is used next.
+    own = [each for each in app.errors if not (began <= each.at <= ended + 3 and RESTART.search(each.text))]
     assert own == []
 
 

@@ -97,16 +97,17 @@ async def test_limits_of_others_do_not_hold(server: PostgresServer, admin: Provi
     wanted = await large(server, admin)
     steps = (await admin.run(wanted)).deferred
     names = {"admin": admin.admin.user, "db": wanted.database}
-    limits = {"statement_timeout": "30", "lock_timeout": "30"}
+    # Milliseconds in which a session lifts the limits, on a busy machine too, and much less than a build waits.
+    limits = {"statement_timeout": "400", "lock_timeout": "400"}
     if server.installation.major >= 17:
-        limits["transaction_timeout"] = "30"
+        limits["transaction_timeout"] = "400"
     for name, value in limits.items():
         server.execute(LIMITS[whose].format(name=name, value=value, **names))
     # An old transaction, for which a concurrent build waits.
     with psycopg.connect(server.admin_url(wanted.database), options=server.unlimited) as old:
         old.execute("INSERT INTO cipher_store VALUES ('old', 'v', now(), now())")
         building = asyncio.create_task(build(admin, wanted, steps))
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(1.5)
         assert not building.done()
         old.commit()
     await building

@@ -104,9 +104,10 @@ BUILT = {"control_plane", "plane", "helm", "helm4"}
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "lengthy: left to `make test` (set by itself)")
     config.addinivalue_line("markers", "cluster: needs a Kubernetes control plane or Helm (set by itself)")
-    if config.getoption("numprocesses", None):
+    if config.getoption("numprocesses", None) and "CI" not in os.environ:
         # For the workers and all that they start, each of which would else interrupt another as soon as it is told
-        # anything (sched(7)): a fifteenth of the time of all tests on two processors. Some sandboxes forbid it.
+        # anything (sched(7)): a fifteenth of the time of all tests on two processors. Some sandboxes forbid it. In CI
+        # nobody waits, and what has to be woken in time is.
         with contextlib.suppress(OSError):
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
