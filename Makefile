@@ -11,7 +11,7 @@ export PYTHONDONTWRITEBYTECODE :=
 # For the one-off choice of an interpreter: make PYTHON=/path/to/python3.12 test
 export PYTHON
 
-# How many tests run at once: on two cores some wait while others compute. Each worker has a control plane of its own.
+# How many tests run at once: on two cores some wait while others compute. Each that needs a control plane has its own.
 WORKERS ?= 5
 SHARED_OUT = -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 # Each test on one of its majors, which the seed chooses. `ONE_WORLD=` is on all that it has by default, ALL=1 on all there are.

@@ -26,6 +26,8 @@ class Error:
     at: float
     doing: str
     text: str
+    since: float
+    """When the connection was opened, or that was tried."""
 
 
 @dataclass
@@ -80,30 +82,31 @@ class PooledApp:
 
     def _work(self, number: int) -> None:
         choices = seeded_random(f"{self.secret} used by {number}")
-        pool: list[psycopg.Connection[tuple[object, ...]]] = []
+        pool: list[tuple[psycopg.Connection[tuple[object, ...]], float]] = []
         while not self._end.wait(PAUSE):
             if len(pool) < POOL:
                 if (made := self._connect()) is not None:
-                    pool.append(made)
+                    pool.append((made, time.monotonic()))
                 continue
-            connection = pool.pop(choices.randrange(POOL))
-            if self._use(connection) and choices.random() > 0.1:
-                pool.append(connection)
+            connection, since = pool.pop(choices.randrange(POOL))
+            if self._use(connection, since) and choices.random() > 0.1:
+                pool.append((connection, since))
             else:
                 connection.close()
-        for connection in pool:
+        for connection, _ in pool:
             connection.close()
 
     def _connect(self) -> "psycopg.Connection[tuple[object, ...]] | None":
         try:
             made = psycopg.connect(self._mounted["uri"], autocommit=True, connect_timeout=10)
         except psycopg.Error as error:
-            self.errors.append(Error(time.monotonic(), "connect", str(error)))
+            now = time.monotonic()
+            self.errors.append(Error(now, "connect", str(error), now))
             return None
         self.opened += 1
         return made
 
-    def _use(self, connection: "psycopg.Connection[tuple[object, ...]]") -> bool:
+    def _use(self, connection: "psycopg.Connection[tuple[object, ...]]", since: float) -> bool:
         try:
             connection.execute(
                 "INSERT INTO cipher_store VALUES ('k', 'v', now(), now()) "
@@ -111,7 +114,7 @@ class PooledApp:
             )
             connection.execute("SELECT value FROM cipher_store WHERE key LIKE 'k%'").fetchall()
         except psycopg.Error as error:
-            self.errors.append(Error(time.monotonic(), "query", str(error)))
+            self.errors.append(Error(time.monotonic(), "query", str(error), since))
             return False
         self.requests += 2
         return True

@@ -1,4 +1,4 @@
-"""How the tests are shared out to workers (`pytest -n 4 --dist loadgroup`), and which of them need a cluster.
+"""How the tests are shared out to workers (`pytest -n 5 --dist loadgroup`), and which of them need a cluster.
 
 A pytest plugin of tests/conftest.py. What is shared out is a file, because its tests share servers and an operator; a
 file that runs on several majors of PostgreSQL is shared out by major, and what needs no server at all test by test.

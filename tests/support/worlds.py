@@ -19,7 +19,9 @@ _WORLD = re.compile(r"(?<=[\[-])(?:pg\d+(?:-to-\d+)?|helm\d+|round\d+)(?=[]-])")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--one-world", action="store_true", help="run each test on one major of those that it has")
+    parser.addoption(
+        "--one-world", action="store_true", help="run each test on one of its majors, in one of its rounds"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -118,9 +118,8 @@ async def _went(kube: Kube, resource: Resource, spec: Spec, way: Holdable) -> Fa
 async def release(kube: Kube, resource: Resource, home: str | None) -> None:
     """Take our finalizer off the CipherStorage, then ours off its way to the server where nobody else needs it.
 
-    In this order: a crash between leaves a Secret whose finalizer the next start takes away, while the other order
-    would leave a storage that cannot be finished any more. A CipherServer lets itself go.
-    `home` as for `release_input`.
+    In this order: a crash between leaves a Secret whose finalizer the next start takes away, the other order a storage
+    that cannot be finished any more. A CipherServer lets itself go. `home` as for `release_input`.
     """
     await remove_finalizer(kube, resource, FINALIZER)
     for ref in ways_in(resource.namespace, resource.raw_spec):
@@ -135,8 +134,9 @@ async def release_input(kube: Kube, ref: Ref, *, home: str | None, without: str 
     A storage that takes hold of the Secret while the others are looked through changes it: then they are looked through
     again. One that found it held by then changes nothing, and counts on it: so they are after it is let go, too.
     """
+    path = secret_path(ref[1], ref[2])
     for _ in range(TRIES):
-        held = await find(kube, secret_path(ref[1], ref[2]))
+        held = await find(kube, path)
         if held is None or IN_USE_FINALIZER not in held.finalizers:
             return
         if await _needed(kube, ref, home, without):
@@ -144,7 +144,7 @@ async def release_input(kube: Kube, ref: Ref, *, home: str | None, without: str 
         if await remove(kube, held, IN_USE_FINALIZER, as_seen=True):
             break
     if await _needed(kube, ref, home, without):
-        held = await find(kube, secret_path(ref[1], ref[2]))
+        held = await find(kube, path)
         if held is not None and not held.deleting:
             await add(kube, held, IN_USE_FINALIZER)
 
